@@ -1,0 +1,69 @@
+"""What is worth telling: lower rooms call the `emit` they were given, metrics and log lines are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.model.words import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One send to a provider has come to its outcome."""
+
+    request_id: str
+    pool: str
+    key: str  # the id
+    model: str
+    outcome: str  # a value of Class
+    status: int | None  # None: no answer came
+    first_byte_s: float | None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request of the data plane has been answered, or its client is gone."""
+
+    request_id: str
+    method: str
+    path: str
+    status: int
+    outcome: str  # a value of Class, or what the sidecar itself said: `refused`, `not_found`, `cancelled`, ...
+    attempts: int
+    pool: str
+    key: str
+    model: str
+    client: str
+    total_s: float
+    waited_s: float
+    acquire_s: float
+    upstream_s: float  # from the first send to the last byte, as far as the provider is to blame
+    first_byte_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanged:
+    """A key or an account rests, or a suspicion was taken back."""
+
+    pool: str
+    key: str
+    model: str | None
+    reason: str
+    seconds: float  # 0: taken back
+    proved: bool
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChanged:
+    """Redis went away (`up` False), came back, or was found empty (`emptied`): then budgets start from zero."""
+
+    up: bool
+    emptied: bool = False
+    reason: str = ""
+
+
+Event = Attempted | Answered | KeyChanged | StoreChanged
+Emit = Callable[[Event], None]

@@ -1,0 +1,101 @@
+"""What every dialect can do: the one type through which the data plane speaks OpenAI, Anthropic, Gemini or plain HTTP.
+
+Everything here is pure. A dialect keeps no state; a `Reader` keeps that of one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from sidecar.model.words import Outcome, Provider, Usage
+
+Body = bytes | memoryview  # a memoryview where a large body lies in a mapped file
+
+HEAD_BYTES = 64 * 1024  # as much of a 2xx body is held back while its outcome is open
+ERROR_BYTES = 1024 * 1024  # as much of any other body is read before it is classified
+
+
+class BadCall(Exception):
+    """The client's request cannot be read; the text says what to mend. Answered with 400 in its dialect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a call asks for.
+
+    `model` is None where the call has none and needs none. `retry_safe`: executing it twice does no
+    harm, so that a 5xx or a timeout after it was sent may go to another key.
+    """
+
+    model: str | None
+    stream: bool
+    retry_safe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What classification sees: header names in lower case, the beginning of the body without its compression."""
+
+    status: int
+    headers: Mapping[str, str]
+    head: bytes
+    now_s: float  # seconds since 1970, where the answer has no `Date`
+
+
+class Reader(Protocol):
+    """Reads one 2xx answer while its bytes pass: is it final, and what did it cost?
+
+    Fed with decompressed bytes cut anywhere, it never keeps more than one event and `HEAD_BYTES`.
+    """
+
+    @property
+    def first(self) -> Literal["waiting", "event", "error"]:
+        """Whether the answer may be shown: `event` once it has said something that is no error.
+
+        Comments, pings, blank lines and empty beginnings leave it `waiting`.
+        """
+
+    @property
+    def usage(self) -> Usage | None:
+        """The latest usage told so far."""
+
+    def feed(self, data: bytes) -> None: ...
+
+    def close(self) -> None:
+        """The body has ended: what was still held is read as if a blank line followed."""
+
+    def outcome(self, provider: Provider, answer: Answer) -> Outcome:
+        """What the answer came to as far as it was read; an error after output counts, though nothing is retried."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer ended as its dialect says: False for one cut in the middle, whose client must not see a clean end."""
+
+
+class Dialect(Protocol):
+    """One API's grammar. `operation` is the path below the dialect's own prefix, without leading slash or query:
+    `chat/completions`, `messages/count_tokens`, `models/gemini-2.0-flash:generateContent`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
+        """What the call asks for. Raises BadCall for malformed JSON, or a missing or non-string model where one is needed."""
+
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+        """The operation and the body with another model name; every other byte stays as it was."""
+
+    def classify(self, provider: Provider, answer: Answer) -> Outcome:
+        """What an answer that is no 2xx came to."""
+
+    def reader(self, operation: str, content_type: str) -> Reader:
+        """A reader for a 2xx answer of this content type."""
+
+    def write_error(self, status: int, code: str, message: str) -> bytes:
+        """The JSON body of one of the sidecar's own errors."""
+
+    def write_models(self, names: tuple[str, ...]) -> bytes:
+        """The JSON body that lists what can be asked for."""
