@@ -204,8 +204,15 @@ class Rotation:
     pool: str
     model: str  # "" for a call without one
     digest: str
-    members: tuple[Member, ...]
-    limits: tuple[tuple[Limit, ...], ...]  # the distinct sets; Member.limits points here
+    members: tuple[Member, ...] = field(repr=False)
+    limits: tuple[tuple[Limit, ...], ...] = field(repr=False)  # the distinct sets; Member.limits points here
+
+    @cached_property
+    def members_by_text(self) -> Mapping[str, Member]:
+        return {member.text: member for member in self.members}
+
+    def __hash__(self) -> int:
+        return hash((self.pool, self.model, self.digest))
 
 
 # --- happening --------------------------------------------------------------------------------------
@@ -325,21 +332,20 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What rests: a key by its fingerprint or an account by its name, for one model or (None) for all."""
+    """What rests: one key of an account by its fingerprint, or (None) all of it; for one model, or (None) for all."""
 
-    kind: Literal["key", "account"]
-    name: str
+    account: str
+    key: str | None = None
     model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A cooldown to set. `proved` False is a suspicion, which `request` alone may take back."""
+    """A cooldown to set. `proved` False is a suspicion, which the request that reports it may take back."""
 
     subject: Subject
     delay_us: int
     reason: str
-    request: str = ""
     proved: bool = True
 
 
@@ -347,6 +353,6 @@ class Rest:
 class Report:
     """What an attempt taught: what must rest, and which suspicions of this request were wrong."""
 
+    request: str
     rests: tuple[Rest, ...] = ()
     clears: tuple[Subject, ...] = ()
-    request: str = ""

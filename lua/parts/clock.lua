@@ -1,0 +1,29 @@
+-- The one clock: Redis TIME in microseconds, kept from going back.
+--
+-- The field `clock` of the state is 32 digits: the moment of the last write, and an offset. A clock that was stepped
+-- back, or a failover to a node whose clock is behind, goes on from the last write by way of the offset; once the
+-- raw clock is past that moment by itself the offset is dropped, so that mending the clock is no step forward.
+-- Time may run slow for it, never fast: windows last longer, and no budget is broken.
+local clock = {}
+
+-- `given` is "" or, in tests, the raw moment. Returns now and the text to store beside whatever is written.
+function clock.read(state, given)
+  local raw = tonumber(given)
+  if not raw then
+    local time = redis.call('TIME')
+    raw = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  end
+  local text = redis.call('HGET', state, 'clock') or string.rep('0', 32)
+  local last, offset = tonumber(string.sub(text, 1, 16)), tonumber(string.sub(text, 17))
+  if raw >= last then
+    offset = 0
+  elseif raw + offset < last then
+    offset = last - raw
+  end
+  return raw + offset, clock.text(raw + offset) .. clock.text(offset)
+end
+
+-- Moments are text of 16 digits: a JSON or Lua number would lose the last ones on its way through Redis.
+function clock.text(moment)
+  return string.format('%016.0f', moment)
+end

@@ -1,0 +1,138 @@
+-- A rotation: one sorted set of members, and a hash with `seq` (the next grant's number), `last` (the highest place
+-- granted so far), `woken` (how far it has read the pool's wake set), `kept` (when its expiry was last renewed), and
+-- for each account (`a|account`) its members, a line each.
+--
+-- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
+-- the answer: a key to try, or when to come back. One sorted set, not a cursor over the ids: a scan pays for every
+-- spent key, this for those that it moves.
+local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 60 * 86400, CHUNK = 1000 }
+
+local function score(value)
+  return string.format('%.17g', value)
+end
+
+-- {key, account, id, limits} of a member, as `register` was given it: order|weight|id|key|account|limits
+function rotation.read_member(text)
+  local id, key, account, limits = string.match(text, '^%d+|%d+|([^|]*)|([^|]*)|([^|]*)|(%d+)$')
+  return { text = text, id = id, key = key, account = account, limits = tonumber(limits) }
+end
+
+-- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
+function rotation.open(names)
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept')
+  if not meta[1] then
+    return nil
+  end
+  return {
+    names = names,
+    seq = tonumber(meta[1]),
+    last = tonumber(meta[2]),
+    woken = tonumber(meta[3]),
+    kept = tonumber(meta[4]),
+  }
+end
+
+function rotation.put(turn, member, value)
+  redis.call('ZADD', turn.names.set, score(value), member)
+end
+
+local function put_all(set, members, value, ...)
+  for from = 1, #members, rotation.CHUNK do
+    local args = {}
+    for i = from, math.min(from + rotation.CHUNK - 1, #members) do
+      args[#args + 1] = value
+      args[#args + 1] = members[i]
+    end
+    local flags = { ... }
+    for i = 1, #args do
+      flags[#flags + 1] = args[i]
+    end
+    redis.call('ZADD', set, unpack(flags))
+  end
+end
+
+-- Begins a rotation, or begins it again: then numbers and places go on where they were.
+function rotation.begin(names, members, seq, last, now)
+  local woken = tonumber(redis.call('ZREVRANGE', names.wake, 0, 0, 'WITHSCORES')[2]) or 0
+  redis.call('DEL', names.set)
+  put_all(names.set, members, score(order.above(last)))
+  local of_account = {}
+  for _, text in ipairs(members) do
+    local account = rotation.read_member(text).account
+    of_account[account] = (of_account[account] and of_account[account] .. '\n' or '') .. text
+  end
+  for account, texts in pairs(of_account) do
+    redis.call('HSET', names.hash, 'a|' .. account, texts)
+  end
+  redis.call('HSET', names.hash, 'seq', score(seq), 'last', score(last), 'woken', score(woken))
+  rotation.keep(names, now)
+end
+
+-- Brings the members of woken accounts forward to now: only those that are parked, for a place is below any moment.
+local function bring_forward(turn, accounts, now)
+  local fields, members = {}, {}
+  for i, account in ipairs(accounts) do
+    fields[i] = 'a|' .. account
+  end
+  for _, texts in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
+    for text in string.gmatch(texts or '', '[^\n]+') do
+      members[#members + 1] = text
+    end
+  end
+  put_all(turn.names.set, members, score(now), 'XX', 'LT')
+end
+
+-- Members that were made available earlier come now, and those whose moment has come get their place.
+function rotation.ready(turn, now)
+  local set = turn.names.set
+  local woken = redis.call('ZRANGEBYSCORE', turn.names.wake, '(' .. score(turn.woken), '+inf', 'WITHSCORES')
+  if #woken > 0 then
+    local accounts = {}
+    for i = 1, #woken, 2 do
+      accounts[#accounts + 1] = woken[i]
+    end
+    bring_forward(turn, accounts, now)
+    redis.call('HSET', turn.names.hash, 'woken', woken[#woken])
+  end
+  local due = redis.call('ZRANGEBYSCORE', set, score(rotation.PARKED), score(now))
+  if #due > 0 then
+    put_all(set, due, score(order.above(turn.last)))
+  end
+end
+
+-- Text and score of the member at this position from the head; nil behind the last one.
+function rotation.at(turn, position)
+  local found = redis.call('ZRANGE', turn.names.set, position, position, 'WITHSCORES')
+  return found[1], tonumber(found[2])
+end
+
+-- Numbers a grant at `place` and gives the member its next score. Returns the grant's number.
+function rotation.granted(turn, member, place, free, now)
+  turn.last = math.max(turn.last, place)
+  rotation.put(turn, member, free > now and free or order.above(turn.last))
+  local number = turn.seq
+  if now - turn.kept > 86400 * 1000000 then
+    rotation.keep(turn.names, now)
+  end
+  redis.call('HSET', turn.names.hash, 'seq', score(number + 1), 'last', score(turn.last))
+  return number
+end
+
+-- A rotation is kept for KEEP_S after a grant, give or take the day between renewals.
+function rotation.keep(names, now)
+  redis.call('HSET', names.hash, 'kept', score(now))
+  redis.call('EXPIRE', names.hash, rotation.KEEP_S + 86400)
+  redis.call('EXPIRE', names.set, rotation.KEEP_S + 86400)
+  redis.call('EXPIRE', names.state, rotation.STATE_KEEP_S)
+end
+
+-- Tells every rotation of the pools with these wake sets that an account may have room earlier than its keys were parked for. It names the
+-- account, not members: those differ between replicas whose configs do. Scores are moments, each above the last, so
+-- that no rotation misses one or reads one twice, also after the set expired.
+function rotation.wake(wakes, account, now)
+  for _, wake in ipairs(wakes) do
+    local top = redis.call('ZREVRANGE', wake, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', wake, score(math.max(now, (tonumber(top[2]) or 0) + 1)), account)
+    redis.call('EXPIRE', wake, rotation.STATE_KEEP_S)
+  end
+end

@@ -1,0 +1,61 @@
+"""A sliding window as pairs (moment, count), ascending, past and reserved: the twin of `lua/parts/window_log.lua`.
+
+Written from the rules, not from the Lua: lists where that cuts texts, searches where that steps.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+
+from sidecar.model.words import Limit
+
+EXACT = 64  # up to this maximum each moment has a pair of its own; above, a sixtieth of the window shares one
+
+Log = tuple[tuple[int, int], ...]
+
+
+def rounded_up(limit: Limit, moment: int) -> int:
+    """The end of the sixtieth of the window that the moment lies in."""
+    step = -(-limit.window_us // 60)
+    return -(-moment // step) * step
+
+
+def free_at(limit: Limit, log: Log) -> int:
+    """From which moment on one more grant has room; 0: at any time."""
+    newest_first = [moment for moment, count in reversed(log) for _ in range(count)]
+    if len(newest_first) < limit.max:
+        return 0
+    return newest_first[limit.max - 1] + limit.window_us + limit.guard_us
+
+
+def enter(limit: Limit, log: Log, moment: int, now: int) -> Log:
+    """The log with one grant more, and without what can matter to nobody at `now`."""
+    stamp = moment if limit.max <= EXACT else rounded_up(limit, moment)
+    kept = [entry for entry in log if entry[0] + limit.window_us + limit.guard_us > now]
+    at = bisect_right(kept, stamp, key=lambda entry: entry[0])
+    if at and kept[at - 1][0] == stamp:
+        kept[at - 1] = (stamp, kept[at - 1][1] + 1)
+    else:
+        insort(kept, (stamp, 1))
+    return tuple(kept)
+
+
+def leave(limit: Limit, log: Log, moment: int, now: int) -> tuple[Log, bool]:
+    """The log without the grant of `moment`, and whether it was still in it."""
+    if moment + limit.window_us + limit.guard_us <= now:
+        return log, False
+    for at, (stamp, count) in enumerate(log):
+        if stamp in (moment, rounded_up(limit, moment)):
+            rest = ((stamp, count - 1),) if count > 1 else ()
+            return log[:at] + rest + log[at + 1 :], True
+    return log, False
+
+
+def read(text: str) -> Log:
+    """The pairs of a window's text as Redis holds it."""
+    return tuple((int(text[i : i + 16]), int(text[i + 16 : i + 32])) for i in range(0, len(text), 32))
+
+
+def used(limit: Limit, log: Log, now: int) -> int:
+    """How many of the maximum are taken at `now`, reservations included."""
+    return sum(count for moment, count in log if moment + limit.window_us + limit.guard_us > now)

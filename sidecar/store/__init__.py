@@ -1,0 +1,1 @@
+"""The only room that knows Redis or Lua: model words in, model words out."""

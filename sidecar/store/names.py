@@ -1,0 +1,43 @@
+"""Every name that a namespace has in Redis. All carry one hash tag, so that one script may touch any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.model.words import Limit, Rotation, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The Redis keys of one namespace."""
+
+    namespace: str
+
+    def _name(self, *parts: str) -> str:
+        return ":".join((f"sc:{{{self.namespace}}}", *parts))
+
+    @property
+    def state(self) -> str:
+        return self._name("state")
+
+    def turns(self, rotation: Rotation) -> tuple[str, str, str]:
+        """A rotation's sorted set, its hash, and its pool's wake set: what a script is told of a target."""
+        which = (rotation.pool, rotation.digest, rotation.model)
+        return self._name("rotation", *which), self._name("turn", *which), self.wake(rotation.pool)
+
+    def wake(self, pool: str) -> str:
+        return self._name("wake", pool)
+
+    def models(self, pool: str) -> str:
+        return self._name("models", pool)
+
+
+def window_field(account: str, limit: Limit) -> str:
+    """The state's field that holds an account's window."""
+    return f"w|{account}|{limit.name}"
+
+
+def rest_field(subject: Subject) -> str:
+    """The state's field that holds a cooldown."""
+    whole = f"c|account|{subject.account}" if subject.key is None else f"c|key|{subject.key}"
+    return whole if subject.model is None else f"{whole}|{subject.model}"

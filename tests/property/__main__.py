@@ -1,0 +1,45 @@
+"""Many histories: `python -m tests.property --histories 1000000 [--store fakeredis|redis://...]`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import fakeredis
+import redis
+
+from tests.property.drive import drive
+from tests.servers import real_redis
+
+BATCH = 5000  # hypothesis remembers what it has tried; a fresh start now and then bounds that
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.property", description=__doc__)
+    parser.add_argument("--histories", type=int, default=100_000, metavar="N", help="how many (default: 100000)")
+    parser.add_argument(
+        "--store", default="redis", help="`redis` (a server of its own), `fakeredis`, or a redis:// URL; it is flushed"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first batch (default: 0)")
+    options = parser.parse_args()
+    if options.store == "fakeredis":
+        run(fakeredis.FakeRedis(), options.histories, options.seed)
+    elif options.store == "redis":
+        with real_redis() as url:
+            run(redis.Redis.from_url(url), options.histories, options.seed)
+    else:
+        run(redis.Redis.from_url(options.store), options.histories, options.seed)
+
+
+def run(client: redis.Redis, histories: int, first_seed: int) -> None:
+    """Half of the histories with exact windows, half with buckets, and a line a batch."""
+    began, done = time.monotonic(), 0
+    while done < histories:
+        count = min(BATCH, histories - done)
+        drive(client, exact=(64, 1)[done // BATCH % 2], histories=count, start=first_seed + done // BATCH)
+        done += count
+        print(f"{done} histories agree, {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Hypothesis drives histories through one kind of store."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from unittest import mock
+
+import redis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from sidecar.model import windows
+from tests.property import replay
+
+# Long enough that windows fill and rests end; what a shorter history would do without is shrunk to zeros.
+STEPS = st.lists(st.integers(0, 2**32 - 1), min_size=20, max_size=60)
+
+
+@contextmanager
+def exact_up_to(maximum: int) -> Iterator[None]:
+    """Limits above this maximum are kept in buckets, in the model as in the scripts."""
+    with mock.patch.object(windows, "EXACT", maximum):
+        yield
+
+
+def drive(client: redis.Redis, exact: int, histories: int, start: int | None = None) -> None:
+    """Raises AssertionError with the shortest history found on which the scripts and the model differ."""
+
+    @settings(
+        max_examples=histories,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(STEPS)
+    def agree(steps: list[int]) -> None:
+        replay.compare(client, shas, steps)
+
+    with exact_up_to(exact):
+        shas = replay.load(client, exact)
+        (agree if start is None else seed(start)(agree))()
