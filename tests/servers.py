@@ -1,4 +1,4 @@
-"""A real Redis for tests: a container where a Docker engine answers, else a `redis-server` (or `valkey-server`) process."""
+"""A real Redis for tests: a container where a Docker engine answers, else a `redis-server` process."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def free_at(state: State, rotation: Rotation, member: Member) -> int:
         windows.free_at(limit, state.logs.get((member.account, limit.name), ()))
         for limit in rotation.limits[member.limits]
     ]
-    return max(logs + [_rests_until(state, member, rotation.model)])
+    return max([*logs, _rests_until(state, member, rotation.model)])
 
 
 def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
@@ -225,7 +225,7 @@ def release(state: State, grant: Grant, raw: int) -> int:
 
 
 def report(state: State, report: Report, raw: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Sets rests and takes suspicions back: how long each rests now, and which of the suspicions were this request's."""
+    """Sets rests and takes suspicions back: how long each rests now, and which suspicions were this request's."""
     now, _ = now_of(state, raw)
     for rest in report.rests:
         new = Cooldown(now + rest.delay_us, rest.proved, report.request)

@@ -52,8 +52,8 @@ def leave(limit: Limit, log: Log, moment: int, now: int) -> tuple[Log, bool]:
 
 
 def read(text: str) -> Log:
-    """The pairs of a window's text as Redis holds it."""
-    return tuple((int(text[i : i + 16]), int(text[i + 16 : i + 32])) for i in range(0, len(text), 32))
+    """The pairs of a window's text as Redis holds it, behind their total."""
+    return tuple((int(text[i : i + 16]), int(text[i + 16 : i + 32])) for i in range(16, len(text), 32))
 
 
 def used(limit: Limit, log: Log, now: int) -> int:

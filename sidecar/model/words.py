@@ -92,8 +92,7 @@ class Provider:
     name: str
     base_url: str
     auth: Auth  # of the provider's own dialect
-    # For each dialect that it speaks: the path that replaces the dialect's own prefix, and how a key is presented there.
-    dialects: Mapping[str, Speech]
+    dialects: Mapping[str, Speech]  # that it speaks
     counts: Literal["account", "account+model"] = "account"  # what a 429 rests where the answer does not say
     zone: str = "UTC"  # whose midnight ends a daily quota
     headers: Mapping[str, str] = field(default_factory=dict)  # added where the client sent none
@@ -287,7 +286,7 @@ class Class(StrEnum):
     OK = "ok"
     RATE_LIMIT_MINUTE = "rate_limit_minute"
     RATE_LIMIT_DAY = "rate_limit_day"
-    RATE_LIMIT_TOKENS = "rate_limit_tokens"  # noqa: S105
+    RATE_LIMIT_TOKENS = "rate_limit_tokens"
     BILLING = "quota_exhausted_billing"
     INVALID_KEY = "invalid_key"
     PERMISSION = "permission"

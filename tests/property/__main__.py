@@ -9,6 +9,7 @@ import fakeredis
 import redis
 
 from tests.property.drive import drive
+from tests.property.replay import texts
 from tests.servers import real_redis
 
 BATCH = 5000  # hypothesis remembers what it has tried; a fresh start now and then bounds that
@@ -36,7 +37,8 @@ def run(client: redis.Redis, histories: int, first_seed: int) -> None:
     began, done = time.monotonic(), 0
     while done < histories:
         count = min(BATCH, histories - done)
-        drive(client, exact=(64, 1)[done // BATCH % 2], histories=count, start=first_seed + done // BATCH)
+        exact = (64, 1)[done // BATCH % 2]
+        drive(client, texts(exact), exact, histories=count, start=first_seed + done // BATCH)
         done += count
         print(f"{done} histories agree, {time.monotonic() - began:.0f} s", flush=True)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import redis
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from sidecar.model import windows
@@ -24,7 +24,14 @@ def exact_up_to(maximum: int) -> Iterator[None]:
         yield
 
 
-def drive(client: redis.Redis, exact: int, histories: int, start: int | None = None) -> None:
+def drive(
+    client: redis.Redis,
+    scripts: dict[str, str],
+    exact: int,
+    histories: int,
+    start: int | None = None,
+    shrink: bool = True,
+) -> None:
     """Raises AssertionError with the shortest history found on which the scripts and the model differ."""
 
     @settings(
@@ -32,6 +39,8 @@ def drive(client: redis.Redis, exact: int, histories: int, start: int | None = N
         deadline=None,
         database=None,
         print_blob=True,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
     @given(STEPS)
@@ -39,5 +48,5 @@ def drive(client: redis.Redis, exact: int, histories: int, start: int | None = N
         replay.compare(client, shas, steps)
 
     with exact_up_to(exact):
-        shas = replay.load(client, exact)
+        shas = replay.load(client, scripts)
         (agree if start is None else seed(start)(agree))()

@@ -14,13 +14,13 @@ from tests.property.history import NAMES, Play, describe, logs, play
 
 
 def texts(exact: int = windows.EXACT) -> dict[str, str]:
-    """The scripts, with another maximum up to which windows are exact: a small one brings buckets into short histories."""
+    """The scripts with another maximum up to which windows are exact: a small one brings buckets into a history."""
     return {name: re.sub(r"EXACT = \d+", f"EXACT = {exact}", scripts.load(name).text) for name in scripts.NAMES}
 
 
-def load(client: redis.Redis, exact: int) -> dict[str, str]:
+def load(client: redis.Redis, scripts_of: dict[str, str]) -> dict[str, str]:
     """Loads the scripts and returns their SHAs."""
-    return {name: str(client.script_load(text)) for name, text in texts(exact).items()}
+    return {name: str(client.script_load(text)) for name, text in scripts_of.items()}
 
 
 def compare(client: redis.Redis, shas: dict[str, str], steps: Sequence[int]) -> Play:
@@ -37,6 +37,9 @@ def compare(client: redis.Redis, shas: dict[str, str], steps: Sequence[int]) -> 
         assert answer == expected, (
             f"{call.script} {call.args}\n  script: {answer}\n  model:  {expected}\n{describe(steps)}"
         )
-    stored = {name.decode(): windows.read(text.decode()) for name, text in state.items() if name.startswith(b"w|")}
-    assert stored == logs(history.state), f"windows differ\n{describe(steps)}"
+    stored = {name.decode(): text.decode() for name, text in state.items() if name.startswith(b"w|")}
+    told = {name: windows.read(text) for name, text in stored.items()}
+    assert told == logs(history.state), f"windows differ\n{describe(steps)}"
+    totals = {name: int(text[:16]) for name, text in stored.items()}
+    assert totals == {name: sum(count for _, count in log) for name, log in told.items()}, "totals differ"
     return history

@@ -1,0 +1,34 @@
+"""What the scripts are told of a pool for one model: its members in config order, and the limits that bear on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from sidecar.model.patterns import matches
+from sidecar.model.words import Limit, Member, Pool, Rotation
+
+
+def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -> Rotation:
+    """The rotation of the keys that may serve the model; without members if none may.
+
+    A member's text is the same for every model of the pool. The digest covers the limits' numbers too: a raised
+    budget is a new rotation, whose keys are not parked for moments that the old one knew.
+    """
+    sets = list(dict.fromkeys(budgets.get(key.account, ()) for key in pool.keys))
+    index = {limits: at for at, limits in enumerate(sets)}
+    members = tuple(
+        Member(order, key.weight, key.id, key.fingerprint, key.account, index[budgets.get(key.account, ())])
+        for order, key in enumerate(pool.keys)
+        if not key.models or any(matches(pattern, model) for pattern in key.models)
+    )
+    limits = tuple(tuple(limit for limit in one if not limit.model or matches(limit.model, model)) for one in sets)
+    return Rotation(pool.name, model, _digest(members, limits), members, limits)
+
+
+def _digest(members: tuple[Member, ...], limits: tuple[tuple[Limit, ...], ...]) -> str:
+    told = hashlib.blake2b(digest_size=8)
+    for member in members:
+        told.update(member.text.encode() + b"\n")
+    told.update(repr(limits).encode())
+    return told.hexdigest()

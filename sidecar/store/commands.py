@@ -1,0 +1,193 @@
+"""The store: one typed method a script, model words in and out, and whether Redis is there at all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sidecar.model.events import Emit, StoreChanged
+from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
+from sidecar.store import calls, connect, memory
+from sidecar.store.batch import Lane
+from sidecar.store.connect import Opener, StoreAway, StoreUnable
+from sidecar.store.names import Names
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
+INSPECT_MOST = 4000  # fields a call; Lua's unpack takes no more than 8000
+
+
+# For each rest of a report how long the key rests now (microseconds), for each clear whether it was taken back.
+Reported = tuple[tuple[int, ...], tuple[bool, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What `inspect` read: Redis's now, each field's text or None, each rotation's next number or None."""
+
+    now_us: int
+    fields: dict[str, str | None]
+    numbers: tuple[int | None, ...]
+
+
+class Store:
+    """All replicas' shared state, through two connections: one for what requests wait for, one for the rest."""
+
+    def __init__(self, open_connection: Opener, namespace: str, emit: Emit) -> None:
+        self.names = Names(namespace)
+        self.up = asyncio.Event()  # cleared when a round trip failed, set again by the first that succeeds
+        self.reason = ""  # why it is away
+        self._open, self._emit = open_connection, emit
+        self._front = Lane(open_connection, self._is_away)
+        self._back = Lane(open_connection, self._is_away)
+        self._shared: dict[Rotation, Rotation] = {}
+        self._born = ""
+        self._reviver: asyncio.Task[None] | None = None
+        self._queued: set[asyncio.Future[Any]] = set()
+
+    @classmethod
+    def at(cls, url: str, namespace: str, emit: Emit) -> Store:
+        """The store of a `redis:` setting. Raises ValueError for a URL that cannot be read."""
+        return cls(memory.opener() if url == "memory" else connect.opener(url), namespace, emit)
+
+    # --- the scripts --------------------------------------------------------------------------------
+
+    async def acquire(self, ask: Ask, orphaned: Callable[[Grant], None]) -> Grant | Refusal | Exhausted:
+        """Grants a key or reserves one. Rotations that Redis does not know are registered on the way.
+
+        A caller that is cancelled while the script runs leaves its grant to `orphaned`.
+        """
+        while True:
+            known = self._with_shared(ask)
+
+            def left_behind(reply: Any, known: Ask = known) -> None:
+                answer = calls.read_acquire(known, reply)
+                if isinstance(answer, Grant):
+                    orphaned(answer)
+
+            answer = calls.read_acquire(known, await self._call(calls.acquire(self.names, known), left_behind))
+            if not isinstance(answer, calls.Missing):
+                return answer
+            await self._register(ask.rotations[answer.target])
+
+    async def confirm(
+        self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]
+    ) -> Confirmed | NotYet | Withdrawn:
+        """Whether the grant may be sent now. `pools`: all that have a key of its account."""
+
+        def left_behind(reply: Any) -> None:
+            match calls.read_confirm(reply):
+                case Confirmed(moment_us):
+                    orphaned(replace(grant, moment_us=moment_us))
+                case NotYet():
+                    orphaned(grant)
+
+        return calls.read_confirm(await self._call(calls.confirm(self.names, grant, pools), left_behind))
+
+    def release(self, grant: Grant, pools: Iterable[str]) -> None:
+        """Gives back a grant that surely was not sent; queued. `pools`: all that have a key of its account."""
+        self._queue(self._back, calls.release(self.names, grant, pools))
+
+    def report(self, report: Report, pools: Iterable[str], told: Callable[[Reported], None]) -> None:
+        """Sets rests and takes suspicions back; queued, and `told` hears what came of it.
+
+        It goes with the acquires, before all that are asked for after this call: from then on no replica is
+        granted what rests. `pools`: all that have a key of an account in `report.clears`.
+        """
+        call = calls.report(self.names, report, pools)
+        self._queue(self._front, call, lambda reply: told(calls.read_report(report, reply)))
+
+    def _queue(self, lane: Lane, call: calls.Call, told: Callable[[Any], None] = lambda _: None) -> None:
+        """Sends without anybody waiting. While Redis is away it is lost: what it would rest is found out again."""
+        if self._reviver is not None:
+            return
+        future = lane.submit(call)
+        self._queued.add(future)
+
+        def done(future: asyncio.Future[Any]) -> None:
+            self._queued.discard(future)
+            if not future.cancelled() and future.exception() is None:
+                told(future.result())
+
+        future.add_done_callback(done)
+
+    async def inspect(self, fields: Sequence[str], rotations: Sequence[Rotation] = ()) -> Inspected:
+        """Reads fields of the state and the numbers of rotations; changes nothing."""
+        found: dict[str, str | None] = {}
+        numbers: list[bytes | None] = []
+        now = b"0"
+        for start in range(0, max(1, len(fields)), INSPECT_MOST):
+            part = fields[start : start + INSPECT_MOST]
+            asked = rotations if start == 0 else ()
+            now, *rest = await self._call(calls.inspect(self.names, part, asked), lane=self._back)
+            found |= {name: text and text.decode() for name, text in zip(part, rest[: len(part)], strict=True)}
+            numbers += rest[len(part) :]
+        return Inspected(int(now), found, tuple(None if text is None else int(float(text)) for text in numbers))
+
+    async def _register(self, rotation: Rotation) -> None:
+        reply = await self._call(calls.register(self.names, rotation))
+        own, born = calls.read_register(reply)
+        if not own:
+            shared = replace(rotation, model=calls.SHARED)
+            self._shared[rotation] = shared
+            await self._call(calls.register(self.names, shared))
+        if self._born and born != self._born:
+            self._emit(StoreChanged(up=True, emptied=True, reason="Redis was emptied: all budgets start from zero"))
+        self._born = born
+
+    def _with_shared(self, ask: Ask) -> Ask:
+        if not self._shared:
+            return ask
+        return replace(ask, rotations=tuple(self._shared.get(rotation, rotation) for rotation in ask.rotations))
+
+    # --- whether Redis is there ---------------------------------------------------------------------
+
+    async def _call(
+        self, call: calls.Call, orphaned: Callable[[Any], None] | None = None, lane: Lane | None = None
+    ) -> Any:
+        if self._reviver is not None:
+            raise StoreAway(self.reason)
+        reply = await (lane or self._front).call(call, orphaned)
+        self.up.set()
+        return reply
+
+    def _is_away(self, away: StoreAway) -> None:
+        self.reason = str(away)
+        if self._reviver is None:
+            self.up.clear()
+            self._emit(StoreChanged(up=False, reason=self.reason))
+            self._reviver = asyncio.get_running_loop().create_task(self._revive())
+
+    async def _revive(self) -> None:
+        """Tries until Redis answers; meanwhile every call fails at once instead of queueing for a dead server."""
+        pause_s = FIRST_RETRY_S
+        while True:
+            with suppress(StoreAway, StoreUnable):
+                probe = Lane(self._open, lambda _: None)
+                try:
+                    await probe.call(calls.inspect(self.names, ()))
+                    break
+                finally:
+                    await probe.close()
+            await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - jitter, not a secret
+            pause_s = min(2 * pause_s, LAST_RETRY_S)
+        self._reviver = None
+        self.reason = ""
+        self.up.set()
+        self._emit(StoreChanged(up=True))
+
+    async def ping(self) -> None:
+        """Raises StoreAway unless Redis answers."""
+        await self._call(calls.inspect(self.names, ()), lane=self._back)
+
+    async def close(self) -> None:
+        """Lets what is queued be sent, then ends both connections."""
+        if self._queued:
+            await asyncio.wait(self._queued, timeout=connect.CALL_S)
+        if self._reviver is not None:
+            self._reviver.cancel()
+        await self._front.close()
+        await self._back.close()

@@ -1,0 +1,19 @@
+"""The `memory` store: the same scripts on a fakeredis inside this process, shared with nobody, gone with it."""
+
+from __future__ import annotations
+
+from fakeredis import FakeServer
+from fakeredis.aioredis import FakeAsyncRedisConnection
+
+from sidecar.store.connect import Opener
+
+LOST = (
+    "budgets, cooldowns and rotation live in this process's memory: other replicas do not share them and a restart "
+    "forgets them. Set `redis:` or REDIS_URL to share and keep them."
+)
+
+
+def opener() -> Opener:
+    """Connections to a new, empty server of this process."""
+    server = FakeServer()
+    return lambda: FakeAsyncRedisConnection(server=server, protocol=2)

@@ -1,0 +1,57 @@
+"""The judges are awake: each of these mistakes in the Lua is found within a few histories."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from tests.property import replay
+from tests.property.drive import drive
+
+MUTATIONS = {
+    "entries trimmed at now - window": (
+        "first < at and moment_at(text, first) + limit.window + limit.guard <= now",
+        "first < at and moment_at(text, first) + limit.window <= now",
+    ),
+    "entries trimmed by count": (
+        "  local count, older = 1, at - 1",
+        "  while #text - first + 1 > 32 * limit.max do total, first = total - count_at(text, first), first + 32 end\n"
+        "  local count, older = 1, at - 1",
+    ),
+    "the guard forgotten": (
+        "return moment_at(text, i) + limit.window + limit.guard",
+        "return moment_at(text, i) + limit.window",
+    ),
+    "last is the latest place, not the highest": ("turn.last = math.max(turn.last, place)", "turn.last = place"),
+    "tried kept by key, not by target and key": (
+        "tried[target .. '|' .. member.id]",
+        "(tried['0|' .. member.id] or tried['1|' .. member.id])",
+    ),
+    "a rest ended by a request that did not set it": ("return proved == '0' and owner == request", "return true"),
+    "a proved rest taken back": ("return proved == '0' and owner == request", "return owner == request"),
+    "a later rest shortened": ("if tonumber(old_ends) >= ends then", "if false then"),
+    "a skipped key keeps all the turns it missed": (
+        "free > now and free or order.above(turn.last)",
+        "free > now and free or order.above(place)",
+    ),
+    "nobody is woken": ("if #woken > 0 then", "if false then"),
+    "a parked key is not looked up again": ("score >= rotation.PARKED and free <= score", "score >= rotation.PARKED"),
+    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now)\nlocal confirmed", "local confirmed"),
+    "a late grant keeps its moment": ("of.rests <= now and now - moment <= guard", "of.rests <= now"),
+    "the model's rest forgotten": ("for i = n + 1, n + 4 do", "for i = n + 1, n + 3 do"),
+    "the clock goes back": ("elseif raw + offset < last then", "elseif false then"),
+    "numbers skip where a wait is refused": (
+        "if earliest then\n",
+        "if earliest then redis.call('HINCRBY', KEYS[3], 'seq', 1)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutation_is_found(redis_url: str, name: str) -> None:
+    """Were it not, the histories would prove nothing of that rule."""
+    right, wrong = MUTATIONS[name]
+    mutated = {script: text.replace(right, wrong) for script, text in replay.texts(exact=64).items()}
+    assert mutated != replay.texts(exact=64), "the mutation no longer applies to the scripts"
+    with redis.Redis.from_url(redis_url) as client, pytest.raises(AssertionError):
+        drive(client, mutated, exact=64, histories=2000, start=1, shrink=False)
