@@ -1,0 +1,349 @@
+"""The strict provider on a socket: it takes one credential, counts every arrival for itself and fails on demand.
+
+    async with StrictProvider({"sk-a": "acme", "sk-b": "acme"}, [(10, 60)]) as provider:
+        provider.faults.append(Fault(key="sk-a", status=503, times=1))
+        ...  # provider.url + "/v1" for OpenAI's dialect, provider.url for Anthropic's and Gemini's
+        assert provider.excess() == []
+
+As its own process: `python -m sidecar.simulate.provider --keys '{"sk-a": "acme"}' --budgets '[[10, 60]]'` prints one
+line of JSON with its url once it listens. There `POST /_control` takes `{"reset": true, "faults": [{...}], "release":
+true}`, each optional (`faults` replaces the list), and `GET /_report` tells counts, violations, excess and arrivals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, Self
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import web
+
+from sidecar.simulate import failures
+from sidecar.simulate.answers import WORDS, Answer, Call, CallError, answer
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.ledger import Arrival, Budget, Ledger, Peak, Violation
+
+Keys = Mapping[str, str | None] | Iterable[str]
+
+HEALTHY = Fault()
+CREDENTIAL_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
+KEPT_CALLS = 32
+MAX_HEAD = 64 * 1024  # of the request line, and of one header
+
+
+class StrictProvider:
+    """A provider that serves every dialect, and what it saw.
+
+    `keys` maps a secret to its account; a secret without one is an account of its own, named like the secret.
+    `budgets` are (max, window seconds) or (max, window seconds, model pattern), each for every account.
+    Requests that come without exactly one known credential are refused and belong to no account. A plain path
+    (`/echo/...`, and all that no dialect knows) also takes the secret from any header or query field, or none at all.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        budgets: Iterable[tuple[int, float] | tuple[int, float, str]] = (),
+        *,
+        words: Sequence[str] = WORDS,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        given = keys if isinstance(keys, Mapping) else dict.fromkeys(keys)
+        self.accounts = {secret: account or secret for secret, account in given.items()}
+        self.faults: list[Fault] = []  # the first that concerns a request is what befalls it
+        self.calls: deque[Call] = deque(maxlen=KEPT_CALLS)  # the latest, whole
+        self.open = 0  # requests that came and have not ended
+        self.url = ""
+        self._ledger = Ledger(budgets)
+        self._words, self._address, self._clock = words, (host, port), clock
+        self._held = asyncio.Event()
+        self._waiting: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+        self._runner: web.ServerRunner | None = None
+
+    # --- in process ---------------------------------------------------------------------------------
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """Every request since the start or `reset`, in the order that headers were read."""
+        return self._ledger.arrivals
+
+    @property
+    def violations(self) -> list[Violation]:
+        """Every budget that an arrival exceeded, as it was found when it came."""
+        return self._ledger.violations
+
+    def counts(self) -> dict[str, int]:
+        """How many requests each known key brought, whatever they were answered; 0 for one that brought none."""
+        counted = dict.fromkeys(self.accounts, 0)
+        for arrival in self.arrivals:
+            if arrival.account:
+                counted[arrival.key] += 1
+        return counted
+
+    def worst(self, account: str) -> dict[Budget, int]:
+        """For each budget the most arrivals in any of its windows, counted anew over all arrivals of the account."""
+        return self._ledger.worst(account)
+
+    def excess(self) -> list[Peak]:
+        """Every account and budget whose fullest window held too many, counted anew: [] is the promise kept."""
+        return self._ledger.excess()
+
+    def release(self) -> None:
+        """Let every request go on that hangs now."""
+        self._held.set()
+        self._held = asyncio.Event()
+
+    def reset(self) -> None:
+        """Forget what arrived and remove the faults. Requests that are open stay open and counted as such."""
+        self._ledger.reset()
+        self.calls.clear()
+        self.faults.clear()
+
+    async def wait_for(self, predicate: Callable[[], object]) -> None:
+        """Return once the predicate holds: asked now and whenever a request comes, is read, is answered or ends."""
+        if predicate():
+            return
+        waiting = (predicate, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        try:
+            await waiting[1]
+        finally:
+            self._waiting.remove(waiting)
+
+    def _changed(self) -> None:
+        for predicate, future in self._waiting:
+            if not future.done() and predicate():
+                future.set_result(None)
+
+    # --- on the socket ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises OSError where the address is taken."""
+        # Nothing is decompressed: bodies are shown as they came. A client that goes away cancels its handler.
+        server = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            auto_decompress=False,
+            access_log=None,
+            max_line_size=MAX_HEAD,
+            max_field_size=MAX_HEAD,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, *self._address).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner:
+            self.release()
+            await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        at_ns = self._clock()
+        path, _, query = request.raw_path.partition("?")
+        if path in {"/_control", "/_report"}:
+            return await self._ordered(request, path)
+        headers = tuple((name.decode("latin-1"), text.decode("latin-1")) for name, text in request.raw_headers)
+        call = Call(len(self.arrivals), request.method, path, query, headers)
+        arrival = Arrival(at_ns, request.method, path)
+        secrets = self._credentials(call)
+        if len(secrets) == 1:
+            arrival.key, arrival.account = secrets[0], self.accounts.get(secrets[0], "")
+        self.arrivals.append(arrival)
+        self.open += 1
+        self._changed()
+        try:
+            response = await self._serve(request, call, arrival, len(secrets))
+            arrival.ended = "answered"
+        except (asyncio.CancelledError, ConnectionError):
+            arrival.ended = "cancelled" if arrival.ended == "open" else arrival.ended
+            raise asyncio.CancelledError from None  # which aiohttp takes for a lost client, without a traceback
+        finally:
+            self.open -= 1
+            self._changed()
+        return response
+
+    def _credentials(self, call: Call) -> list[str]:
+        """Every credential in the request. What an own API calls its header or field is known by the secret in it."""
+        found = [_bare(text) for name, text in call.headers if name.lower() in CREDENTIAL_HEADERS]
+        fields = parse_qsl(call.query, keep_blank_values=True) if call.query else []
+        if call.dialect != "plain":
+            return found + [text for name, text in fields if name == "key"]
+        others = [_bare(text) for name, text in call.headers if name.lower() not in CREDENTIAL_HEADERS]
+        return found + [text for text in (*others, *(text for _, text in fields)) if text in self.accounts]
+
+    async def _serve(
+        self, request: web.BaseRequest, call: Call, arrival: Arrival, credentials: int
+    ) -> web.StreamResponse:
+        call.read(await request.content.read())
+        arrival.model = call.model
+        self.calls.append(call)
+        self._changed()
+        fault = HEALTHY
+        said = self._refusal(call, arrival, credentials)
+        if said is None:
+            fault = self._fault(arrival)
+            said = fault.spoil(call, arrival.key, self._healthy(call))
+        return await self._send(request, arrival, said, fault)
+
+    def _refusal(self, call: Call, arrival: Arrival, credentials: int) -> Answer | None:
+        """What a request without exactly one known credential hears, and one over its budget. Faults come after."""
+        if credentials > 1:
+            return failures.multiple(call.dialect)
+        if credentials == 0:
+            return None if call.dialect == "plain" else failures.missing(call.dialect)
+        if not arrival.account:
+            return failures.invalid(call.dialect, arrival.key)
+        violation = self._ledger.enter(arrival)
+        return failures.limited(call, violation, datetime.now(UTC)) if violation else None
+
+    def _fault(self, arrival: Arrival) -> Fault:
+        fault = next((fault for fault in self.faults if fault.concerns(arrival)), HEALTHY)
+        if fault.times:
+            fault.times -= 1
+        return fault
+
+    def _healthy(self, call: Call) -> Answer:
+        try:
+            return answer(call, self._words)
+        except CallError as wrong:
+            return failures.failed(call.dialect, 400, str(wrong))
+
+    async def _send(self, request: web.BaseRequest, arrival: Arrival, said: Answer, fault: Fault) -> web.StreamResponse:
+        if fault.hang:
+            await self._held.wait()
+        if fault.headers_s:
+            await asyncio.sleep(fault.headers_s)
+        if fault.close == "before":
+            self._hang_up(request, arrival)
+        arrival.status = said.status
+        self._changed()
+        if said.stream or fault.close or fault.first_byte_s:
+            return await self._stream(request, arrival, said, fault)
+        response = web.Response(status=said.status, headers=said.headers, body=b"".join(said.chunks))
+        await response.prepare(request)
+        await response.write_eof()
+        return response
+
+    async def _stream(
+        self, request: web.BaseRequest, arrival: Arrival, said: Answer, fault: Fault
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=said.status, headers=said.headers)
+        if not said.stream:
+            response.content_length = sum(map(len, said.chunks))
+        await response.prepare(request)
+        await asyncio.sleep(fault.first_byte_s)
+        for number, chunk in enumerate(_first_half(said.chunks) if fault.close else said.chunks):
+            if number and fault.chunk_s:
+                await asyncio.sleep(fault.chunk_s)
+            await response.write(chunk)
+        if fault.close:
+            self._hang_up(request, arrival)
+        await response.write_eof()
+        return response
+
+    def _hang_up(self, request: web.BaseRequest, arrival: Arrival) -> NoReturn:
+        arrival.ended = "closed"
+        if request.transport:
+            request.transport.close()
+        raise asyncio.CancelledError
+
+    # --- from another process -----------------------------------------------------------------------
+
+    async def _ordered(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        if path == "/_report":
+            return _reply(200, self.report())
+        try:
+            self._obey(orjson.loads(await request.content.read()))
+        except (TypeError, ValueError, AttributeError) as wrong:
+            return _reply(400, {"error": str(wrong)})
+        return _reply(200, {"ok": True})
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        """All of the order or, where it cannot be understood, nothing of it."""
+        if unknown := order.keys() - {"reset", "faults", "release"}:
+            raise ValueError(f"{sorted(unknown)} is no order. Known: reset, faults, release.")
+        faults = [Fault(**fault) for fault in order.get("faults", ())]
+        if order.get("reset"):
+            self.reset()
+        if "faults" in order:
+            self.faults[:] = faults
+        if order.get("release"):
+            self.release()
+
+    def report(self) -> dict[str, Any]:
+        """All that was seen, as JSON can say it: what `GET /_report` answers."""
+        return {
+            "counts": self.counts(),
+            "open": self.open,
+            "violations": [found._asdict() | {"budget": found.budget._asdict()} for found in self.violations],
+            "excess": [peak._asdict() | {"budget": peak.budget._asdict()} for peak in self.excess()],
+            "arrivals": self.arrivals,
+        }
+
+
+def _bare(text: str) -> str:
+    scheme, _, token = text.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else text
+
+
+def _first_half(chunks: Sequence[bytes]) -> list[bytes]:
+    """Up to the middle of the middle chunk: what is cut there is no whole event."""
+    middle = len(chunks) // 2
+    return [*chunks[:middle], chunks[middle][: len(chunks[middle]) // 2]]
+
+
+def _reply(status: int, data: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(data), content_type="application/json")
+
+
+# --- as its own process -----------------------------------------------------------------------------
+
+
+def _json_or_file(text: str) -> Any:
+    return orjson.loads(text if text.lstrip().startswith(("{", "[")) else Path(text).read_bytes())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m sidecar.simulate.provider", description="A strict simulated provider."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: the system chooses one")
+    parser.add_argument(
+        "--keys", type=_json_or_file, required=True, help='{"secret": "account"} or ["secret"], or a file of it'
+    )
+    parser.add_argument("--budgets", type=_json_or_file, default=[], help='[[max, seconds, "model*"]], or a file of it')
+    parser.add_argument(
+        "--words", type=_json_or_file, default=list(WORDS), help='["Hel", "lo"]: what it answers, in chunks'
+    )
+    return parser.parse_args()
+
+
+async def _run(given: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with StrictProvider(
+        given.keys, given.budgets, words=given.words, host=given.host, port=given.port
+    ) as provider:
+        sys.stdout.write(orjson.dumps({"url": provider.url}).decode() + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(_arguments()))
