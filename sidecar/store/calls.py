@@ -146,3 +146,7 @@ def read_register(reply: Sequence[bytes]) -> tuple[bool, str]:
 def inspect(names: Names, fields: Sequence[str], rotations: Sequence[Rotation] = (), now: str = "") -> Call:
     keys = (names.state, *(names.turns(rotation)[1] for rotation in rotations))
     return Call("inspect", keys, (now, str(len(fields)), *fields))
+
+
+def beat(names: Names, replica: str, silence_us: int, now: str = "") -> Call:
+    return Call("beat", (names.replicas,), (now, replica, str(silence_us)))

@@ -60,7 +60,7 @@ class Store:
 
         A caller that is cancelled while the script runs leaves its grant to `orphaned`.
         """
-        while True:
+        for _ in range(2 * len(ask.rotations) + 1):
             known = self._with_shared(ask)
 
             def left_behind(reply: Any, known: Ask = known) -> None:
@@ -72,6 +72,7 @@ class Store:
             if not isinstance(answer, calls.Missing):
                 return answer
             await self._register(ask.rotations[answer.target])
+        raise StoreUnable("Redis forgets rotations as soon as they are registered: is it evicting keys?")
 
     async def confirm(
         self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]
@@ -127,6 +128,10 @@ class Store:
             numbers += rest[len(part) :]
         return Inspected(int(now), found, tuple(None if text is None else int(float(text)) for text in numbers))
 
+    async def beat(self, replica: str, silence_us: int) -> int:
+        """Says that this replica ("": nobody) is alive and returns how many are."""
+        return int(await self._call(calls.beat(self.names, replica, silence_us), lane=self._back))
+
     async def _register(self, rotation: Rotation) -> None:
         reply = await self._call(calls.register(self.names, rotation))
         own, born = calls.read_register(reply)
@@ -178,10 +183,6 @@ class Store:
         self.reason = ""
         self.up.set()
         self._emit(StoreChanged(up=True))
-
-    async def ping(self) -> None:
-        """Raises StoreAway unless Redis answers."""
-        await self._call(calls.inspect(self.names, ()), lane=self._back)
 
     async def close(self) -> None:
         """Lets what is queued be sent, then ends both connections."""

@@ -31,6 +31,10 @@ class Names:
     def models(self, pool: str) -> str:
         return self._name("models", pool)
 
+    @property
+    def replicas(self) -> str:
+        return self._name("replicas")
+
 
 def window_field(account: str, limit: Limit) -> str:
     """The state's field that holds an account's window."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sidecar
 
-NAMES = ("acquire", "confirm", "report", "release", "register", "inspect")
+NAMES = ("acquire", "confirm", "report", "release", "register", "inspect", "beat")
 
 _USE = re.compile(r"^--@ use (.+)$")
 _LINE = re.compile(r"user_script:(\d+)")

@@ -1,0 +1,1 @@
+"""Keys as callers use them: no HTTP, no dialect."""

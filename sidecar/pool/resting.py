@@ -1,0 +1,50 @@
+"""How long what rests, by the outcome of an attempt: pure, the moment an argument."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sidecar.model.words import SECOND_US, Class, Cooldowns, Member, Outcome, Rest, Scope, Subject
+
+_OF_THE_ACCOUNT = frozenset(
+    {Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS, Class.BILLING},
+)
+_FIRST_OF_MONTH = 1
+
+
+def subject(outcome: Outcome, member: Member, model: str, of_key: bool) -> Subject:
+    """What the outcome says of: the key or its account, for all models or for this one."""
+    whose = member.key if of_key else None
+    return Subject(member.account, whose, model if outcome.scope is Scope.KEY_MODEL else None)
+
+
+def rest(outcome: Outcome, member: Member, model: str, cooldowns: Cooldowns, zone: str, now_us: int) -> Rest | None:
+    """The rest of an account that has spent its quota or its money; None for every other outcome."""
+    if outcome.kind not in _OF_THE_ACCOUNT or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}:
+        return None
+    delay_us = _delay_us(outcome, cooldowns, zone, now_us)
+    return Rest(subject(outcome, member, model, of_key=False), delay_us, outcome.kind)
+
+
+def _delay_us(outcome: Outcome, cooldowns: Cooldowns, zone: str, now_us: int) -> int:
+    named_us = 0 if outcome.delay_s is None else max(1, round(outcome.delay_s * SECOND_US))
+    if outcome.until is not None:
+        return max(named_us, until(outcome.until, zone, now_us) - now_us)
+    if outcome.delay_s is not None:
+        return named_us
+    return cooldowns.max_us if outcome.kind is Class.BILLING else cooldowns.default_us
+
+
+def until(end: str, zone: str, now_us: int) -> int:
+    """The next midnight, or the first midnight of the next month, in the zone: as a moment.
+
+    Midnight is where the wall clock says so: a day of 23 or 25 hours ends where it ends.
+    """
+    now = datetime.fromtimestamp(now_us / SECOND_US, UTC).astimezone(ZoneInfo(zone))
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if end == "midnight":
+        ends = midnight + timedelta(days=1)
+    else:
+        ends = (midnight.replace(day=28) + timedelta(days=4)).replace(day=_FIRST_OF_MONTH)
+    return round(ends.timestamp()) * SECOND_US

@@ -1,0 +1,44 @@
+"""The sidecar's own answers: what went wrong before, instead of or after an attempt. The dialect writes the body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+SECOND_US = 1_000_000
+LONGEST_RETRY_AFTER_S = 86_400
+
+
+class Refused(Exception):
+    """The request ends with an error of the sidecar.
+
+    `code` is for programs, the text for people: it says what to do. `outcome` is what metrics and the log line call it.
+    """
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.headers = dict(headers or {})
+
+
+def retry_after(wait_us: int) -> dict[str, str]:
+    """`Retry-After` in whole seconds, rounded up and at most a day, and the exact `retry-after-ms`."""
+    wait_us = max(0, min(wait_us, LONGEST_RETRY_AFTER_S * SECOND_US))
+    return {
+        "Retry-After": str(max(1, math.ceil(wait_us / SECOND_US))),
+        "retry-after-ms": str(max(1, math.ceil(wait_us / 1000))),
+    }
+
+
+def bad_request(message: str) -> Refused:
+    return Refused(400, "invalid_request", message)
+
+
+def store_away(reason: str) -> Refused:
+    return Refused(503, "store_unavailable", f"The sidecar's Redis cannot answer: {reason}", {"Retry-After": "1"})
+
+
+def out_of_budget(wait_us: int) -> Refused:
+    wait_s = math.ceil(wait_us / SECOND_US)
+    message = f"Every key is out of budget or rests; the next has room in {wait_s} s."
+    return Refused(429, "rate_limit_exceeded", message, retry_after(wait_us))

@@ -1,0 +1,111 @@
+"""One running sidecar: what it was told, what it holds, and whether it can serve."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import sidecar
+from sidecar.model.events import Emit
+from sidecar.model.words import Class, Config, Target
+from sidecar.pool.pool import Pools
+from sidecar.store.commands import Store
+from sidecar.store.connect import StoreAway, StoreUnable
+
+BEAT_S = 5.0  # between two signs of life
+SILENCE_US = 20_000_000  # after which the others count a replica as gone
+
+DEAD = frozenset({Class.INVALID_KEY, Class.PERMISSION, Class.BILLING})  # rests that no wait for budget cures
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a request keeps from its beginning to its end."""
+
+    config: Config
+    pools: Pools
+
+
+class Replica:
+    """Config, pools and store of one process, and how it is."""
+
+    def __init__(self, config: Config, store: Store, emit: Emit) -> None:
+        self.id = secrets.token_hex(6)
+        self.store, self.emit = store, emit
+        self.state = State(config, Pools(config, store, emit))
+        self.inflight = 0
+        self.alive = 0  # replicas that share the store, this one included; 0: not known
+        self.draining = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._beating: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Reaches the store, or leaves it to be reached; then tells it now and then that this replica lives."""
+        with suppress(StoreAway, StoreUnable):
+            self.alive = await self.store.beat(self.id, SILENCE_US)
+        self._beating = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            with suppress(StoreAway, StoreUnable):
+                self.alive = await self.store.beat(self.id, SILENCE_US)
+
+    async def close(self) -> None:
+        """Sends what is queued and ends."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        await self.store.close()
+
+    # --- requests under way -------------------------------------------------------------------------
+
+    def entered(self) -> None:
+        self.inflight += 1
+        self.idle.clear()
+
+    def left(self) -> None:
+        self.inflight -= 1
+        if not self.inflight:
+            self.idle.set()
+
+    # --- health -------------------------------------------------------------------------------------
+
+    async def unready(self) -> str:
+        """Why it cannot serve, or "" if it can."""
+        if self.draining:
+            return "shutting down"
+        if not self.store.up.is_set():
+            return f"the store is away: {self.store.reason or 'not reached yet'}"
+        try:
+            usable = [await self.usable(name) for name in self.state.config.pools]
+        except (StoreAway, StoreUnable) as error:
+            return f"the store is away: {error}"
+        return "" if any(usable) else "no pool has a usable key"
+
+    async def usable(self, pool: str) -> int:
+        """How many of a pool's keys do not rest as dead for all models."""
+        why = await self.state.pools.why(Target(pool, ""))
+        return why.keys - sum(count for reason, count in why.reasons.items() if reason in DEAD)
+
+    async def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it can serve, and what `/health` says."""
+        reason = await self.unready()
+        config = self.state.config
+        body: dict[str, Any] = {
+            "status": "unhealthy" if reason else "healthy",
+            "version": sidecar.__version__,
+            "replica": self.id,
+            "replicas": self.alive,
+            "store": "up" if self.store.up.is_set() else "away",
+            "pools": {
+                pool.name: {"provider": pool.provider.name, "keys": len(pool.keys)} for pool in config.pools.values()
+            },
+        }
+        if config.redis == "memory":
+            body["warning"] = "budgets are in this process's memory only"
+        return (False, body | {"reason": reason}) if reason else (True, body)
