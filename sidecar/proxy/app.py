@@ -1,0 +1,263 @@
+"""The data plane: the one list of `listen`'s URLs, and the way of a request from its first line to its last byte."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from sidecar.model.events import Answered
+from sidecar.model.hosts import host_allowed, is_loopback, origin_allowed
+from sidecar.model.words import Client, Config, Secret, Target
+from sidecar.pool.pool import Search
+from sidecar.providers.catalogue import DIALECTS
+from sidecar.providers.dialect import BadCall, Dialect
+from sidecar.providers.urls import check_path
+from sidecar.proxy import call as calls
+from sidecar.proxy import relay, route
+from sidecar.proxy.attempt import Answer, Attempts
+from sidecar.proxy.call import Call, Place
+from sidecar.proxy.clients import identify, tokens
+from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.upstream import Upstream
+from sidecar.replica import Replica, State
+
+log = logging.getLogger(__name__)
+
+Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+# Of the pages, those that anybody may see on a `listen` beyond loopback; the others want a token.
+FREE_PAGES = ("/health",)
+
+
+def server(replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> web.Server:
+    """The data plane's server. `pages`: what GET answers besides forwarding.
+
+    A client that goes away cancels its handler, and with it the attempt under way.
+    """
+    return web.Server(DataPlane(replica, pages, upstream).handle, handler_cancellation=True, access_log=None)
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is known of a request while it is answered: the log line's source."""
+
+    request_id: str
+    began: float
+    method: str
+    path: str = ""
+    client: str = ""
+    dialect: Dialect = DIALECTS["openai"]
+    model: str = ""
+    pool: str = ""
+    attempts: Attempts | None = None
+    status: int = 499
+    outcome: str = "cancelled"
+
+
+class DataPlane:
+    """Answers every request that reaches `listen`."""
+
+    def __init__(self, replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> None:
+        self._replica, self._pages, self._upstream = replica, pages, upstream
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A page, a forwarded call, or an error in the caller's dialect."""
+        state = self._replica.state
+        visit = Visit(secrets.token_hex(8), asyncio.get_running_loop().time(), request.method)
+        page = self._pages.get(request.raw_path.partition("?")[0]) if request.method in {"GET", "HEAD"} else None
+        if page is not None:
+            return await self._page(request, state.config, page, visit)
+        self._replica.entered()
+        try:
+            return await self._forward(request, state, visit)
+        except Refused as refused:
+            visit.status, visit.outcome = refused.status, refused.code
+            return await _refuse(request, visit, refused)
+        except (asyncio.CancelledError, ConnectionResetError):
+            visit.status, visit.outcome = 499, "cancelled"  # the client is gone
+            raise
+        except Exception:
+            visit.status, visit.outcome = 500, "internal_error"
+            log.exception("request %s failed", visit.request_id)
+            return await _refuse(
+                request, visit, Refused(500, "internal_error", "The sidecar failed; its log says why.")
+            )
+        finally:
+            self._replica.left()
+            self._replica.emit(_answered(visit))
+
+    async def _page(self, request: web.BaseRequest, config: Config, page: Page, visit: Visit) -> web.StreamResponse:
+        try:
+            _admit(request, config)
+            free = request.raw_path.startswith(FREE_PAGES) or is_loopback(config.listen.host)
+            if not free and not _knows_admin(request, config):
+                _client_of(request, config, "")
+            return await page(request)
+        except Refused as refused:
+            return await _refuse(request, visit, refused)
+
+    async def _forward(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
+        path, query = _split(request.raw_path)
+        visit.path = path
+        _admit(request, state.config)
+        where = calls.place(request.method, path, request.headers, query)
+        visit.dialect = where.dialect
+        visit.client = _client_of(request, state.config, query).id
+        _check(request, where)
+        if where.lists:
+            return await _list(request, state.config, where, visit)
+        call = await calls.read(request, visit.request_id, where, query, state.config.max_body)
+        visit.model = call.reading.model or ""
+        visit.attempts = self._attempts(state, call)
+        answer = await visit.attempts.run()
+        visit.status, visit.outcome = answer.reply.status, answer.reply.outcome.kind
+        try:
+            return await relay.send(request, answer, _ours(visit, answer))
+        finally:
+            visit.attempts.finished(answer)
+
+    def _attempts(self, state: State, call: Call) -> Attempts:
+        targets = _targets(state.config, call)
+        timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        if call.max_wait_s is not None and call.max_wait_s > timeout_s:
+            raise bad_request(f"x-sidecar-max-wait: at most the pool's timeout, {timeout_s:g} s.")
+        search = Search(call.request_id, targets, deadline, call.max_wait_s)
+        return Attempts(call, state.pools, self._upstream, self._replica.emit, search)
+
+
+def _split(target: str) -> tuple[str, str]:
+    """Path and query of an origin-form target, raw. Raises Refused (400) for any other form, and for dot segments."""
+    if not target.startswith("/"):
+        raise bad_request("Only a path is accepted as the request's target, not a whole URL.")
+    path, _, query = target.partition("#")[0].partition("?")
+    try:
+        check_path(path)
+    except BadCall as bad:
+        raise bad_request(str(bad)) from None
+    return path, query
+
+
+def _admit(request: web.BaseRequest, config: Config) -> None:
+    """Raises Refused (403) for a Host or an Origin by which a web page could reach the keys."""
+    host = request.headers.get("Host")
+    if not host_allowed(host, config.hosts):
+        raise Refused(403, "forbidden_host", f'Host "{(host or "")[:100]}" is not served: list it in `hosts`.')
+    origin = request.headers.get("Origin")
+    if not origin_allowed(origin, config.hosts):
+        raise Refused(
+            403, "forbidden_origin", f'Origin "{(origin or "")[:100]}" may not use this sidecar: list it in `hosts`.'
+        )
+
+
+def _check(request: web.BaseRequest, where: Place) -> None:
+    if request.method in {"OPTIONS", "TRACE", "CONNECT"}:
+        raise Refused(
+            405, "method_not_allowed", f"{request.method} is not forwarded.", {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+        )
+    if "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers:
+        raise Refused(501, "not_implemented", "Upgraded connections (WebSocket) are not forwarded yet.")
+    if where.pool == "":
+        raise Refused(404, "not_found", "Name a pool: /pools/<pool>/<path>.")
+
+
+_ANYONE = Client("", Secret(""))
+
+
+def _client_of(request: web.BaseRequest, config: Config, query: str) -> Client:
+    """The calling client; with no `clients` configured anybody on this machine may call."""
+    if not config.clients:
+        return _ANYONE
+    client = identify(config.clients, tokens(request.headers, query))
+    if client is None:
+        raise Refused(
+            401, "invalid_api_key", "The virtual key is unknown: use the token of one of this sidecar's `clients`."
+        )
+    return client
+
+
+def _knows_admin(request: web.BaseRequest, config: Config) -> bool:
+    if config.admin_token is None:
+        return False
+    wanted = config.admin_token.reveal().encode()
+    return any(hmac.compare_digest(token.encode(), wanted) for token in tokens(request.headers, ""))
+
+
+def _targets(config: Config, call: Call) -> tuple[Target, ...]:
+    pool = call.place.pool
+    if pool is None:
+        return route.targets(config, call.place.dialect.name, call.reading.model)
+    if pool not in config.pools:
+        raise Refused(404, "not_found", f'There is no pool "{pool[:100]}". Pools: {", ".join(config.pools)}.')
+    return (Target(pool, call.reading.model or ""),)
+
+
+async def _list(request: web.BaseRequest, config: Config, where: Place, visit: Visit) -> web.StreamResponse:
+    visit.status, visit.outcome = 200, "listed"
+    body = where.dialect.write_models(route.named(config, where.dialect.name))
+    return await _send(request, web.Response(body=body, content_type="application/json", headers=_ours(visit)))
+
+
+def _ours(visit: Visit, answer: Answer | None = None) -> CIMultiDict[str]:
+    """The `x-sidecar-*` headers; pool, key, model and grant where a key answered."""
+    attempts = visit.attempts
+    headers = CIMultiDict(
+        {
+            "x-sidecar-request-id": visit.request_id,
+            "x-sidecar-attempts": str(attempts.progress.attempts if attempts else 0),
+            "x-sidecar-waited-ms": str(round(attempts.search.waited_s * 1000) if attempts else 0),
+        }
+    )
+    if answer is not None:
+        headers["x-sidecar-pool"] = answer.held.pool.name
+        headers["x-sidecar-key"] = answer.held.key.id
+        headers["x-sidecar-model"] = answer.model
+        headers["x-sidecar-grant"] = str(answer.held.grant.number)
+    return headers
+
+
+async def _refuse(request: web.BaseRequest, visit: Visit, refused: Refused) -> web.StreamResponse:
+    headers = _ours(visit)
+    headers.update(refused.headers)
+    body = visit.dialect.write_error(refused.status, refused.code, refused.message)
+    response = web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)
+    if not request.content.is_eof():
+        response.force_close()  # the rest of a body that nobody wants would be read as the next request
+    return await _send(request, response)
+
+
+async def _send(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+def _answered(visit: Visit) -> Answered:
+    now = asyncio.get_running_loop().time()
+    attempts = visit.attempts
+    held = attempts.held if attempts else None
+    last = attempts.last if attempts else None
+    began_upstream = attempts.began_upstream if attempts else None
+    return Answered(
+        request_id=visit.request_id,
+        method=visit.method,
+        path=visit.path,
+        status=visit.status,
+        outcome=visit.outcome,
+        attempts=attempts.progress.attempts if attempts else 0,
+        pool=held.pool.name if held else "",
+        key=held.key.id if held else "",
+        model=(attempts.search.targets[held.target].model or "") if attempts and held else visit.model,
+        client=visit.client,
+        total_s=now - visit.began,
+        waited_s=attempts.search.waited_s if attempts else 0.0,
+        acquire_s=attempts.search.acquire_s if attempts else 0.0,
+        upstream_s=now - began_upstream if began_upstream else 0.0,
+        first_byte_s=last.reply.first_byte_at - visit.began if last else None,
+    )

@@ -1,0 +1,188 @@
+"""The only loop of the data plane: grant, send, outcome, next."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from sidecar.model.events import Attempted, Emit
+from sidecar.model.words import Exhausted, Outcome, Refusal
+from sidecar.pool.pool import Held, Pools, Search
+from sidecar.proxy.call import Call
+from sidecar.proxy.errors import Refused, out_of_budget, retry_after, store_away
+from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
+from sidecar.proxy.upstream import BROKEN, UNREACHED, Late, Lost, NotSent, Reply, Upstream
+from sidecar.replica import DEAD
+from sidecar.store.connect import StoreAway, StoreUnable
+
+LATE_GRANTS = 3  # that a request may lose to its own connections before it is told to come back
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a request came to: the provider's reply and the grant that it answered."""
+
+    reply: Reply
+    held: Held
+    model: str
+    sent_at: float
+
+    def attempted(self, request_id: str, outcome: Outcome) -> Attempted:
+        """The event of this attempt, as far as it has come."""
+        return Attempted(
+            request_id=request_id,
+            pool=self.held.pool.name,
+            key=self.held.key.id,
+            model=self.model,
+            outcome=outcome.kind,
+            status=self.reply.status,
+            first_byte_s=self.reply.first_byte_at - self.sent_at,
+            usage=self.reply.reader.usage if self.reply.reader else None,
+        )
+
+
+@dataclass(slots=True)
+class Attempts:
+    """One request on its way to an answer. What it counts is read for the log line, also when it fails."""
+
+    call: Call
+    pools: Pools
+    upstream: Upstream
+    emit: Emit
+    search: Search
+    progress: Progress = field(init=False)
+    first: Answer | None = None
+    last: Answer | None = None
+    held: Held | None = None  # the latest key
+    began_upstream: float | None = None
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.pools, self.search, self.call.reading.retry_safe)
+
+    async def run(self) -> Answer:
+        """The answer for the client. Raises Refused with the sidecar's own where there is none."""
+        try:
+            async with asyncio.timeout_at(self.search.deadline):
+                return await self._run()
+        except TimeoutError:
+            raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
+        except (StoreAway, StoreUnable) as error:
+            raise store_away(str(error)) from None
+
+    async def _run(self) -> Answer:
+        late = 0
+        while not self.progress.over:
+            # Room now on any key beats waiting; so does a key that met a passing fault of the provider.
+            wait = not (self.progress.again or self.progress.second_opinion)
+            got = await self.pools.acquire(self.search, wait)
+            if not isinstance(got, Held):
+                if self.progress.try_again():
+                    continue
+                return await self._end(got)
+            self.held = got
+            try:
+                follows = await self._attempt(got)
+            except Late:
+                late += 1
+                if late == LATE_GRANTS:
+                    raise Refused(
+                        503, "late", "Connections are slower than the budgets' guard.", {"Retry-After": "1"}
+                    ) from None
+                continue
+            if follows is Next.PASS:
+                return self._passed(self.last)
+            if follows is Next.FIRST:
+                return self._passed(self.first)
+            if follows is Next.LATER and not self.progress.over:
+                await asyncio.sleep(self.progress.backoff_s)
+        return await self._end(None)
+
+    async def _attempt(self, held: Held) -> Next:
+        """Sends once and learns from what comes. Raises Late."""
+        loop = asyncio.get_running_loop()
+        model = self.search.targets[held.target].model or ""
+        sent_at = loop.time()
+        self.began_upstream = self.began_upstream or sent_at
+        try:
+            reply = await self.upstream.send(self.call, held, model, self.pools)
+        except (NotSent, Lost) as error:
+            outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
+            self.emit(Attempted(self.search.request_id, held.pool.name, held.key.id, model, outcome.kind, None, None))
+            return self.progress.learn(held, outcome, None, loop.time())
+        self.last = Answer(reply, held, model, sent_at)
+        self.first = self.first or self.last
+        follows = self.progress.learn(held, reply.outcome, reply.status, loop.time())
+        if follows is not Next.PASS:
+            reply.response.close()
+        if follows is not Next.PASS or not reply.streams:
+            self.emit(self.last.attempted(self.search.request_id, reply.outcome))
+        return follows
+
+    def finished(self, answer: Answer) -> None:
+        """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""
+        reply, held = answer.reply, answer.held
+        if reply.reader is None or not reply.streams:
+            return
+        outcome = reply.reader.outcome(held.pool.provider, reply.seen)
+        if outcome != reply.outcome:
+            self.progress.learn(held, outcome, reply.status, asyncio.get_running_loop().time())
+        self.emit(answer.attempted(self.search.request_id, outcome))
+
+    def _passed(self, answer: Answer | None) -> Answer:
+        if answer is None:
+            raise Refused(
+                502, "upstream_unreachable", "The provider could not be reached, or broke off before it answered."
+            )
+        self.held = answer.held
+        return answer
+
+    # --- the end without a final answer -----------------------------------------------------------
+
+    async def _end(self, got: Refusal | Exhausted | None) -> Answer:
+        """The answer when no key is left to ask: the first of the rules that applies."""
+        for blame in self.progress.blames.values():
+            if self.held is not None:
+                self.pools.report(blame.taken_back(), self.held)
+        if self.progress.second_opinion:
+            return self._passed(self.first)
+        kinds = set(self.progress.kinds)
+        dead = isinstance(got, Refusal) and await self._all_dead()
+        if isinstance(got, Refusal) and not dead:
+            raise out_of_budget(got.wait_us)
+        if kinds and kinds <= RATE_LIMITS:
+            raise out_of_budget(await self._earliest_us())
+        if len(kinds) == 1 and self.last is not None:
+            return self._passed(self.last)
+        if dead and isinstance(got, Refusal):
+            raise await self._dead(got)
+        if not kinds or self.last is None:
+            raise Refused(502, "upstream_unreachable", "No provider could be reached.")
+        told = ", ".join(sorted(kinds))
+        raise Refused(
+            502, "upstream_failed", f"No key led to an answer; {self.progress.attempts} attempts met: {told}."
+        )
+
+    async def _all_dead(self) -> bool:
+        """Whether every key that this request has not tried rests for what no budget cures."""
+        for index, target in enumerate(self.search.targets):
+            why = await self.pools.why(target)
+            refused = sum(at == index for at, _ in self.search.tried)
+            if sum(count for reason, count in why.reasons.items() if reason in DEAD) + refused < why.keys:
+                return False
+        return True
+
+    async def _earliest_us(self) -> int:
+        """The earliest end of the rests that this request has met."""
+        whys = [await self.pools.why(target) for target in self.search.targets]
+        return min((why.ends_in_us for why in whys if why.ends_in_us), default=1_000_000)
+
+    async def _dead(self, refusal: Refusal) -> Refused:
+        told = []
+        for name in dict.fromkeys(target.pool for target in self.search.targets):
+            why = await self.pools.why(next(target for target in self.search.targets if target.pool == name))
+            counts = ", ".join(f"{count} for {reason}" for reason, count in why.reasons.items())
+            told.append(
+                f"pool {name}: {counts} of {why.keys} keys, the first until {why.ends_in_us // 1_000_000} s from now"
+            )
+        message = f"Every key rests ({'; '.join(told)}). See `sidecar status`."
+        return Refused(503, "no_usable_key", message, retry_after(refusal.wait_us))

@@ -1,0 +1,181 @@
+"""A request of the data plane, read once: which dialect it speaks, what it asks for, what of it goes upstream."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from sidecar.providers.catalogue import DIALECTS
+from sidecar.providers.dialect import BadCall, Body, Dialect, Reading
+from sidecar.providers.urls import check_path
+from sidecar.proxy import bodies
+from sidecar.proxy.clients import HEADERS as CREDENTIALS
+from sidecar.proxy.clients import without_credentials
+from sidecar.proxy.errors import Refused, bad_request
+
+# What concerns one connection only (RFC 9110, 7.6.1), and what this connection says of itself.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OURS = frozenset({"host", "content-length", "content-encoding", "expect", "accept-encoding", "cookie"})
+# These would bill another account than the granted key's, or fail for it.
+ACCOUNT_SELECTING = frozenset(
+    {
+        "openai-organization",
+        "openai-project",
+        "x-goog-user-project",
+        "x-goog-iam-authorization-token",
+        "x-goog-iam-authority-selector",
+        "anthropic-organization-id",
+        "anthropic-workspace-id",
+    }
+)
+DECODABLE = ("gzip", "deflate")  # what an answer may be compressed with: its first events and its usage must be read
+
+_OPENAI_PATHS = (
+    "chat",
+    "completions",
+    "responses",
+    "embeddings",
+    "models",
+    "moderations",
+    "images",
+    "audio",
+    "files",
+    "uploads",
+    "batches",
+    "fine_tuning",
+    "vector_stores",
+)
+_GEMINI_V1 = re.compile(r"(/v1/)(?:models|tunedModels)/[^:]+:[A-Za-z]+$")
+# Path -> dialect, and the prefix of its operation: the first that fits. Group 1 is what the operation does without.
+_PLACES = (
+    (re.compile(r"(/v1/)messages(?:/|$)"), "anthropic", "/v1/"),
+    (re.compile(r"(/v1beta/openai/)"), "openai", "/v1/"),
+    (re.compile(r"(/v1beta/)"), "gemini", "/v1beta/"),
+    (re.compile(r"(/upload/v1beta/)"), "gemini", "/upload/v1beta/"),
+    (_GEMINI_V1, "gemini", "/v1/"),
+    (re.compile(r"(/v1/)"), "openai", "/v1/"),
+    (re.compile(rf"(/)(?:{'|'.join(_OPENAI_PATHS)})(?:/|$)"), "openai", "/"),
+)
+_LISTS = frozenset({"/v1/models", "/models", "/v1beta/models"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads: a dialect, the text before the operation, the operation; a pool where the path names it."""
+
+    dialect: Dialect
+    prefix: str
+    operation: str
+    pool: str | None = None
+    lists: bool = False  # asks what can be asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as the attempts need it."""
+
+    request_id: str
+    method: str
+    place: Place
+    query: str  # raw, without credentials
+    headers: CIMultiDict[str]  # what goes upstream, but for the credential
+    content_type: str
+    body: Body
+    reading: Reading
+    max_wait_s: float | None
+
+
+def place(method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place:
+    """Where a raw path leads. Raises Refused (404) for one that leads nowhere."""
+    if path.startswith("/pools/"):
+        pool, _, rest = path[len("/pools/") :].partition("/")
+        return Place(DIALECTS["plain"], "/", rest, pool=pool)
+    if method == "GET" and path in _LISTS:
+        return Place(_lister(path, headers, query), "/v1/", "models", lists=True)
+    for pattern, dialect, prefix in _PLACES:
+        found = pattern.match(path)
+        if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
+            return Place(DIALECTS[dialect], prefix, path[found.end(1) :])
+    raise Refused(
+        404,
+        "not_found",
+        f"Nothing is served at {path[:200]}. Served: /v1/... (OpenAI, also without /v1), /v1/messages (Anthropic), "
+        "/v1beta/... (Gemini), /pools/<pool>/..., /health, /metrics.",
+    )
+
+
+def _lister(path: str, headers: CIMultiDictProxy[str], query: str) -> Dialect:
+    if path == "/v1beta/models" or "x-goog-api-key" in headers or re.search(r"(?:^|&)key=", query):
+        return DIALECTS["gemini"]
+    if "x-api-key" in headers or "anthropic-version" in headers:
+        return DIALECTS["anthropic"]
+    return DIALECTS["openai"]
+
+
+async def read(request: web.BaseRequest, request_id: str, where: Place, query: str, max_body: int) -> Call:
+    """The whole call, its body included. Raises Refused (400, 413, 415, 503)."""
+    body = await bodies.read(request, max_body)
+    content_type = request.headers.get("Content-Type", "")
+    try:
+        check_path(where.operation)
+        reading = where.dialect.read_call(request.method, where.operation, content_type, body)
+    except BadCall as bad:
+        raise bad_request(str(bad)) from None
+    _check_model(reading.model)
+    return Call(
+        request_id=request_id,
+        method=request.method,
+        place=where,
+        query=without_credentials(query),
+        headers=_upstream_headers(request.headers),
+        content_type=content_type,
+        body=body,
+        reading=reading,
+        max_wait_s=_max_wait_s(request.headers.get("x-sidecar-max-wait")),
+    )
+
+
+def _check_model(model: str | None) -> None:
+    if model is not None and (not model or len(model.encode()) > 256 or not model.isprintable()):
+        raise bad_request("The model's name must be 1 to 256 bytes of printable text.")
+
+
+def _max_wait_s(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text.strip()):
+        raise bad_request(f'x-sidecar-max-wait: "{text[:40]}" is no number of seconds such as 0, 2.5 or 30.')
+    return float(text)
+
+
+def connection_named(headers: CIMultiDictProxy[str]) -> set[str]:
+    """The header names that `Connection` makes hop-by-hop."""
+    return {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
+
+
+def _upstream_headers(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """What of the client's headers crosses: not its credential, its account, its connection or its words to us."""
+    dropped = HOP_BY_HOP.union(_OURS, ACCOUNT_SELECTING, CREDENTIALS, connection_named(headers))
+    kept = CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if (lower := name.lower()) not in dropped and not lower.startswith("x-sidecar-")
+    )
+    accepted = ",".join(headers.getall("Accept-Encoding", ())).lower()
+    kept["Accept-Encoding"] = ", ".join(coding for coding in DECODABLE if coding in accepted) or "identity"
+    return kept

@@ -1,0 +1,132 @@
+"""What the attempts of one request have taught, and what is to be done next: decided without I/O."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from sidecar.model.words import Class, Outcome, Report, Scope
+from sidecar.pool import resting
+from sidecar.pool.blame import PROOFS, Blame, is_refusal
+from sidecar.pool.pool import Held, Pools, Search
+
+MOST_ATTEMPTS = 20  # a request, whatever they come to
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0  # doubled, with full jitter
+
+RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
+
+
+class Next(Enum):
+    """What follows an attempt."""
+
+    PASS = "this answer goes to the client"  # noqa: S105
+    FIRST = "the first answer goes to the client"
+    AGAIN = "another key"
+    LATER = "another key, after the backoff"
+
+
+@dataclass(slots=True)
+class Progress:
+    """One request's attempts so far.
+
+    `again` are the keys that met a fault of the provider: they may be tried again when all were tried.
+    """
+
+    pools: Pools
+    search: Search
+    retry_safe: bool
+    attempts: int = 0
+    kinds: list[Class] = field(default_factory=list)
+    blames: dict[str, Blame] = field(default_factory=dict)
+    again: set[tuple[int, str]] = field(default_factory=set)
+    faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
+    second_opinion: bool = False  # one key of another account is asked, once
+
+    def learn(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
+        """Takes an attempt's outcome in; reports what must rest. `status` None: no answer came."""
+        self.attempts += 1
+        self.kinds.append(outcome.kind)
+        blame = self.blames.setdefault(held.pool.name, Blame(self.search.request_id))
+        if outcome.kind in PROOFS:
+            self.pools.report(blame.proved(held.pool.cooldowns.max_us), held)
+        if outcome.kind in {Class.OK, Class.BLOCKED}:
+            follows = Next.PASS
+        elif self.second_opinion:
+            follows = Next.FIRST
+        elif is_refusal(outcome.kind, outcome.scope):
+            follows = self._refused(held, outcome, blame)
+        elif outcome.scope is Scope.PROVIDER:
+            follows = self._provider(held, outcome, status)
+        elif outcome.scope is Scope.REQUEST:
+            follows = self._request(held, outcome)
+        else:
+            follows = self._rests(held, outcome, now)
+        return follows
+
+    def _rests(self, held: Held, outcome: Outcome, now: float) -> Next:
+        grant = held.grant
+        rest = resting.rest(
+            outcome, grant.member, held.model, held.pool.cooldowns, held.pool.provider.zone, held.now_us(now)
+        )
+        if rest is None:
+            return Next.PASS
+        # The key rests from here on, so the next acquire passes it over without being told that it was tried.
+        self.pools.report(Report(self.search.request_id, rests=(rest,)), held)
+        return Next.AGAIN
+
+    def _refused(self, held: Held, outcome: Outcome, blame: Blame) -> Next:
+        self.search.tried.add((held.target, held.key.id))
+        subject = resting.subject(outcome, held.grant.member, held.model, of_key=True)
+        others = self.pools.untried(self.search, held.target) > 0
+        self.pools.report(blame.refused(outcome.kind, subject, others), held)
+        if blame.is_the_requests:
+            self._close(lambda pool: pool == held.pool.name)
+        return Next.AGAIN
+
+    def _provider(self, held: Held, outcome: Outcome, status: int | None) -> Next:
+        if not outcome.other:
+            provider = held.pool.provider.name
+            pools = self.pools.config.pools
+            self._close(lambda pool: pools[pool].provider.name == provider)
+            return Next.AGAIN if len(self.search.closed) < len(self.search.targets) else Next.PASS
+        executed = outcome.kind is not Class.CONNECT and status not in {429, 529}
+        if executed and not (self.retry_safe or held.pool.retry_unsafe):
+            return Next.PASS
+        tried = held.target, held.key.id
+        self.search.tried.add(tried)
+        self.again.add(tried)
+        self.faults[held.target] += 1
+        if self.faults[held.target] >= held.pool.max_attempts:
+            self.search.closed.add(held.target)
+        return Next.LATER
+
+    def _request(self, held: Held, outcome: Outcome) -> Next:
+        if not outcome.other:
+            return Next.PASS
+        self.second_opinion = True
+        self.search.tried |= self.pools.of_account(self.search, held.grant.member.account)
+        return Next.AGAIN
+
+    def _close(self, which: Callable[[str], bool]) -> None:
+        self.search.closed |= {index for index, target in enumerate(self.search.targets) if which(target.pool)}
+
+    def try_again(self) -> bool:
+        """Whether keys that met a fault of the provider may be tried again; they are, then."""
+        able = {tried for tried in self.again if tried[0] not in self.search.closed}
+        self.search.tried -= self.again
+        self.again.clear()
+        return bool(able)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to ask."""
+        return self.attempts >= MOST_ATTEMPTS or len(self.search.closed) == len(self.search.targets)
+
+    @property
+    def backoff_s(self) -> float:
+        """Full jitter: replicas that failed together do not come back together."""
+        faults = sum(self.faults.values())
+        return random.uniform(0, min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (faults - 1)))  # noqa: S311

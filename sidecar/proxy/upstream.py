@@ -1,0 +1,280 @@
+"""One attempt on the wire: the key goes in here and nowhere else, once, within its guard."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from sidecar.model.words import SECOND_US, Auth, Class, Outcome, Scope, Speech
+from sidecar.pool.pool import Held, Pools
+from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Body, Dialect, Reader
+from sidecar.providers.urls import upstream_path
+from sidecar.proxy.call import Call
+
+CONNECT_S = 10.0
+HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
+SLICE = 64 * 1024  # of a large request body, written at once
+
+UNREACHED = Outcome(Class.CONNECT, Scope.PROVIDER, other=True)
+BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
+
+
+class Late(Exception):
+    """The grant was too late and could not be renewed; it was given back and nothing was sent."""
+
+
+class NotSent(Exception):
+    """No connection could be made; nothing was sent. The text says why."""
+
+
+class Lost(Exception):
+    """The connection broke after the request was sent, before its answer was whole enough to judge."""
+
+
+class _SentBefore(Exception):
+    """The HTTP client was about to send the same grant a second time."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """What the connection's hook must know of the attempt it is about to let through."""
+
+    held: Held
+    pools: Pools
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer whose outcome is known. `held` is as much of its body as was read for that, as it came."""
+
+    response: aiohttp.ClientResponse
+    seen: Answer
+    outcome: Outcome
+    reader: Reader | None  # of a 2xx, to be fed with what still comes
+    inflate: Inflate
+    held: bytes
+    ended: bool
+    first_byte_at: float
+
+    @property
+    def status(self) -> int:
+        return self.response.status
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a 2xx that has begun to say something: the client gets it, whatever follows."""
+        return self.reader is not None and self.reader.first != "error"
+
+
+@dataclass(slots=True)
+class Inflate:
+    """The bytes of a body without their compression, for reading along; None once they cannot be read."""
+
+    coding: str
+    _decoder: Any = field(default=None)
+
+    def __call__(self, data: bytes) -> bytes | None:
+        if self.coding in {"", "identity"}:
+            return data
+        if self.coding not in {"gzip", "x-gzip", "deflate"}:
+            return None
+        if self._decoder is None:
+            self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # by its header: gzip or zlib
+        try:
+            return bytes(self._decoder.decompress(data))
+        except zlib.error:
+            self.coding = "broken"
+            return None
+
+
+async def _let_through(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    """Runs with a connection in hand, right before the request is written to it.
+
+    A late grant is confirmed here rather than refused: to throw the new connection away would make the next
+    grant late for the same handshake.
+    """
+    sending: Sending = context.trace_request_ctx
+    if sending.sent:
+        raise _SentBefore
+    if asyncio.get_running_loop().time() > sending.held.send_by and not await sending.pools.renew(sending.held):
+        raise Late
+    sending.sent = True
+
+
+class Upstream:
+    """The HTTP client of all attempts."""
+
+    def __init__(self) -> None:
+        hooks = aiohttp.TraceConfig()
+        hooks.on_connection_create_end.append(_let_through)
+        hooks.on_connection_reuseconn.append(_let_through)
+        self._session = aiohttp.ClientSession(
+            # No limit: a grant must not queue for a connection and be late for it.
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trace_configs=[hooks],
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def send(self, call: Call, held: Held, model: str, pools: Pools) -> Reply:
+        """Sends the call with the held key, for this model, and reads until the outcome is known.
+
+        Raises NotSent, Late (the grant was given back: ask anew), or Lost. The grant of a NotSent is released.
+        """
+        provider = held.pool.provider
+        dialect = call.place.dialect
+        speech = provider.dialects.get(dialect.name) or Speech("", provider.auth)
+        operation, body = call.place.operation, call.body
+        if call.reading.model is not None and model != call.reading.model:
+            operation, body = dialect.rewrite(operation, call.content_type, body, model)
+        path = upstream_path(provider.base_url, speech, dialect.name, call.place.prefix + operation)
+        headers = call.headers.copy()
+        for name, value in provider.headers.items():
+            headers.setdefault(name, value)
+        query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
+        url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
+        sending = Sending(held, pools)
+        try:
+            response = await self._session.request(
+                call.method,
+                url,
+                data=_payload(body, headers),
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=sending,
+            )
+        except Late:
+            raise
+        except (aiohttp.ClientError, OSError, _SentBefore) as error:
+            if sending.sent:
+                raise Lost(type(error).__name__) from None
+            pools.release(held)
+            raise NotSent(_reason(error)) from None
+        except asyncio.CancelledError:
+            if not sending.sent:
+                pools.release(held)
+            raise
+        try:
+            return await _judge(call.place.dialect, operation, held, response)
+        except BaseException:
+            response.close()
+            raise
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong with a connection, without its URL: a query may hold the key."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
+    return type(error).__name__
+
+
+def _origin(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _present(auth: Auth, secret: str, headers: CIMultiDict[str], query: str) -> str:
+    """Adds the one credential; returns the query to send."""
+    match auth.kind:
+        case "bearer":
+            headers["Authorization"] = f"Bearer {secret}"
+        case "header":
+            headers[auth.name] = secret
+        case "query":
+            return f"{query}&{auth.name}={quote(secret, safe='')}" if query else f"{auth.name}={quote(secret, safe='')}"
+    return query
+
+
+def _payload(body: Body, headers: CIMultiDict[str]) -> Any:
+    """The body as aiohttp sends it: a large one in slices, so that one write does not hold the loop."""
+    if isinstance(body, bytes):
+        return body or None
+    headers["Content-Length"] = str(len(body))
+    return _slices(body)
+
+
+async def _slices(body: memoryview) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), SLICE):
+        yield bytes(body[start : start + SLICE])
+
+
+async def _judge(dialect: Dialect, operation: str, held: Held, response: aiohttp.ClientResponse) -> Reply:
+    """Reads as much of the answer as its outcome needs."""
+    loop = asyncio.get_running_loop()
+    first_byte_at = loop.time()
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    inflate = Inflate(headers.get("content-encoding", "").strip().lower())
+    answer = Answer(response.status, headers, b"", held.now_us(first_byte_at) / SECOND_US)
+    provider = held.pool.provider
+    if 200 <= response.status < 300:
+        reader = dialect.reader(operation, headers.get("content-type", ""))
+        raw, ended = await _until_it_speaks(response, reader, inflate)
+        outcome = reader.outcome(provider, answer)
+        if reader.first == "error" and not ended:
+            more, ended = await _rest_of_error(response, HOLD_S)
+            raw += more
+        return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at)
+    raw, ended = await _rest_of_error(response, None)
+    answer = replace(answer, head=inflate(raw) or b"")
+    outcome = dialect.classify(provider, answer)
+    return Reply(response, answer, outcome, None, inflate, raw, ended, first_byte_at)
+
+
+async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
+    """Reads until the answer has said something, or has been silent too long, or is too long to be held back."""
+    raw = bytearray()
+    ended = False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None) as hold:
+            while reader.first == "waiting" and len(raw) < HEAD_BYTES:
+                data = await chunk(response)
+                if not data:
+                    ended = True
+                    reader.close()
+                    break
+                if hold.when() is None:
+                    hold.reschedule(asyncio.get_running_loop().time() + HOLD_S)
+                raw += data
+                plain = inflate(data)
+                if plain is None:
+                    break
+                reader.feed(plain)
+    return bytes(raw), ended
+
+
+async def _rest_of_error(response: aiohttp.ClientResponse, within_s: float | None) -> tuple[bytes, bool]:
+    """The body of an error, at most ERROR_BYTES of it, and whether that is all."""
+    raw = bytearray()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while len(raw) <= ERROR_BYTES:
+                data = await chunk(response)
+                if not data:
+                    return bytes(raw), True
+                raw += data
+    response.close()
+    return bytes(raw), False
+
+
+async def chunk(response: aiohttp.ClientResponse) -> bytes:
+    """What has come, b"" at the end. Raises Lost."""
+    try:
+        return await response.content.readany()
+    except (aiohttp.ClientError, OSError) as error:
+        raise Lost(type(error).__name__) from None

@@ -1,0 +1,100 @@
+"""Real sidecar processes on one store, for everything that is said of replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.servers import free_port
+
+START_S = 30.0
+
+
+class Sidecar:
+    """One `sidecar run`: its two URLs, its process, and all that it logged."""
+
+    def __init__(self, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
+        self.port, self.ops_port = free_port(), free_port()
+        self.url, self.ops_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.ops_port}"
+        own = {"listen": f"127.0.0.1:{self.port}", "ops_listen": f"127.0.0.1:{self.ops_port}"}
+        self._config, self._environ = {**config, **own}, dict(environ or {})
+        self._folder = tempfile.TemporaryDirectory()
+        self.log = Path(self._folder.name) / "log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Returns once it is ready."""
+        file = Path(self._folder.name) / "sidecar.yaml"
+        file.write_text(json.dumps(self._config))
+        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        with self.log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "sidecar",
+                "run",
+                "--config",
+                str(file),
+                stdout=log,
+                stderr=log,
+                env=clean | self._environ,
+                cwd=self._folder.name,
+            )
+        await asyncio.wait_for(self._ready(), START_S)
+
+    async def _ready(self) -> None:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                assert self._process is not None
+                assert self._process.returncode is None, self.log.read_text()
+                try:
+                    async with http.get(f"{self.ops_url}/health/ready") as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL, as a node that dies."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def close(self) -> None:
+        """Ends the process and removes its folder."""
+        await self.kill()
+        self._folder.cleanup()
+
+
+@asynccontextmanager
+async def fleet(
+    size: int, config: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> AsyncIterator[list[Sidecar]]:
+    """So many replicas of one config, ready."""
+    replicas = [Sidecar(config, environ) for _ in range(size)]
+    try:
+        await asyncio.gather(*(replica.start() for replica in replicas))
+        yield replicas
+    finally:
+        for replica in replicas:
+            await replica.close()

@@ -1,0 +1,96 @@
+"""Several real processes on one Redis behave as one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+import aiohttp
+
+from sidecar.simulate.provider import Fault, StrictProvider
+from tests.fleet import Sidecar, fleet
+
+BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def config(provider: StrictProvider, redis_url: str, keys: int, **pool: Any) -> dict[str, Any]:
+    """A pool of the provider's first keys in a namespace of its own."""
+    listed = [{"id": f"k{i}", "secret": secret} for i, secret in enumerate(list(provider.accounts)[:keys])]
+    own = {"base_url": f"{provider.url}/v1", "dialect": "openai", "keys": listed}
+    return {"redis": redis_url, "namespace": f"t-{secrets.token_hex(6)}", "pools": {"chat": own | pool}}
+
+
+def new_keys(count: int) -> list[str]:
+    return [f"sk-{secrets.token_hex(16)}" for _ in range(count)]
+
+
+async def ask(http: aiohttp.ClientSession, sidecar: Sidecar, **headers: str) -> tuple[int, Any]:
+    """Status and headers of one chat completion; 0 where the connection broke."""
+    try:
+        async with http.post(f"{sidecar.url}/v1/chat/completions", json=BODY, headers=headers) as answer:
+            await answer.read()
+            return answer.status, answer.headers
+    except aiohttp.ClientError:
+        return 0, {}
+
+
+async def test_grant_n_goes_to_key_n_mod_7(redis_url: str) -> None:
+    """Three replicas, seven keys, a thousand concurrent requests: numbers without gaps, each at its key."""
+    async with (
+        StrictProvider(new_keys(7)) as provider,
+        fleet(3, config(provider, redis_url, 7)) as replicas,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+    ):
+        answers = await asyncio.gather(*(ask(http, replicas[n % 3]) for n in range(1000)))
+        assert {status for status, _ in answers} == {200}
+        grants = sorted((int(headers["x-sidecar-grant"]), headers["x-sidecar-key"]) for _, headers in answers)
+        assert grants == [(n, f"k{n % 7}") for n in range(1000)]
+        counts = provider.counts().values()
+        assert sum(counts) == 1000
+        assert max(counts) - min(counts) <= 1
+
+
+async def test_budgets_hold_while_a_replica_dies_and_another_comes(redis_url: str) -> None:
+    """Counted at the provider: in no window more than the budget, and no client sees a refusal of the provider."""
+    limit = {"requests": 10, "per": "2s", "guard": "200ms"}
+    async with StrictProvider(new_keys(4), budgets=[(10, 2.0)]) as provider:
+        told = config(provider, redis_url, 4, limits=[limit], max_wait="0s")
+        async with (
+            fleet(3, told) as replicas,
+            fleet(1, told) as late,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+        ):
+            alive = list(replicas)
+
+            async def load(requests: int) -> list[int]:
+                targets = list(alive)
+                answers = await asyncio.gather(*(ask(http, targets[n % len(targets)]) for n in range(requests)))
+                return [status for status, _ in answers]
+
+            statuses = await load(300)
+            assert statuses.count(200) == 40
+            assert set(statuses) == {200, 429}
+            under_way = asyncio.gather(*(load(60) for _ in range(5)))
+            await provider.wait_for(lambda: len(provider.arrivals) >= 41)
+            victim = alive.pop(0)
+            await victim.kill()
+            alive.append(late[0])
+            await under_way
+            await load(200)
+            assert provider.violations == []
+            assert provider.excess() == []
+
+
+async def test_a_429_on_one_replica_rests_the_key_on_the_other(redis_url: str) -> None:
+    """From the report on no replica is granted the key before the moment that the provider named."""
+    async with StrictProvider(new_keys(2)) as provider:
+        first = next(iter(provider.accounts))
+        provider.faults.append(Fault(key=first, times=1, status=429, headers={"retry-after": "600"}, body="{}"))
+        async with fleet(2, config(provider, redis_url, 2)) as (one, other), aiohttp.ClientSession() as http:
+            status, headers = await ask(http, one)
+            assert (status, headers["x-sidecar-key"], headers["x-sidecar-attempts"]) == (200, "k1", "2")
+            for _ in range(6):
+                status, headers = await ask(http, other)
+                assert (status, headers["x-sidecar-key"]) == (200, "k1")
+            assert provider.counts()[first] == 1
