@@ -106,8 +106,8 @@ class DataPlane:
         path, query = _split(request.raw_path)
         visit.path = path
         _admit(request, state.config)
-        where = calls.place(request.method, path, request.headers, query)
-        visit.dialect = where.dialect
+        where = calls.place(state.config, request.method, path, request.headers, query)
+        visit.dialect = where.judge
         visit.client = _client_of(request, state.config, query).id
         _check(request, where)
         if where.lists:
@@ -163,8 +163,6 @@ def _check(request: web.BaseRequest, where: Place) -> None:
         )
     if "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers:
         raise Refused(501, "not_implemented", "Upgraded connections (WebSocket) are not forwarded yet.")
-    if where.pool == "":
-        raise Refused(404, "not_found", "Name a pool: /pools/<pool>/<path>.")
 
 
 _ANYONE = Client("", Secret(""))
@@ -193,8 +191,6 @@ def _targets(config: Config, call: Call) -> tuple[Target, ...]:
     pool = call.place.pool
     if pool is None:
         return route.targets(config, call.place.dialect.name, call.reading.model)
-    if pool not in config.pools:
-        raise Refused(404, "not_found", f'There is no pool "{pool[:100]}". Pools: {", ".join(config.pools)}.')
     return (Target(pool, call.reading.model or ""),)
 
 

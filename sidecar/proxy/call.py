@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from sidecar.model.words import Config
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import BadCall, Body, Dialect, Reading
 from sidecar.providers.urls import check_path
@@ -78,7 +79,8 @@ _LISTS = frozenset({"/v1/models", "/models", "/v1beta/models"})
 class Place:
     """Where a path leads: a dialect, the text before the operation, the operation; a pool where the path names it."""
 
-    dialect: Dialect
+    dialect: Dialect  # of the call
+    judge: Dialect  # that reads the answers and writes the sidecar's errors: a named pool's own, else the call's
     prefix: str
     operation: str
     pool: str | None = None
@@ -100,17 +102,22 @@ class Call:
     max_wait_s: float | None
 
 
-def place(method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place:
+def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place:
     """Where a raw path leads. Raises Refused (404) for one that leads nowhere."""
     if path.startswith("/pools/"):
-        pool, _, rest = path[len("/pools/") :].partition("/")
-        return Place(DIALECTS["plain"], "/", rest, pool=pool)
+        name, _, rest = path[len("/pools/") :].partition("/")
+        pool = config.pools.get(name)
+        if pool is None:
+            raise Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
+        own = next(iter(pool.provider.dialects), "plain")
+        return Place(DIALECTS["plain"], DIALECTS[own], "/", rest, pool=name)
     if method == "GET" and path in _LISTS:
-        return Place(_lister(path, headers, query), "/v1/", "models", lists=True)
+        lister = _lister(path, headers, query)
+        return Place(lister, lister, "/v1/", "models", lists=True)
     for pattern, dialect, prefix in _PLACES:
         found = pattern.match(path)
         if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
-            return Place(DIALECTS[dialect], prefix, path[found.end(1) :])
+            return Place(DIALECTS[dialect], DIALECTS[dialect], prefix, path[found.end(1) :])
     raise Refused(
         404,
         "not_found",

@@ -171,7 +171,7 @@ class Upstream:
                 pools.release(held)
             raise
         try:
-            return await _judge(call.place.dialect, operation, held, response)
+            return await _judge(call.place.judge, operation, held, response)
         except BaseException:
             response.close()
             raise
