@@ -9,8 +9,9 @@
 --                {"refused", wait}: no target has room in time; the earliest has in `wait`
 --                {"exhausted"}: every key of every target was tried
 --                {"missing", target}: not registered; nothing was changed for it
--- cost           granted at the head: 9 commands, whatever the number of keys, limits and targets behind it; refused with
---                every key parked: 6 a target; 2 for each key that is met without room (it is parked, and not met again)
+-- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
+--                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
+--                (it is parked, and not met again); a reservation is a refusal and 3 more
 --
 -- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would.
 --@ use clock window_log cooldown order_round_robin rotation room args
@@ -82,7 +83,7 @@ for target = 0, (#KEYS - 1) / 3 - 1 do
     if candidate.moment - now <= max_wait and (not soonest or candidate.moment < soonest.moment) then
       soonest = candidate
     end
-  elseif redis.call('EXISTS', names.set) == 0 then
+  elseif turn.size > 0 and redis.call('EXISTS', names.set) == 0 then
     return { 'missing', target }
   end
 end

@@ -5,7 +5,7 @@
 --       id       of the replica; "" only counts
 --       silence  microseconds after which a replica that was not heard of is gone
 -- returns        how many are alive
--- cost           3 commands
+-- cost           4 commands
 --@ use args
 local now = args.text()
 if now == '' then

@@ -5,7 +5,7 @@
 -- ARGV  now      "" or, in tests, microseconds
 --       fields   count, then fields of the state
 -- returns        {now, value of each field or false, seq of each rotation or false}
--- cost           one HMGET and one HGET a rotation
+-- cost           3 commands and 1 a rotation
 --@ use clock args
 local state = KEYS[1]
 local now = clock.read(state, args.text())

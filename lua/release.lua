@@ -6,7 +6,7 @@
 --       member, moment      the grant's, as acquire or confirm returned them
 --       limits   the member's set (parts/args.lua)
 -- returns        how many windows still held it; 0 once it has left them all
--- cost           one HMGET, one HSET and 3 commands a pool, whatever its size and its models
+-- cost           4 commands and 3 a pool, whatever its size and its models
 --
 -- A grant that may have been sent is never released: the provider may have counted it. Its number and its turn stay used.
 --@ use clock window_log cooldown order_round_robin rotation room args

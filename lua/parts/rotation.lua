@@ -1,6 +1,7 @@
 -- A rotation: one sorted set of members, and a hash with `seq` (the next grant's number), `last` (the highest place
--- granted so far), `woken` (how far it has read the pool's wake set), `kept` (when its expiry was last renewed), and
--- for each account (`a|account`) its members, a line each.
+-- granted so far), `woken` (how far it has read the pool's wake set), `kept` (when its expiry was last renewed), `size`
+-- (how many members it has: a sorted set of none does not exist), and for each account (`a|account`) its members, a
+-- line each.
 --
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
 -- the answer: a key to try, or when to come back. One sorted set, not a cursor over the ids: a scan pays for every
@@ -19,7 +20,7 @@ end
 
 -- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
 function rotation.open(names)
-  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept')
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'size')
   if not meta[1] then
     return nil
   end
@@ -29,6 +30,7 @@ function rotation.open(names)
     last = tonumber(meta[2]),
     woken = tonumber(meta[3]),
     kept = tonumber(meta[4]),
+    size = tonumber(meta[5]),
   }
 end
 
@@ -64,19 +66,22 @@ function rotation.begin(names, members, seq, last, now)
   for account, texts in pairs(of_account) do
     redis.call('HSET', names.hash, 'a|' .. account, texts)
   end
-  redis.call('HSET', names.hash, 'seq', score(seq), 'last', score(last), 'woken', score(woken))
+  redis.call('HSET', names.hash, 'seq', score(seq), 'last', score(last), 'woken', score(woken), 'size', #members)
   rotation.keep(names, now)
 end
 
 -- Brings the members of woken accounts forward to now: only those that are parked, for a place is below any moment.
 local function bring_forward(turn, accounts, now)
-  local fields, members = {}, {}
-  for i, account in ipairs(accounts) do
-    fields[i] = 'a|' .. account
-  end
-  for _, texts in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
-    for text in string.gmatch(texts or '', '[^\n]+') do
-      members[#members + 1] = text
+  local members = {}
+  for from = 1, #accounts, rotation.CHUNK do
+    local fields = {}
+    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
+      fields[#fields + 1] = 'a|' .. accounts[i]
+    end
+    for _, texts in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
+      for text in string.gmatch(texts or '', '[^\n]+') do
+        members[#members + 1] = text
+      end
     end
   end
   put_all(turn.names.set, members, score(now), 'XX', 'LT')

@@ -234,8 +234,7 @@ def report(state: State, report: Report, raw: int) -> tuple[tuple[int, ...], tup
             later = old if old.until >= new.until else new
             new = Cooldown(later.until, old.proved or new.proved, later.request)
         state.rests[rest.subject] = new
-    if report.rests:
-        _tick(state, raw)
+    _tick(state, raw)
     ends = tuple(state.rests[rest.subject].until - now for rest in report.rests)
     mine = [s for s in report.clears if s in state.rests and _is_suspicion(state.rests[s], report.request)]
     for subject in mine:

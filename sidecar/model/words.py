@@ -96,6 +96,7 @@ class Provider:
     counts: Literal["account", "account+model"] = "account"  # what a 429 rests where the answer does not say
     zone: str = "UTC"  # whose midnight ends a daily quota
     headers: Mapping[str, str] = field(default_factory=dict)  # added where the client sent none
+    models_by_account: bool = True  # whether a model that one account does not find may be there for another
 
 
 @dataclass(frozen=True, slots=True)

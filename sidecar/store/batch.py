@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import redis
 from redis.asyncio.connection import Connection
 
-from sidecar.store import scripts
+from sidecar.store import connect, scripts
 from sidecar.store.calls import Call
-from sidecar.store.connect import CALL_S, Opener, StoreAway, StoreUnable, connect, deadline_errors
+from sidecar.store.connect import Opener, StoreAway
 
 MOST = 256  # calls in one pipeline: more would only make the first of them wait for the last
+
+Command = tuple[str | bytes | int, ...]
 
 
 class Lane:
@@ -31,6 +35,7 @@ class Lane:
         self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
         self._gathered = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def call(self, call: Call, orphaned: Callable[[Any], None] | None = None) -> Any:
         """The script's reply. Raises StoreAway, or StoreUnable where Redis answered with an error.
@@ -42,14 +47,17 @@ class Lane:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             if orphaned is not None:
-                future.add_done_callback(lambda done: done.cancelled() or done.exception() or orphaned(done.result()))
+                future.add_done_callback(lambda done: done.exception() or orphaned(done.result()))
             raise
 
     def submit(self, call: Call) -> asyncio.Future[Any]:
         """Queues the call behind those before it; the future has its reply or its error."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(_closed())
+            return future
         if self._runner is None:
             self._runner = asyncio.get_running_loop().create_task(self._run())
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
         self._gathered.set()
         return future
@@ -63,50 +71,48 @@ class Lane:
             await self._serve(batch)
 
     async def _serve(self, batch: Sequence[tuple[Call, asyncio.Future[Any]]]) -> None:
+        """Answers every call of the batch, whatever happens: nobody may wait for ever."""
         try:
             replies = await self._round_trip([call for call, _ in batch])
-        except StoreAway as away:
-            await self._drop()
-            self._away(away)
-            replies = [away] * len(batch)
-        except BaseException:
-            for _, future in batch:
-                future.cancel()
-            await self._drop()
+        except asyncio.CancelledError:
+            _answer(batch, [_closed()] * len(batch))
             raise
-        for (_, future), reply in zip(batch, replies, strict=True):
-            if isinstance(reply, Exception):
-                future.set_exception(reply)
-            else:
-                future.set_result(reply)
+        except Exception as error:  # a mistake of ours goes to those who called, and the lane lives on
+            await self._drop()
+            replies = [error] * len(batch)
+        away = next((reply for reply in replies if isinstance(reply, StoreAway)), None)
+        if away is not None:
+            await self._drop()  # the next connection may reach a server that can serve
+            self._away(away)
+        _answer(batch, replies)
 
     async def _round_trip(self, calls: Sequence[Call]) -> list[Any]:
-        with deadline_errors():
-            async with asyncio.timeout(CALL_S):
-                if self._connection is None:
-                    self._connection = await connect(self._open)
-                replies = await self._exchange([(b"EVALSHA", scripts.load(call.script).sha, call) for call in calls])
+        commands: list[Command] = [
+            ("EVALSHA", scripts.load(call.script).sha, len(call.keys), *call.keys, *call.args) for call in calls
+        ]
+        with connect.deadline_errors():
+            async with asyncio.timeout(connect.CALL_S):
+                connection = await self._connected()
+                replies = await _exchange(connection, commands)
                 unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
                 if unknown:
-                    texts = [(b"EVAL", scripts.load(calls[i].script).text, calls[i]) for i in unknown]
-                    for i, reply in zip(unknown, await self._exchange(texts), strict=True):
+                    again = await _exchange(connection, [*_loads(), *(commands[i] for i in unknown)])
+                    for i, reply in zip(unknown, again[len(_loads()) :], strict=True):
                         replies[i] = reply
         return [_told(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
-    async def _exchange(self, commands: Sequence[tuple[bytes, str, Call]]) -> list[Any]:
-        connection = self._connection
-        assert connection is not None
-        packed = connection.pack_commands(
-            [(verb, script, len(call.keys), *call.keys, *call.args) for verb, script, call in commands]
-        )
-        await connection.send_packed_command(packed, check_health=False)
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response())
-            except redis.ResponseError as error:
-                replies.append(error)
-        return replies
+    async def _connected(self) -> Connection:
+        """The connection, with all scripts loaded.
+
+        Were each loaded when it is first missed, a report could be missed where the acquire behind it is known,
+        and run after it.
+        """
+        if self._connection is not None and connect.is_over(self._connection):
+            await self._drop()
+        if self._connection is None:
+            self._connection = await connect.connect(self._open)
+            await _exchange(self._connection, _loads())
+        return self._connection
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -114,20 +120,51 @@ class Lane:
             await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
-        """Ends the connection; calls that still wait are cancelled."""
+        """Ends the connection; calls that still wait, or come later, are StoreAway."""
+        self._closed = True
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
-            self._runner = None
-        for _, future in self._waiting:
-            future.cancel()
+        _answer(self._waiting, [_closed()] * len(self._waiting))
         self._waiting = []
-        await self._drop()
+        if self._connection is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(connect.CALL_S):
+                    await self._connection.disconnect()
+        self._connection = None
+
+
+async def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    """The reply to each command; one that is an error is that error."""
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except redis.ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+@cache
+def _loads() -> tuple[Command, ...]:
+    return tuple(("SCRIPT", "LOAD", scripts.load(name).text) for name in scripts.NAMES)
+
+
+def _answer(batch: Sequence[tuple[Call, asyncio.Future[Any]]], replies: Sequence[Any]) -> None:
+    for (_, future), reply in zip(batch, replies, strict=True):
+        if isinstance(reply, Exception):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+
+def _closed() -> StoreAway:
+    return StoreAway("the store is closed")
 
 
 def _told(call: Call, reply: Any) -> Any:
     """A script's error with the Lua file and line that it came from."""
     if not isinstance(reply, redis.ResponseError):
         return reply
-    script = scripts.load(call.script)
-    return StoreUnable(f"{call.script}: {script.locate(str(reply))}")
+    return connect.told(reply, f"{call.script}: {scripts.load(call.script).locate(str(reply))}")

@@ -17,6 +17,7 @@ from sidecar.store.connect import Opener, StoreAway, StoreUnable
 from sidecar.store.names import Names
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
+MOST_SHARED = 4096  # models known to share a rotation; clients may name any, and a forgotten one is asked for again
 INSPECT_MOST = 4000  # fields a call; Lua's unpack takes no more than 8000
 
 
@@ -60,6 +61,8 @@ class Store:
 
         A caller that is cancelled while the script runs leaves its grant to `orphaned`.
         """
+        if not self._born:
+            self._born = (await self.inspect(("born",))).fields["born"] or ""
         for _ in range(2 * len(ask.rotations) + 1):
             known = self._with_shared(ask)
 
@@ -135,13 +138,20 @@ class Store:
     async def _register(self, rotation: Rotation) -> None:
         reply = await self._call(calls.register(self.names, rotation))
         own, born = calls.read_register(reply)
-        if not own:
-            shared = replace(rotation, model=calls.SHARED)
-            self._shared[rotation] = shared
-            await self._call(calls.register(self.names, shared))
         if self._born and born != self._born:
+            self._shared.clear()
             self._emit(StoreChanged(up=True, emptied=True, reason="Redis was emptied: all budgets start from zero"))
         self._born = born
+        if own:
+            self._shared.pop(rotation, None)
+        else:
+            await self._share(rotation)
+
+    async def _share(self, rotation: Rotation) -> None:
+        if len(self._shared) >= MOST_SHARED:
+            del self._shared[next(iter(self._shared))]
+        self._shared[rotation] = replace(rotation, model=calls.SHARED)
+        await self._call(calls.register(self.names, self._shared[rotation]))
 
     def _with_shared(self, ask: Ask) -> Ask:
         if not self._shared:
@@ -156,7 +166,8 @@ class Store:
         if self._reviver is not None:
             raise StoreAway(self.reason)
         reply = await (lane or self._front).call(call, orphaned)
-        self.up.set()
+        if self._reviver is None:
+            self.up.set()
         return reply
 
     def _is_away(self, away: StoreAway) -> None:
@@ -167,13 +178,13 @@ class Store:
             self._reviver = asyncio.get_running_loop().create_task(self._revive())
 
     async def _revive(self) -> None:
-        """Tries until Redis answers; meanwhile every call fails at once instead of queueing for a dead server."""
+        """Tries until Redis takes a write; meanwhile every call fails at once instead of queueing for a dead server."""
         pause_s = FIRST_RETRY_S
         while True:
             with suppress(StoreAway, StoreUnable):
                 probe = Lane(self._open, lambda _: None)
                 try:
-                    await probe.call(calls.inspect(self.names, ()))
+                    await probe.call(calls.report(self.names, Report(""), ()))
                     break
                 finally:
                     await probe.close()
@@ -188,7 +199,8 @@ class Store:
         """Lets what is queued be sent, then ends both connections."""
         if self._queued:
             await asyncio.wait(self._queued, timeout=connect.CALL_S)
-        if self._reviver is not None:
-            self._reviver.cancel()
         await self._front.close()
         await self._back.close()
+        if self._reviver is not None:
+            self._reviver.cancel()
+            await asyncio.gather(self._reviver, return_exceptions=True)

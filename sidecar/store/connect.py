@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +14,17 @@ from redis.backoff import NoBackoff
 
 CALL_S = 2.0  # how long a round trip may take, the wait for a connection included
 
-# Replies of a server that is there but cannot serve: another node may, or this one soon.
-_UNABLE = (
+# Replies of a server that is there but cannot serve: another node may, or this one soon. redis-py makes classes of
+# some and leaves others as text; before Redis 7 what happens inside a script is told as `@user_script: 12: -OOM ...`.
+_CANNOT_SERVE = (
     redis.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.BusyLoadingError,
-    redis.exceptions.MasterDownError,
+    redis.OutOfMemoryError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.MovedError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
 )
+_CANNOT_SERVE_TEXT = re.compile(r"^(?:.*: -)?(?:READONLY|OOM|NOPERM|MISCONF|NOREPLICAS|MASTERDOWN|BUSY) ")
 
 
 class StoreAway(Exception):
@@ -38,19 +42,27 @@ def opener(url: str) -> Opener:
     """A function that makes connections to `redis://`, `rediss://` or `unix://`, not yet connected.
 
     They have no timeouts and repeat nothing: deadlines are this room's own, around whole batches, and a script
-    that ran once too often breaks a budget. Raises ValueError for a URL that cannot be read.
+    that ran once too often breaks a budget. Raises ValueError for a URL that cannot be read, without telling any
+    part of it: a password with a reserved character makes a host or a port of itself.
     """
-    options: dict[str, Any] = dict(parse_url(url))
-    kind: Callable[..., Connection] = options.pop("connection_class", Connection)
-    options |= {
-        "socket_timeout": None,
-        "socket_connect_timeout": None,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "client_name": "sidecar",
-        "lib_name": None,
-        "lib_version": None,
-    }
+    try:
+        options: dict[str, Any] = dict(parse_url(url))
+        kind: Callable[..., Connection] = options.pop("connection_class", Connection)
+        options.pop("max_connections", None)  # a pool's; we have none
+        options |= {
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
+            "decode_responses": False,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": "sidecar",
+        }
+        kind(**options)
+    except (ValueError, TypeError, AttributeError, redis.RedisError):
+        raise ValueError(
+            "is no Redis URL. Known: redis://[user:password@]host[:port][/db], rediss://..., unix://[:password@]/path, "
+            "memory. In a password write `@ : / ? # %` as %40 %3A %2F %3F %23 %25."
+        ) from None
     return lambda: kind(**options)
 
 
@@ -61,8 +73,15 @@ def deadline_errors() -> Iterator[None]:
         yield
     except TimeoutError:
         raise StoreAway(f"Redis did not answer within {CALL_S:g} s") from None
-    except (OSError, redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError, *_UNABLE) as error:
+    except (OSError, redis.RedisError) as error:
         raise StoreAway(_reason(error)) from None
+
+
+def told(error: redis.ResponseError, text: str) -> StoreAway | StoreUnable:
+    """An error reply in this room's words: a server that cannot serve, or a call that it cannot make sense of."""
+    if isinstance(error, _CANNOT_SERVE) or _CANNOT_SERVE_TEXT.match(str(error)):
+        return StoreAway(_reason(error))
+    return StoreUnable(text)
 
 
 def _reason(error: Exception) -> str:
@@ -71,13 +90,19 @@ def _reason(error: Exception) -> str:
 
 
 async def connect(open_connection: Opener) -> Connection:
-    """A connected connection. Raises StoreAway, at the latest after CALL_S."""
+    """A connected connection. Raises redis-py's errors; the caller has a deadline."""
     connection = open_connection()
     try:
-        with deadline_errors():
-            async with asyncio.timeout(CALL_S):
-                await connection.connect()  # type: ignore[no-untyped-call]
+        await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
     return connection
+
+
+def is_over(connection: Connection) -> bool:
+    """Whether the server has ended an idle connection (its `timeout`, a restart, a proxy), so that nothing is lost yet.
+
+    redis-py's own look, `can_read`, is named differently in each of its versions and needs an await.
+    """
+    return connection._reader is None or connection._reader.at_eof()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from fakeredis import FakeServer
-from fakeredis.aioredis import FakeAsyncRedisConnection
-
 from sidecar.store.connect import Opener
 
 LOST = (
@@ -15,5 +12,9 @@ LOST = (
 
 def opener() -> Opener:
     """Connections to a new, empty server of this process."""
+    # Imported here: it takes as long as all the rest of a start, and only this store wants it.
+    from fakeredis import FakeServer  # noqa: PLC0415
+    from fakeredis.aioredis import FakeAsyncRedisConnection  # noqa: PLC0415
+
     server = FakeServer()
     return lambda: FakeAsyncRedisConnection(server=server, protocol=2)

@@ -14,7 +14,7 @@ import sidecar
 NAMES = ("acquire", "confirm", "report", "release", "register", "inspect", "beat")
 
 _USE = re.compile(r"^--@ use (.+)$")
-_LINE = re.compile(r"user_script:(\d+)")
+_LINE = re.compile(r"""(?:user_script: ?|\[string "<python>"\]:)(\d+)""")  # Redis's and fakeredis's name of a script
 
 
 class ScriptError(Exception):
@@ -31,14 +31,14 @@ class Script:
     lines: tuple[tuple[str, int], ...]
 
     def locate(self, message: str) -> str:
-        """Redis's error message with `user_script:LINE` told as file and line."""
+        """The first line of Redis's error message, with `user_script:LINE` told as file and line."""
 
         def place(match: re.Match[str]) -> str:
             number = int(match[1]) - 1
             file, line = self.lines[number] if number < len(self.lines) else (self.name, 0)
             return f"lua/{file}:{line}"
 
-        return _LINE.sub(place, message)
+        return _LINE.sub(place, message.split("\n", 1)[0])
 
 
 def folder() -> Path:

@@ -1,0 +1,173 @@
+"""What a call costs Redis: the same number of commands whatever the number of keys and limits, as its header says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from sidecar.model.words import SECOND_US, Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.store import calls, scripts
+from sidecar.store.names import Names
+from tests.store.asks import ask, granted, limit, rotation, run
+from tests.store.conftest import Place
+
+NAMES = Names("test")
+NOW = 1_790_000_000_000_000
+KEYS = pytest.mark.parametrize("keys", [1, 100, 1000])
+LIMITS = pytest.mark.parametrize("limits", [1, 4])
+
+
+def commands(raw: redis.Redis, call: calls.Call) -> int:
+    """How many commands the script runs in Redis."""
+    raw.config_resetstat()
+    run(raw, call)
+    stats = raw.info("commandstats")
+    return sum(stat["calls"] for name, stat in stats.items() if not name.startswith(("cmdstat_eval", "cmdstat_config")))
+
+
+def promised(script: str, what: str) -> Iterator[int]:
+    """The numbers in the script's header that follow these words."""
+    text = (scripts.folder() / f"{script}.lua").read_text()
+    found = re.search(what, re.sub(r"\n--\s+", " ", text))
+    assert found, f"lua/{script}.lua does not say `{what}`"
+    return map(int, found.groups())
+
+
+def turns_of(keys: int, limits: int) -> Rotation:
+    """Each limit lets one grant through, so that one round spends every key."""
+    return rotation(keys, *(limit(1, 60 + second) for second in range(limits)))
+
+
+def acquire(raw: redis.Redis, *rotations: Rotation, now: int = NOW) -> Grant | Refusal:
+    asked = ask(*rotations)
+    answer = calls.read_acquire(asked, run(raw, calls.acquire(NAMES, asked, str(now))))
+    assert isinstance(answer, Grant | Refusal)
+    return answer
+
+
+def spend(raw: redis.Redis, turns: Rotation) -> Grant:
+    """Grants every key once; returns the last grant."""
+    run(raw, calls.register(NAMES, turns, str(NOW)))
+    asked = ask(turns)
+    call = calls.acquire(NAMES, asked, str(NOW))
+    sha = raw.script_load(scripts.load("acquire").text)
+    pipeline: Any = raw.pipeline(transaction=False)
+    for _ in turns.members:
+        pipeline.evalsha(sha, len(call.keys), *call.keys, *call.args)
+    return [granted(calls.read_acquire(asked, reply)) for reply in pipeline.execute()][-1]  # type: ignore[arg-type]
+
+
+@KEYS
+@LIMITS
+def test_granted_acquire(real: Place, keys: int, limits: int) -> None:
+    turns = turns_of(keys, limits)
+    run(real.raw, calls.register(NAMES, turns))
+    (cost,) = promised("acquire", r"granted at the head: (\d+) commands")
+    assert commands(real.raw, calls.acquire(NAMES, ask(turns))) == cost
+
+
+@KEYS
+@LIMITS
+def test_reservation(real: Place, keys: int, limits: int) -> None:
+    """What a refusal costs, and entering it."""
+    turns = turns_of(keys, limits)
+    spend(real.raw, turns)
+    always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
+    (more,) = promised("acquire", r"a reservation is a refusal and (\d+) more")
+    reserving = calls.acquire(NAMES, ask(turns, max_wait_s=90), str(NOW))
+    assert commands(real.raw, reserving) == always - 1 + target + more
+
+
+@KEYS
+@LIMITS
+@pytest.mark.parametrize("targets", [1, 3])
+def test_refused_acquire(real: Place, keys: int, limits: int, targets: int) -> None:
+    """Every key is parked; only the head of each target is looked at."""
+    turns = [rotation(keys, *turns_of(keys, limits).limits[0], model=f"m{i}") for i in range(targets)]
+    spend(real.raw, turns[0])
+    for other in turns[1:]:
+        run(real.raw, calls.register(NAMES, other, str(NOW)))
+        assert isinstance(acquire(real.raw, other), Refusal)
+    always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
+    refused = calls.acquire(NAMES, ask(*turns), str(NOW))
+    assert commands(real.raw, refused) == always - 1 + targets * target  # given the moment, it asks no TIME
+
+
+@KEYS
+def test_key_met_without_room_is_parked_and_not_met_again(real: Place, keys: int) -> None:
+    """A rotation of another model finds out for itself, once, that the accounts are spent."""
+    turns = turns_of(keys, 1)
+    spend(real.raw, turns)
+    other = rotation(keys, *turns.limits[0], model="other")
+    run(real.raw, calls.register(NAMES, other, str(NOW)))
+    refused = calls.acquire(NAMES, ask(other), str(NOW))
+    first, second = commands(real.raw, refused), commands(real.raw, refused)
+    (met,) = promised("acquire", r"(\d+) for each key that is met without room")
+    assert first - second == met * keys
+
+
+@KEYS
+@LIMITS
+def test_confirm(real: Place, keys: int, limits: int) -> None:
+    """On time, late, and withdrawn."""
+    turns = turns_of(keys, limits)
+    grant = spend(real.raw, turns)
+    on_time, late, a_pool = promised("confirm", r"on time (\d+) commands, late (\d+), withdrawn \d+ and (\d+) a pool")
+    assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], str(NOW))) == on_time - 1
+    assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], str(NOW + SECOND_US))) == late - 1
+    moved = Grant(0, turns, grant.member, grant.number, NOW + SECOND_US, 0)
+    rest = Rest(Subject(grant.member.account), 3600 * SECOND_US, "why")
+    run(real.raw, calls.report(NAMES, Report("r", (rest,)), (), str(NOW + SECOND_US)))
+    withdrawn = calls.confirm(NAMES, moved, ["p", "q"], str(NOW + SECOND_US))
+    assert commands(real.raw, withdrawn) == late - 1 + 2 * a_pool
+
+
+@KEYS
+@LIMITS
+@pytest.mark.parametrize("pools", [1, 2])
+def test_release(real: Place, keys: int, limits: int, pools: int) -> None:
+    grant = spend(real.raw, turns_of(keys, limits))
+    always, a_pool = promised("release", r"(\d+) commands and (\d+) a pool")
+    released = calls.release(NAMES, grant, ["p", "q"][:pools], str(NOW))
+    assert commands(real.raw, released) == always - 1 + pools * a_pool
+
+
+@KEYS
+@pytest.mark.parametrize("models", [1, 100])
+def test_report(real: Place, keys: int, models: int) -> None:
+    """A rest costs the same for one model and for a hundred."""
+    turns = turns_of(keys, 1)
+    for model in range(models):
+        run(real.raw, calls.register(NAMES, rotation(keys, *turns.limits[0], model=f"m{model}"), str(NOW)))
+    member = turns.members[0]
+    suspicion = Rest(Subject(member.account, member.key), SECOND_US, "invalid_key", proved=False)
+    always, a_rest, a_clear, a_pool = promised(
+        "report", r"(\d+) commands, (\d+) a rest, (\d+) a suspicion taken back and (\d+) for each of its pools"
+    )
+    resting = calls.report(NAMES, Report("r", (suspicion, Rest(Subject("x"), SECOND_US, "why"))), (), str(NOW))
+    assert commands(real.raw, resting) == always - 1 + 2 * a_rest
+    clearing = calls.report(NAMES, Report("r", clears=(suspicion.subject,)), ["p", "q"], str(NOW))
+    assert commands(real.raw, clearing) == always - 1 + a_clear + 2 * a_pool
+
+
+def test_inspect_and_beat(real: Place) -> None:
+    always, a_rotation = promised("inspect", r"(\d+) commands and (\d+) a rotation")
+    inspecting = calls.inspect(NAMES, [f"f{i}" for i in range(100)], [rotation(1), rotation(2)])
+    assert commands(real.raw, inspecting) == always + 2 * a_rotation
+    (cost,) = promised("beat", r"(\d+) commands")
+    assert commands(real.raw, calls.beat(NAMES, "a", SECOND_US)) == cost
+
+
+@pytest.mark.parametrize("keys", [1, 9000])
+def test_rotation_reads_any_number_of_woken_accounts(real: Place, keys: int) -> None:
+    """Lua unpacks at most 8,000 values; more accounts than that may have been woken since a model was asked for."""
+    turns = turns_of(keys, 1)
+    spend(real.raw, turns)
+    assert isinstance(acquire(real.raw, turns), Refusal)
+    real.raw.delete(NAMES.state)
+    real.raw.zadd(NAMES.wake("p"), {member.account: NOW + order for order, member in enumerate(turns.members)})
+    assert granted(acquire(real.raw, turns, now=NOW + keys)).number == keys
