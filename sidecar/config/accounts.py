@@ -1,0 +1,102 @@
+"""Whose quota a secret is, and what each account may spend: the rules that reach over pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from sidecar.config.limits import per
+from sidecar.config.pools import Claim, Draft, DraftKey
+from sidecar.config.problems import Problems, shown
+from sidecar.model.words import Key, Limit, Pool
+
+_Owned = list[tuple[str, tuple[Limit, ...]]]  # `pool/id` and the limits that hold there
+
+
+def accounts(drafts: Iterable[Draft], problems: Problems) -> dict[str, str]:
+    """What Redis calls the account of each secret, by fingerprint: `=` and the name that some key of it gives, else
+    the fingerprint itself. A `=` is in no fingerprint, so the two never meet."""
+    drafts = list(drafts)
+    claimed: dict[str, Claim] = {}
+    for claim in (claim for draft in drafts for claim in draft.claims):
+        first = claimed.setdefault(claim.fingerprint, claim)
+        if first.account != claim.account:
+            told = (
+                f"{shown(claim.account)}, but {shown(first.key)} has the same secret and says {shown(first.account)}."
+            )
+            problems.error((*claim.path, "account"), told)
+    return {
+        key.fingerprint: f"={claimed[key.fingerprint].account}" if key.fingerprint in claimed else key.fingerprint
+        for draft in drafts
+        for key in draft.keys
+    }
+
+
+def pools(drafts: Iterable[Draft], account: Mapping[str, str]) -> dict[str, Pool]:
+    """The pools with their keys."""
+    return {
+        draft.pool.name: replace(draft.pool, keys=tuple(_key(key, account[key.fingerprint]) for key in draft.keys))
+        for draft in drafts
+    }
+
+
+def budgets(drafts: Iterable[Draft], account: Mapping[str, str], problems: Problems) -> dict[str, tuple[Limit, ...]]:
+    """The limits of each account, over its keys in all pools: of each name the lowest, by window and model."""
+    owned: dict[str, _Owned] = {}
+    providers: dict[str, dict[str, str]] = {}
+    for draft in drafts:
+        for key in draft.keys:
+            label, name = f"{draft.pool.name}/{key.found.id}", account[key.fingerprint]
+            owned.setdefault(name, []).append((label, key.limits))
+            providers.setdefault(name, {}).setdefault(draft.pool.provider.name, label)
+    for name, places in providers.items():
+        _warn_of_providers(name, places, problems)
+    return {name: found for name, keys in owned.items() if (found := _lowest(name, keys, problems))}
+
+
+def _key(key: DraftKey, account: str) -> Key:
+    found = key.found
+    return Key(found.id, found.secret, key.fingerprint, account, models=key.models, origin=found.origin)
+
+
+def _lowest(account: str, keys: _Owned, problems: Problems) -> tuple[Limit, ...]:
+    """Of two limits with one name the one with the lower maximum; of two alike the one that guards longer."""
+    found: dict[str, Limit] = {}
+    for limit in (limit for _, limits in keys for limit in limits):
+        known = found.setdefault(limit.name, limit)
+        found[limit.name] = min(known, limit, key=lambda one: (one.max, -one.guard_us))
+    for limit in found.values():
+        _warn_of_difference(account, limit, keys, problems)
+    return tuple(sorted(found.values(), key=lambda limit: (limit.window_us, limit.unit, limit.model)))
+
+
+def _warn_of_difference(account: str, lowest: Limit, keys: _Owned, problems: Problems) -> None:
+    said: dict[int | None, list[str]] = {}
+    for label, limits in keys:
+        here = next((limit.max for limit in limits if limit.name == lowest.name), None)
+        said.setdefault(here, []).append(label)
+    if len(said) == 1:
+        return
+    model = f" for {shown(lowest.model)}" if lowest.model else ""
+    told = ", ".join(f"{'none' if number is None else number} at {_some(labels)}" for number, labels in said.items())
+    text = f"the limits of {_called(account, keys)} differ, requests per {per(lowest.window_us)}{model}: {told}."
+    problems.warn(("pools",), f"{text} The lowest, {lowest.max}, holds for all of them.")
+
+
+def _warn_of_providers(account: str, places: Mapping[str, str], problems: Problems) -> None:
+    if account.startswith("=") and len(places) > 1:
+        told = ", ".join(f"{shown(provider)} ({label})" for provider, label in places.items())
+        text = (
+            f"account {shown(account[1:])} is used at several providers, {told}: they share its limits and cooldowns."
+        )
+        problems.warn(("pools",), f"{text} Give each a name of its own.")
+
+
+def _called(account: str, keys: _Owned) -> str:
+    if account.startswith("="):
+        return f"account {shown(account[1:])}"
+    return f"the secret of {_some([label for label, _ in keys])}"
+
+
+def _some(labels: list[str]) -> str:
+    return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")

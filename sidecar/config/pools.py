@@ -1,0 +1,192 @@
+"""A pool of the file, checked by itself: what several pools share is settled in `accounts.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sidecar.config import upstreams
+from sidecar.config.limits import check_model, limits
+from sidecar.config.problems import Path, Problems, shown
+from sidecar.config.read import duration_us
+from sidecar.config.schema import CooldownEntry, KeyEntry, PoolEntry
+from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
+from sidecar.model.words import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider
+from sidecar.providers import catalogue
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_LATER = ("weighted", "least_used", "priority", "fill_first")
+_DAY_US = 24 * 3600 * SECOND_US
+_MOST_ATTEMPTS = 100
+_DEFAULT = Pool("", Provider("", "", Auth("none"), {}), ())
+
+
+@dataclass(frozen=True, slots=True)
+class DraftKey:
+    """A key before it is known whose quota it is. `limits` are its own and those that it leaves of its pool's."""
+
+    found: Found
+    fingerprint: str
+    limits: tuple[Limit, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Some key says whose quota a secret's is."""
+
+    fingerprint: str
+    account: str
+    path: Path
+    key: str  # `pool/id`
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A pool whose keys have no accounts yet. `claims` are also those of keys that duplicate another's secret."""
+
+    pool: Pool
+    keys: tuple[DraftKey, ...]
+    claims: tuple[Claim, ...]
+
+    def naming(self, models: Iterable[str]) -> Draft:
+        """The draft of a pool that names these models as well."""
+        names = dict.fromkeys((*self.pool.names_models, *models))
+        return replace(self, pool=replace(self.pool, names_models=tuple(names)))
+
+
+def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draft | None:
+    """The pool, or None after telling what is wrong with it."""
+    problems, path = sources.problems, ("pools", name)
+    if not _NAME.match(name):
+        problems.error(path, "is no pool's name. It is 1 to 64 letters, digits and . _ -")
+        return None
+    _check_unsupported(entry, path, problems)
+    provider = upstreams.provider(name, entry, problems)
+    shared = limits(entry.limits, (*path, "limits"), problems)
+    told = _told(entry, path, problems)
+    needed = provider is None or provider.auth.kind != "none"
+    found = gather(name, entry, sources, needed=needed)
+    keys = tuple(_key(key, shared, namespace, problems) for key in unique(name, found, problems))
+    if not keys and not any(problems.under((*path, field)) for field in ("keys", "from_dir")):
+        said = entry.keys is not None or entry.from_dir is not None
+        where = ": none of those named is usable" if said else ""
+        problems.error(
+            (*path, "keys"), f"the pool has no key{where}. Give one as keys: {{from_env: {_variable(name, entry)}}}."
+        )
+    if provider is None or problems.under(path):
+        return None
+    named = [model for key in keys for model in key.models]
+    named += [limit.model for owner in (shared, *(key.limits for key in keys)) for limit in owner if limit.model]
+    pool = replace(told, name=name, provider=provider, names_models=tuple(dict.fromkeys(named)))
+    return Draft(pool, keys, tuple(_claims(name, found, namespace)))
+
+
+def _variable(name: str, entry: PoolEntry) -> str:
+    """What a variable for this pool's keys would be called."""
+    if entry.provider in catalogue.names():
+        return catalogue.preset(entry.provider).environment[0]
+    return re.sub(r"\W", "_", name.upper()) + "_API_KEY"
+
+
+def _claims(pool: str, found: list[Found], namespace: str) -> list[Claim]:
+    return [
+        Claim(fingerprint(key.secret.reveal(), namespace), str(key.entry.account), key.path, f"{pool}/{key.id}")
+        for key in found
+        if key.entry is not None and key.entry.account is not None
+    ]
+
+
+def _key(found: Found, shared: tuple[Limit, ...], namespace: str, problems: Problems) -> DraftKey:
+    entry = found.entry
+    own: tuple[Limit, ...] = ()
+    models: tuple[str, ...] = ()
+    if entry is not None:
+        _check_key(entry, found.path, problems)
+        own = limits(entry.limits, (*found.path, "limits"), problems)
+        models = _models(entry, (*found.path, "models"), problems)
+    names = {limit.name for limit in own}
+    effective = (*own, *(limit for limit in shared if limit.name not in names))
+    return DraftKey(found, fingerprint(found.secret.reveal(), namespace), effective, models)
+
+
+def _check_key(entry: KeyEntry, path: Path, problems: Problems) -> None:
+    if entry.weight not in {None, 1}:
+        problems.error((*path, "weight"), "a weight other than 1 is not supported yet. Leave it out.")
+    if entry.priority is not None:
+        problems.error((*path, "priority"), "not supported yet. Leave it out.")
+    account = entry.account
+    if account is not None and not (
+        account and account.isprintable() and "|" not in account and len(account.encode()) < 128
+    ):
+        problems.error(
+            (*path, "account"), f"{shown(account)} is no account. It is 1 to 127 bytes of printable text without |"
+        )
+
+
+def _models(entry: KeyEntry, path: Path, problems: Problems) -> tuple[str, ...]:
+    if entry.models is not None and not entry.models:
+        problems.error(path, "is empty, so the key would serve nothing. Leave it out for every model.")
+    for index, model in enumerate(entry.models or ()):
+        check_model(model, (*path, index), problems)
+    return tuple(str(model) for model in entry.models or ())
+
+
+def _check_unsupported(entry: PoolEntry, path: Path, problems: Problems) -> None:
+    strategy = entry.strategy
+    if strategy in _LATER:
+        problems.error((*path, "strategy"), f'"{strategy}" is not supported yet. Supported: round_robin.')
+    elif strategy is not None and strategy != "round_robin":
+        problems.error((*path, "strategy"), f"{shown(strategy)} is no strategy.", strategy, ("round_robin", *_LATER))
+    for field in ("total", "concurrency"):
+        if getattr(entry, field) is not None:
+            problems.error((*path, field), "not supported yet. Leave it out.")
+
+
+def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
+    """A pool with the times and numbers of the entry; defaults give way to what was said beside them."""
+    timeout_us = _time(entry.timeout, (*path, "timeout"), problems, least_us=1, most_us=_DAY_US)
+    timeout_us = int(_DEFAULT.timeout_s * SECOND_US) if timeout_us is None else timeout_us
+    max_wait_us = _time(entry.max_wait, (*path, "max_wait"), problems, least_us=0, most_us=_DAY_US)
+    if max_wait_us is not None and max_wait_us > timeout_us and not problems.under((*path, "timeout")):
+        problems.error((*path, "max_wait"), f"{shown(entry.max_wait)} is longer than timeout, the whole request.")
+    attempts = _DEFAULT.max_attempts if entry.max_attempts is None else entry.max_attempts
+    if not 1 <= attempts <= _MOST_ATTEMPTS:
+        problems.error((*path, "max_attempts"), f"{attempts} is no number of attempts. It is 1 to {_MOST_ATTEMPTS}.")
+    return replace(
+        _DEFAULT,
+        cooldowns=_cooldowns(entry.cooldown or CooldownEntry(), (*path, "cooldown"), problems),
+        max_wait_us=min(_DEFAULT.max_wait_us, timeout_us) if max_wait_us is None else max_wait_us,
+        max_attempts=attempts,
+        timeout_s=timeout_us / SECOND_US,
+        retry_unsafe=bool(entry.retry_unsafe),
+    )
+
+
+def _cooldowns(entry: CooldownEntry, path: Path, problems: Problems) -> Cooldowns:
+    default_us = _time(entry.default, (*path, "default"), problems, least_us=1, most_us=31 * _DAY_US)
+    max_us = _time(entry.max, (*path, "max"), problems, least_us=1, most_us=31 * _DAY_US)
+    known = Cooldowns()
+    if default_us is not None and max_us is not None and default_us > max_us:
+        problems.error((*path, "default"), f"{shown(entry.default)} is longer than max, {shown(entry.max)}.")
+    if default_us is None:
+        default_us = known.default_us if max_us is None else min(known.default_us, max_us)
+    return Cooldowns(default_us, max(known.max_us, default_us) if max_us is None else max_us)
+
+
+def _time(value: str | int | None, path: Path, problems: Problems, *, least_us: int, most_us: int) -> int | None:
+    """Microseconds within bounds; None where nothing was said, or after telling what is wrong."""
+    if value is None:
+        return None
+    time_us = duration_us(value)
+    if time_us is None:
+        unit = f' Did you mean "{value}s"?' if isinstance(value, int) and value > 0 else ""
+        problems.error(path, f"{shown(value)} is no duration such as 500ms, 30s, 5m or 24h.{unit}")
+    elif time_us < least_us:
+        problems.error(path, f"{shown(value)} is no time. It must be longer than 0s.")
+    elif time_us > most_us:
+        problems.error(path, f"{shown(value)} is too long. It is at most {most_us // (3600 * SECOND_US)}h.")
+    else:
+        return time_us
+    return None

@@ -1,0 +1,107 @@
+"""What the YAML may say: every field of the contract, also those whose feature is not there yet.
+
+None stands for what was not said; the defaults are those of `model/words.py`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Quantity = str | int  # a duration or a size with its unit, or an address
+
+
+class LimitEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """So many of one unit `per` window: `{requests: 15, per: minute}`."""
+
+    per: Quantity
+    requests: int | None = None
+    tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    model: str | None = None
+    guard: Quantity | None = None
+    tz: str | None = None
+    enforce: bool | None = None
+
+
+class KeyEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One key of a list: its secret here, by `${NAME}`, or in a file."""
+
+    id: str
+    secret: str | None = None
+    secret_file: str | None = None
+    account: str | None = None
+    weight: int | None = None
+    priority: int | None = None
+    models: list[str] | None = None
+    limits: list[LimitEntry] | None = None
+
+
+class KeySources(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where many keys come from; both together are read in this order."""
+
+    from_env: str | list[str] | None = None
+    from_dir: str | None = None
+
+
+class AuthEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """`{header: x-api-key}` or `{query: key}`."""
+
+    header: str | None = None
+    query: str | None = None
+
+
+class CooldownEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    default: Quantity | None = None
+    max: Quantity | None = None
+
+
+class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    provider: str | None = None
+    base_url: str | None = None
+    dialect: str | None = None
+    auth: str | AuthEntry | None = None
+    keys: list[KeyEntry] | KeySources | None = None
+    from_dir: str | None = None  # the same as below `keys`, beside a list of them
+    strategy: str | None = None
+    limits: list[LimitEntry] | None = None
+    total: list[LimitEntry] | None = None
+    concurrency: int | None = None
+    cooldown: CooldownEntry | None = None
+    max_wait: Quantity | None = None
+    max_attempts: int | None = None
+    timeout: Quantity | None = None
+    retry_unsafe: bool | None = None
+
+
+class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pool: str
+    model: str | None = None
+
+
+class ClientEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    id: str
+    token: str
+    limits: list[LimitEntry] | None = None
+
+
+class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    ttl: Quantity | None = None
+    max_bytes: Quantity | None = None
+
+
+class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A whole file. Each of these fields may be given as `SIDECAR_<FIELD>` too."""
+
+    listen: Quantity | None = None
+    ops_listen: Quantity | None = None
+    redis: str | None = None
+    namespace: str | None = None
+    max_body: Quantity | None = None
+    store_failure: str | None = None
+    hosts: list[str] | None = None
+    admin_token: str | None = None
+    pools: dict[str, PoolEntry] | None = None
+    routes: dict[str, list[TargetEntry]] | None = None
+    clients: list[ClientEntry] | None = None
+    cache: CacheEntry | None = None

@@ -1,0 +1,226 @@
+"""Top-level fields, addresses, where the config is looked for, and variables that override it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.config import ConfigError, load
+from sidecar.config.addresses import is_loopback
+from sidecar.model.words import Address, Config, Secret, Target
+
+from .conftest import Desk
+
+POOL = "pools: {p: {provider: openai, keys: [{id: a, secret: k1}]}}\n"
+
+
+def test_what_is_not_said_has_the_defaults_of_the_words(desk: Desk) -> None:
+    config, plain = desk.load(POOL), Config({})
+    fields = ("listen", "ops_listen", "redis", "namespace", "max_body", "hosts", "admin_token", "routes", "clients")
+    assert [getattr(config, name) for name in fields] == [getattr(plain, name) for name in fields]
+    pool = config.pools["p"]
+    assert (pool.max_wait_us, pool.max_attempts, pool.timeout_s, pool.retry_unsafe) == (10_000_000, 5, 600.0, False)
+    assert (pool.cooldowns.default_us, pool.cooldowns.max_us) == (60_000_000, 3_600_000_000)
+
+
+def test_defaults_give_way_to_what_is_said_beside_them(desk: Desk) -> None:
+    """A timeout below the default wait, a maximum below the default cooldown, a default above the default maximum."""
+    text = "pools: {p: {provider: openai, keys: [{id: a, secret: k1}], timeout: 2s, cooldown: {%s}}}"
+    pool = desk.load(text % "max: 5s").pools["p"]
+    assert (pool.max_wait_us, pool.cooldowns.default_us) == (2_000_000, 5_000_000)
+    assert desk.load(text % "default: 2h").pools["p"].cooldowns.max_us == 7_200_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:4000", Address("127.0.0.1", 4000)),
+        ("'[::1]:0'", Address("::1", 0)),
+        ("localhost:65535", Address("localhost", 65535)),
+        ("':4000'", Address("127.0.0.1", 4000)),
+        ("4000", Address("127.0.0.1", 4000)),
+    ],
+)
+def test_listen(desk: Desk, text: str, address: Address) -> None:
+    assert desk.load(f"listen: {text}\n{POOL}").listen == address
+
+
+@pytest.mark.parametrize(
+    "text", ["host", "256.1.1.1:80", "::1:80", "'[127.0.0.1]:80'", "a b:80", "h:-1", "'h:'", "'*:80'"]
+)
+def test_no_address(desk: Desk, text: str) -> None:
+    assert desk.refused(f"ops_listen: {text}\n{POOL}").startswith("sidecar.yaml: ops_listen: ")
+
+
+def test_loopback() -> None:
+    near = ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "a.localhost", "::ffff:127.0.0.1"]
+    far = ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "example.com", "localhost.example.com"]
+    assert [is_loopback(host) for host in near + far] == [True] * len(near) + [False] * len(far)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "10.0.0.7", "proxy.internal"])
+def test_beyond_loopback_there_must_be_clients(desk: Desk, host: str) -> None:
+    assert "without clients anyone there could spend the keys" in desk.refused(f"listen: '{host}:4000'\n{POOL}")
+    config = desk.load(f"listen: '{host}:4000'\nclients: [{{id: web, token: t}}]\n{POOL}")
+    assert config.listen.port == 4000
+    assert desk.load(f"ops_listen: '{host}:9464'\n{POOL}").ops_listen.port == 9464
+
+
+@pytest.mark.parametrize(
+    ("listen", "ops", "free"),
+    [
+        ("127.0.0.1:4000", "127.0.0.1:4000", False),
+        ("localhost:4000", "127.0.0.1:4000", False),
+        ("127.0.0.1:4000", "'[::]:4000'", False),
+        ("127.0.0.1:4000", "127.0.0.2:4000", True),
+        ("127.0.0.1:0", "127.0.0.1:0", True),
+    ],
+)
+def test_planes_do_not_collide(desk: Desk, listen: str, ops: str, free: bool) -> None:
+    text = f"listen: {listen}\nops_listen: {ops}\n{POOL}"
+    if free:
+        assert desk.load(text).listen != Address("", 1)
+    else:
+        assert "Give each a port of its own" in desk.refused(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://u:p@h:6379/0", "rediss://[::1]:1/2", "unix:///run/redis.sock?db=1", "memory"]
+)
+def test_redis(desk: Desk, url: str) -> None:
+    assert desk.load(f"redis: '{url}'\n{POOL}").redis == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://:pw-hunter@:1",
+        "redis://:pw-hunter@h:x",
+        "redis://:pw-hunter@h/db",
+        "unix://",
+        "pw-hunter",
+        "redis",
+    ],
+)
+def test_redis_that_is_none_is_not_repeated(desk: Desk, url: str) -> None:
+    text = desk.refused(f"redis: '{url}'\n{POOL}")
+    assert text.startswith("sidecar.yaml: redis: ")
+    assert "hunter" not in text
+
+
+@pytest.mark.parametrize("url", ["embedded", "redis+sentinel://:pw@h/m", "redis+cluster://h"])
+def test_redis_of_later(desk: Desk, url: str) -> None:
+    assert "not supported yet" in desk.refused(f"redis: '{url}'\n{POOL}")
+
+
+def test_redis_url_serves_where_nobody_else_says_redis(desk: Desk) -> None:
+    environ = {"REDIS_URL": "redis://env"}
+    assert desk.load(POOL, environ).redis == "redis://env"
+    assert desk.load(f"redis: redis://file\n{POOL}", environ).redis == "redis://file"
+    assert desk.load(POOL, environ | {"SIDECAR_REDIS": "redis://over"}).redis == "redis://over"
+    assert desk.refused(POOL, {"REDIS_URL": "redsi://:pw@h"}).startswith('env REDIS_URL: "redsi":// is no Redis URL.')
+
+
+def test_variables_override_the_file(desk: Desk) -> None:
+    text = f"listen: 127.0.0.1:1\nnamespace: '${{UNSET}}'\nhosts: [a]\nadmin_token: file\n{POOL}"
+    environ = {
+        "SIDECAR_LISTEN": "127.0.0.1:2",
+        "SIDECAR_OPS_LISTEN": ":3",
+        "SIDECAR_NAMESPACE": "ns",
+        "SIDECAR_MAX_BODY": "1KiB",
+        "SIDECAR_ADMIN_TOKEN": "over",
+        "SIDECAR_HOSTS": "B.example, c.example",
+        "SIDECAR_REDIS": "",
+        "SIDECAR_ROUTES": '{"m": [{"pool": "p"}]}',
+    }
+    config = desk.load(text, environ)
+    assert (str(config.listen), str(config.ops_listen)) == ("127.0.0.1:2", "127.0.0.1:3")
+    assert (config.namespace, config.max_body, config.admin_token) == ("ns", 1024, Secret("over"))
+    assert (config.hosts, config.redis) == (("b.example", "c.example"), "memory")
+    assert config.routes == {"m": (Target("p", None),)}
+    assert config.warnings == ()
+
+
+def test_error_in_a_variable_names_the_variable(desk: Desk) -> None:
+    text = desk.refused(POOL, {"SIDECAR_LISTEN": "x", "SIDECAR_ROUTES": "{m: [{pool: q}]}"})
+    assert text.splitlines()[0] == 'env SIDECAR_ROUTES.m[0].pool: "q" is no pool.'
+    assert text.splitlines()[2].startswith('env SIDECAR_LISTEN: "x" is no address.')
+
+
+def test_unknown_setting_is_a_warning(desk: Desk) -> None:
+    """Except what Kubernetes sets for a Service that is called sidecar."""
+    environ = {
+        "SIDECAR_LISTN": "x",
+        "SIDECAR_ZZZ": "y",
+        "SIDECAR_CONFIG": "sidecar.yaml",
+        "SIDECAR_PORT": "tcp://1.2.3.4:1",
+    }
+    assert desk.load(POOL, environ | {"SIDECAR_SERVICE_HOST": "1.2.3.4"}).warnings == (
+        "env SIDECAR_LISTN is no setting. Did you mean SIDECAR_LISTEN?",
+        "env SIDECAR_ZZZ is no setting.",
+    )
+
+
+def test_search_order(desk: Desk) -> None:
+    """`--config`, `$SIDECAR_CONFIG`, `./sidecar.yaml`, the environment."""
+    environ = {"OPENAI_API_KEY": "k1", "SIDECAR_CONFIG": "b.yaml"}
+    for name in ("a", "b", "c"):
+        desk.write("sidecar.yaml" if name == "c" else f"{name}.yaml", f"namespace: {name}\n{POOL}")
+    flag = desk.folder / "a.yaml"
+    assert load(flag, environ, desk.folder).namespace == "a"
+    assert load(None, environ, desk.folder).namespace == "b"
+    del environ["SIDECAR_CONFIG"]
+    assert load(None, environ, desk.folder).namespace == "c"
+    (desk.folder / "sidecar.yaml").unlink()
+    assert list(load(None, environ, desk.folder).pools) == ["openai"]
+
+
+def test_config_that_cannot_be_read_is_an_error(desk: Desk) -> None:
+    """Nothing else is tried instead."""
+    desk.write("sidecar.yaml", POOL)
+    (desk.folder / "binary").write_bytes(b"a: \xff")
+    for name, why in (
+        ("nowhere.yaml", "cannot be read: No such file or directory."),
+        (".", "cannot be read: Is a directory."),
+        ("binary", "is not UTF-8, at byte 3."),
+    ):
+        file = desk.folder / name
+        with pytest.raises(ConfigError) as raised:
+            load(file, {}, desk.folder)
+        assert str(raised.value) == f"{file}: {why}"
+        with pytest.raises(ConfigError, match=why):
+            load(None, {"SIDECAR_CONFIG": name}, desk.folder)
+
+
+def test_placeholder_as_a_token_is_kept_and_told(desk: Desk) -> None:
+    """To leave it out would open the door instead."""
+    config = desk.load(f"clients: [{{id: web, token: changeme}}]\n{POOL}")
+    assert [client.token for client in config.clients] == [Secret("changeme")]
+    assert config.warnings == (
+        "sidecar.yaml: clients[0].token: the token is a placeholder, which anybody could guess. Choose one.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "name"),
+    [
+        ("", "bearer", ""),
+        ("dialect: openai, ", "bearer", ""),
+        ("dialect: anthropic, ", "header", "x-api-key"),
+        ("dialect: gemini, ", "header", "x-goog-api-key"),
+        ("auth: {header: X-Token}, ", "header", "x-token"),
+        ("auth: {query: key}, ", "query", "key"),
+        ("dialect: anthropic, auth: bearer, ", "bearer", ""),
+    ],
+)
+def test_auth_of_an_own_api(desk: Desk, said: str, kind: str, name: str) -> None:
+    pool = desk.load(f"pools: {{p: {{base_url: 'https://h:1/v1/', {said}keys: [{{id: a, secret: k1}}]}}}}").pools["p"]
+    assert (pool.provider.auth.kind, pool.provider.auth.name) == (kind, name)
+    assert pool.provider.base_url == "https://h:1/v1"
+    assert [speech.auth for speech in pool.provider.dialects.values()] == [pool.provider.auth]
+
+
+def test_base_url_of_a_preset_may_be_replaced(desk: Desk) -> None:
+    text = "pools: {p: {provider: openai, base_url: http://127.0.0.1:9/v1, keys: [{id: a, secret: k1}]}}"
+    provider = desk.load(text).pools["p"].provider
+    assert (provider.name, provider.base_url) == ("openai", "http://127.0.0.1:9/v1")
