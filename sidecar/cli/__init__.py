@@ -1,0 +1,48 @@
+"""The command line. A command is imported when it is called: `run` never waits for what only `demo` draws."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+import sidecar
+
+# Each in a module of its own name, with its line in the list of commands.
+COMMANDS = {
+    "run": "Serve: forward requests with rotated keys.",
+    "check": "Say what `run` would do, and whether the store answers.",
+    "status": "Show budgets, cooldowns and rotations as the store has them.",
+    "demo": "See it work, against a simulated provider: no key needed.",
+}
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names and lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"sidecar.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(sidecar.__version__, prog_name="sidecar")
+def main() -> None:
+    """Rotate LLM API keys exactly, over all replicas, and keep every key inside its budget.
+
+    \b
+        sidecar demo                  see it work; needs no key and no config
+        OPENAI_API_KEY=... sidecar run
+        sidecar check                 what would run, and what must be mended
+
+    Then point an SDK's base URL at http://localhost:4000/v1.
+    """

@@ -1,0 +1,98 @@
+"""`sidecar check`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from sidecar.cli import given
+from sidecar.config.limits import per
+from sidecar.model.words import SECOND_US, Config, Key, Limit, Pool, Target
+from sidecar.ops.redact import redactor
+from sidecar.store.connect import StoreAway, StoreUnable
+from sidecar.store.memory import LOST
+
+
+@click.command("check")
+@given.config_option
+def command(config_file: Path | None) -> None:
+    """Say what `sidecar run` would do: pools, key ids, budgets, routes, and whether Redis answers.
+
+    Changes nothing. Exit 0: ready; 1: something must be mended, one line each.
+
+    \b
+        sidecar check
+        sidecar check --config sidecar.yaml
+    """
+    config = given.load(config_file)
+    redact = redactor(config)
+    for line in _told(config):
+        click.echo(redact(line))
+    if config.redis == "memory":
+        click.echo(f"store    memory: {LOST}")
+        return
+    wrong = asyncio.run(_store(config))
+    place = redact(config.redis)
+    if wrong:
+        given.fail(f"store    {place} cannot be used: {redact(wrong)}. Start it, or set `redis`.")
+    click.echo(f"store    {place} answers, namespace {config.namespace}")
+
+
+async def _store(config: Config) -> str:
+    """What is wrong with the store, or "". It is only read; whatever it does, the answer comes in seconds."""
+    store = given.store(config)
+    try:
+        await store.inspect(())
+    except (StoreAway, StoreUnable) as error:
+        return str(error).rstrip(".")
+    finally:
+        await store.close()
+    return ""
+
+
+def _told(config: Config) -> Iterator[str]:
+    yield f"listen   {config.listen}; metrics and health at {config.ops_listen}"
+    for pool in config.pools.values():
+        yield from _pool(config, pool)
+    for name, targets in config.routes.items():
+        yield f"route    {name} -> {', then '.join(_target(target) for target in targets)}"
+    for client in config.clients:
+        yield f"client   {client.id}"
+    for warning in config.warnings:
+        yield f"warning  {warning}"
+
+
+def _pool(config: Config, pool: Pool) -> Iterator[str]:
+    accounts = len({key.account for key in pool.keys})
+    yield f"pool     {pool.name}: {pool.provider.name} at {pool.provider.base_url}"
+    wait = f"a request waits at most {pool.max_wait_us / SECOND_US:g} s for room"
+    yield f"  keys   {_many(len(pool.keys), 'key')} of {_many(accounts, 'account')}; {wait}"
+    for key in pool.keys:
+        yield f"  key    {_key(key)}"
+    alike: dict[tuple[Limit, ...], list[str]] = {}
+    for key in pool.keys:
+        alike.setdefault(config.budgets.get(key.account, ()), []).append(key.id)
+    for limits, ids in alike.items():
+        whose = "each account" if len(alike) == 1 else ", ".join(ids)
+        yield f"  limit  {whose}: {'; '.join(_limit(limit) for limit in limits) or 'none known, so only 429s tell'}"
+
+
+def _key(key: Key) -> str:
+    account = f", account {key.account[1:]}" if key.account.startswith("=") else ""
+    models = f", for {', '.join(key.models)}" if key.models else ""
+    return f"{key.id}{account}{models} ({key.origin})"
+
+
+def _limit(limit: Limit) -> str:
+    return f"{limit.max} {limit.unit} per {per(limit.window_us)}" + (f" for {limit.model}" if limit.model else "")
+
+
+def _target(target: Target) -> str:
+    return target.pool if target.model is None else f"{target.pool}/{target.model}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,55 @@
+"""What several commands are given, and how they end where it cannot be used: one message, exit 1."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from sidecar import config
+from sidecar.model.words import Config
+from sidecar.store.commands import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(function: F) -> F:
+    """`--config FILE`, as the argument `config_file`."""
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The config; else $SIDECAR_CONFIG, ./sidecar.yaml, or keys found in the environment and .env.",
+    )(function)
+
+
+def load(config_file: Path | None, settings: Mapping[str, str | None] | None = None) -> Config:
+    """The config with the command line's own settings (`--listen` -> text) before all others."""
+    given = {option: text for option, text in (settings or {}).items() if text is not None}
+    names = {option: f"SIDECAR_{option.removeprefix('--').replace('-', '_').upper()}" for option in given}
+    environ = dict(os.environ) | {names[option]: text for option, text in given.items()}
+    try:
+        return config.load(config_file, environ, Path.cwd())
+    except config.ConfigError as error:
+        text = str(error)
+        for option, name in names.items():
+            text = text.replace(f"env {name}", option)
+        fail(text)
+
+
+def store(config: Config) -> Store:
+    """The config's store, not yet reached."""
+    try:
+        return Store.at(config.redis, config.namespace, emit=lambda _: None)
+    except ValueError as error:
+        fail(f"redis: {error}")
+
+
+def fail(text: str) -> NoReturn:
+    """Ends the command with a message that says what to do."""
+    click.echo(text, err=True)
+    raise SystemExit(1)

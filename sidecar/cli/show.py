@@ -1,0 +1,85 @@
+"""Tables and colour. Where no terminal listens, plain text that is as wide as it needs to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 200  # columns where nobody's window limits them
+BAR = 20
+
+
+def console() -> Console:
+    """Standard output. Colours only on a terminal, and not where NO_COLOR is set."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=WIDE)
+
+
+@contextmanager
+def screen(live: bool) -> Iterator[Callable[[RenderableType], None]]:
+    """A function that shows something; `live`: in the place of what it showed before, where a terminal allows it."""
+    out = console()
+    if not live or not out.is_terminal:
+        yield out.print
+        return
+    with Live(console=out, auto_refresh=False) as shown:
+        yield lambda content: shown.update(content, refresh=True)
+
+
+def bar(part: int, whole: int) -> Text:
+    """How much of a whole is taken: green, yellow from three quarters on, red when it is full."""
+    filled = min(BAR, round(BAR * part / whole)) if whole else 0
+    style = "red" if part >= whole else "yellow" if 4 * part >= 3 * whole else "green"
+    return Text.assemble(("█" * filled, style), ("·" * (BAR - filled), "dim"))
+
+
+def status(told: Mapping[str, Any]) -> Table:
+    """What `sidecar status` shows: a line for each budget and each cooldown of each key."""
+    table = Table(
+        title=f"namespace {told['namespace']}, replicas alive: {told['replicas']}", title_justify="left", box=None
+    )
+    for name in ("pool", "key", "budget", "used", "", "rests"):
+        table.add_column(name, justify="right" if name == "used" else "left", no_wrap=name != "rests")
+    for name, pool in told["pools"].items():
+        for key in pool["keys"]:
+            _add_key(table, name, key)
+        grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
+        if grants:
+            table.add_row(name, Text("grants", style="dim"), Text(grants, style="dim"))
+    return table
+
+
+def _add_key(table: Table, pool: str, key: Mapping[str, Any]) -> None:
+    rests = [_rest(rest) for rest in key["cooldowns"]]
+    budgets = [_budget(budget) for budget in key["budgets"]]
+    for at in range(max(1, len(rests), len(budgets))):
+        named = (Text(pool), Text(key["id"])) if at == 0 else (Text(), Text())
+        budget = budgets[at] if at < len(budgets) else (Text("no limit known" if at == 0 else ""), Text(), Text())
+        table.add_row(*named, *budget, rests[at] if at < len(rests) else Text())
+
+
+def _budget(budget: Mapping[str, Any]) -> tuple[Text, Text, Text]:
+    model = f" for {budget['model']}" if budget["model"] else ""
+    used, most = budget["used"], budget["max"]
+    return Text(f"{budget['unit']} per {budget['per']}{model}"), Text(f"{used}/{most}"), bar(used, most)
+
+
+def _rest(rest: Mapping[str, Any]) -> Text:
+    model = f" for {rest['model']}" if rest["model"] else ""
+    doubt = " (suspicion)" if rest["suspicion"] else ""
+    return Text(f"{rest['reason']}{model}, {duration(rest['seconds'])} more{doubt}", style="yellow")
+
+
+def duration(seconds: float) -> str:
+    """`0.8s`, `1m30s` or `2h1m`: as exact as one wants to read it."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m{rest}s"

@@ -1,0 +1,125 @@
+"""Events as Prometheus counts them, on a registry of its own. Labels come from the config and from what was served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import CollectorRegistry
+
+import sidecar
+from sidecar.model.events import Answered, Attempted, Event
+from sidecar.model.words import Config, Usage
+from sidecar.ops.survey import named_models
+
+MOST_MODELS = 100  # that have a label of their own
+OTHER = "other"
+
+# The sidecar's own share is tenths of milliseconds; an answer takes up to minutes.
+_FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2)
+_WAIT_S = (0.001, 0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+_SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+
+Labels = tuple[str, ...]
+
+
+class Metrics:
+    """Counts what it is told. An event costs a handful of look-ups: children are kept by their labels."""
+
+    def __init__(self, config: Config) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, of which nobody asks anything
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._pools = frozenset(config.pools)
+        self._named = named_models(config)
+        self._models = dict.fromkeys(name for names in self._named.values() for name in names)
+        self._seen: dict[str, dict[str, None]] = {pool: dict.fromkeys(names) for pool, names in self._named.items()}
+        self._requests = self._counter("requests", "Requests answered", ("pool", "model", "client", "outcome"))
+        self._attempts = self._counter("attempts", "Requests sent to a provider", ("pool", "key", "model", "outcome"))
+        self._tokens = self._counter("tokens", "Tokens as the provider counts them", ("pool", "key", "model", "kind"))
+        self.inflight = Gauge("sidecar_inflight_requests", "Requests under way", registry=self.registry)
+        self._acquire = self._histogram("acquire", "Asking the store for keys, over all attempts", _FAST_S)
+        self._wait = self._histogram("wait", "Waiting for room in a budget, or for the store", _WAIT_S)
+        self._overhead = self._histogram("overhead", "All but the wait and the provider", _FAST_S)
+        self._first_byte = self._histogram("upstream_first_byte", "From a send to its first byte", _SLOW_S)
+        self._request = self._histogram("request", "The whole request", _SLOW_S)
+        Info("sidecar_build", "What runs", registry=self.registry).info({"version": sidecar.__version__})
+
+    def _counter(self, name: str, text: str, labels: Labels) -> _Children:
+        return _Children(Counter(f"sidecar_{name}", text, labels, registry=self.registry))
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"sidecar_{name}_seconds", text, buckets=buckets, registry=self.registry)
+
+    @property
+    def models(self) -> Mapping[str, Iterable[str]]:
+        """Of each pool the models that the config names or that were served: those with a label of their own."""
+        return {pool: tuple(names) for pool, names in self._seen.items()}
+
+    def __call__(self, event: Event) -> None:
+        """Listens."""
+        if isinstance(event, Answered):
+            self._answered(event)
+        elif isinstance(event, Attempted):
+            self._attempted(event)
+
+    def _answered(self, event: Answered) -> None:
+        pool = event.pool if event.pool in self._pools else ""
+        model = self._model(pool, event.model, event.status)
+        self._requests.inc((pool, model, event.client, event.outcome))
+        self._request.observe(event.total_s)
+        if event.acquire_s:
+            self._acquire.observe(event.acquire_s)
+            self._wait.observe(event.waited_s)
+        if event.attempts:
+            self._overhead.observe(max(0.0, event.total_s - event.waited_s - event.upstream_s))
+
+    def _attempted(self, event: Attempted) -> None:
+        model = self._model(event.pool, event.model, event.status)
+        self._attempts.inc((event.pool, event.key, model, event.outcome))
+        if event.first_byte_s is not None:
+            self._first_byte.observe(event.first_byte_s)
+        if event.usage is not None:
+            for kind, count in _kinds(event.usage):
+                if count:
+                    self._tokens.inc((event.pool, event.key, model, kind), count)
+
+    def _model(self, pool: str, model: str, status: int | None) -> str:
+        """The label of a model's name. A name that leads to no pool, or that its provider does not know, makes none."""
+        if not pool:
+            return model if model in self._models else ""
+        seen = self._seen[pool]
+        if model in seen or not model:
+            return model
+        if model not in self._models:
+            if status == 404 or len(self._models) >= MOST_MODELS:
+                return OTHER
+            self._models[model] = None
+        seen[model] = None
+        return model
+
+
+class _Children:
+    """A counter's children by their labels: `labels()` of the library locks and builds texts each time."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._known: dict[Labels, Counter] = {}
+
+    def inc(self, labels: Labels, by: int = 1) -> None:
+        child = self._known.get(labels)
+        if child is None:
+            child = self._known[labels] = self._counter.labels(*labels)
+        child.inc(by)
+
+
+def _kinds(usage: Usage) -> tuple[tuple[str, int | None], ...]:
+    return (
+        ("input", usage.input),
+        ("output", usage.output),
+        ("cached", usage.cached),
+        ("reasoning", usage.reasoning),
+    )

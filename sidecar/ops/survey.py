@@ -1,0 +1,113 @@
+"""What the store knows of a config's keys right now: budgets used and cooldowns, read and then understood."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from sidecar.model import windows
+from sidecar.model.words import SECOND_US, Config, Key, Limit, Subject
+from sidecar.store.calls import SHARED
+from sidecar.store.commands import Inspected, Store
+from sidecar.store.names import rest_field, window_field
+from sidecar.store.texts import read_rest
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much of a limit a key's account has used; keys of one account say the same."""
+
+    pool: str
+    key: str
+    limit: Limit
+    used: int
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.limit.max - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """A key, or the account it belongs to, rests for so many seconds more.
+
+    `model` "": for all models; "*": for those beyond the pool's first, which share a rotation and its rests.
+    """
+
+    pool: str
+    key: str
+    model: str
+    reason: str
+    seconds: float
+    proved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The state's fields as they were read; understanding them is left to who asks."""
+
+    keys: tuple[tuple[str, Key, tuple[str, ...]], ...]  # pool, key and the models looked at
+    limits: Mapping[str, tuple[Limit, ...]]  # of each account
+    found: Inspected
+
+    def budgets(self) -> Iterator[Budget]:
+        used: dict[str, tuple[int, ...]] = {}
+        for pool, key, _ in self.keys:
+            limits = self.limits.get(key.account, ())
+            if key.account not in used:
+                used[key.account] = tuple(self._used(key.account, limit) for limit in limits)
+            for limit, count in zip(limits, used[key.account], strict=True):
+                yield Budget(pool, key.id, limit, count)
+
+    def _used(self, account: str, limit: Limit) -> int:
+        log = windows.read(self.found.fields[window_field(account, limit)] or "")
+        return windows.used(limit, log, self.found.now_us)
+
+    def cooldowns(self) -> Iterator[Cooldown]:
+        """Of rests that differ in their subject alone, the key or its account, the one that ends last."""
+        for pool, key, models in self.keys:
+            for model in models:
+                longest: dict[str, Cooldown] = {}
+                for field in _rest_fields(key, model):
+                    rest = self._cooldown(pool, key.id, model, self.found.fields[field])
+                    if rest and (rest.reason not in longest or longest[rest.reason].seconds < rest.seconds):
+                        longest[rest.reason] = rest
+                yield from longest.values()
+
+    def _cooldown(self, pool: str, key: str, model: str, text: str | None) -> Cooldown | None:
+        if not text:
+            return None
+        rest = read_rest(text)
+        seconds = (rest.until_us - self.found.now_us) / SECOND_US
+        return Cooldown(pool, key, model, rest.reason, seconds, rest.proved) if seconds > 0 else None
+
+
+def _rest_fields(key: Key, model: str) -> tuple[str, str]:
+    return (
+        rest_field(Subject(key.account, key.fingerprint, model or None)),
+        rest_field(Subject(key.account, None, model or None)),
+    )
+
+
+def named_models(config: Config) -> dict[str, tuple[str, ...]]:
+    """The models of each pool that the config names in full."""
+    return {pool.name: tuple(name for name in pool.names_models if "*" not in name) for pool in config.pools.values()}
+
+
+async def survey(config: Config, store: Store, models: Mapping[str, Collection[str]]) -> Survey:
+    """Reads the budgets of all keys and their cooldowns: for all models, and for each of `models` of their pool.
+
+    Raises StoreAway or StoreUnable.
+    """
+    keys = tuple(
+        (pool.name, key, ("", SHARED, *models.get(pool.name, ())))
+        for pool in config.pools.values()
+        for key in pool.keys
+    )
+    fields: dict[str, None] = {}
+    for _, key, looked_at in keys:
+        for limit in config.budgets.get(key.account, ()):
+            fields[window_field(key.account, limit)] = None
+        for model in looked_at:
+            fields.update(dict.fromkeys(_rest_fields(key, model)))
+    return Survey(keys, config.budgets, await store.inspect(list(fields)))

@@ -1,0 +1,194 @@
+"""Binds both planes, hands events to their listeners, and ends in order: this file alone knows signals."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+import sidecar
+from sidecar.model.events import Emit, Event
+from sidecar.model.words import Address, Config
+from sidecar.ops import app as ops
+from sidecar.ops.log import Log
+from sidecar.ops.metrics import Metrics
+from sidecar.proxy import app as proxy
+from sidecar.proxy.upstream import Upstream
+from sidecar.replica import Replica
+from sidecar.store.commands import Store
+from sidecar.store.memory import LOST
+
+GRACE_S = 30.0
+LAST_BYTES_S = 1.0  # for a connection whose request is over to write its last bytes
+
+T = TypeVar("T")
+
+
+class CannotStart(Exception):
+    """A setting cannot be used here; the text says which one to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """SIGTERM and SIGINT: the first asks to end, the second to end at once."""
+
+    end: asyncio.Event = field(default_factory=asyncio.Event)
+    at_once: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def received(self) -> None:
+        (self.at_once if self.end.is_set() else self.end).set()
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catches them as long as it lasts. Where the loop cannot (Windows), Ctrl-C cancels the main task instead."""
+        loop = asyncio.get_running_loop()
+        names = (signal.SIGTERM, signal.SIGINT)
+        with suppress(NotImplementedError):
+            for name in names:
+                loop.add_signal_handler(name, self.received)
+        try:
+            yield
+        finally:
+            with suppress(NotImplementedError):
+                for name in names:
+                    loop.remove_signal_handler(name)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs to its end, on uvloop where that is installed: a third less CPU a request."""
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def serve(config: Config, log: Log, grace_s: float = GRACE_S) -> None:
+    """Serves until SIGTERM or SIGINT, then lets requests under way end within the grace.
+
+    Raises CannotStart. A store that cannot be reached stops nothing: readiness and the log say so until it is back.
+    """
+    metrics = Metrics(config)
+    emit = _both(log, metrics)
+    try:
+        store = Store.at(config.redis, config.namespace, emit)
+    except ValueError as error:
+        raise CannotStart(f"redis: {error}") from None
+    replica = Replica(config, store, emit)
+    signals = Signals()
+    with signals.caught():
+        # Left from the last to the first: health can be asked until the last report is sent.
+        async with AsyncExitStack() as stack:
+            pages = ops.pages(replica, metrics)
+            operations = await stack.enter_async_context(
+                _listening(ops.server(replica, pages), config.ops_listen, "ops_listen")
+            )
+            stack.push_async_callback(replica.close)
+            data = await stack.enter_async_context(_forwarding(replica, pages))
+            announce(config, log)
+            await replica.start()
+            # What was imported and read stays for good: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            log.line("info", "listening", listen=_bound(data), ops_listen=_bound(operations))
+            await signals.end.wait()
+            await _drain(replica, data, signals.at_once, grace_s, log)
+    log.line("info", "ended")
+
+
+def _both(log: Log, metrics: Metrics) -> Emit:
+    def emit(event: Event) -> None:
+        log(event)
+        metrics(event)
+
+    return emit
+
+
+def announce(config: Config, log: Log) -> None:
+    """What this replica was told: the first lines of its log."""
+    log.line("info", "starting", version=sidecar.__version__, namespace=config.namespace)
+    for pool in config.pools.values():
+        ids = ", ".join(key.id for key in pool.keys)
+        log.line("info", f"pool {pool.name}", provider=pool.provider.name, count=len(pool.keys), keys=ids)
+    for warning in config.warnings:
+        log.line("warning", warning)
+    if config.redis == "memory":
+        log.line("warning", LOST)
+
+
+# --- the planes -------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _forwarding(replica: Replica, pages: Mapping[str, ops.Page]) -> AsyncIterator[web.ServerRunner]:
+    upstream = Upstream()
+    try:
+        server = proxy.server(replica, pages, upstream)
+        async with _listening(server, replica.state.config.listen, "listen") as data:
+            yield data
+    finally:
+        await upstream.close()
+
+
+@asynccontextmanager
+async def _listening(server: web.Server, address: Address, setting: str) -> AsyncIterator[web.ServerRunner]:
+    runner = web.ServerRunner(server, shutdown_timeout=LAST_BYTES_S)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+        except OSError as error:
+            raise CannotStart(_unbound(error, address, setting)) from None
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+def _unbound(error: OSError, address: Address, setting: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{address} is in use: set `{setting}`, or stop what holds it."
+        case errno.EACCES:
+            return f"{address} may not be bound by this user: set `{setting}` to a port above 1023."
+        case errno.EADDRNOTAVAIL:
+            return f"{address} is no address of this machine: set `{setting}`."
+    return f"{address} cannot be bound ({error.strerror or error}): set `{setting}`."
+
+
+def _bound(runner: web.ServerRunner) -> str:
+    """Where a plane listens, with the port that the system chose."""
+    return ", ".join(str(Address(*bound[:2])) for bound in runner.addresses)
+
+
+# --- the end ----------------------------------------------------------------------------------------
+
+
+async def _drain(replica: Replica, data: web.ServerRunner, at_once: asyncio.Event, grace_s: float, log: Log) -> None:
+    """Takes no new request and waits until those under way have ended, the grace is over or a second signal comes."""
+    replica.draining = True
+    log.line("info", "draining", requests=replica.inflight, grace_s=grace_s)
+    for site in data.sites:
+        await site.stop()
+    await asyncio.sleep(0)  # what was accepted before may begin
+    server = data.server
+    assert server is not None
+    server.pre_shutdown()
+    await _first((replica.idle.wait, at_once.wait), grace_s)
+    if replica.inflight:
+        log.line("warning", "requests are cut off", requests=replica.inflight)
+    await server.shutdown(0.05 if replica.inflight else LAST_BYTES_S)
+
+
+async def _first(waits: tuple[Callable[[], Coroutine[Any, Any, object]], ...], most_s: float) -> None:
+    tasks = [asyncio.ensure_future(wait()) for wait in waits]
+    await asyncio.wait(tasks, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()

@@ -1,0 +1,74 @@
+"""`sidecar check` says all of what would run, and changes nothing."""
+
+from __future__ import annotations
+
+import redis
+
+from tests.servers import free_port
+from tests.unit.cli.conftest import SECRETS, Command, Written
+
+
+def test_it_tells_pools_keys_accounts_limits_routes_clients_and_warnings(command: Command, written: Written) -> None:
+    written(
+        routes={"gpt-4": [{"pool": "chat", "model": "gemini-2.5-pro"}, {"pool": "chat"}]},
+        clients=[{"id": "web", "token": "tok-0a1b2c3d4e5f60718293"}],
+    )
+    done = command("check")
+    assert done.exit_code == 0
+    told = " ".join(done.output.split())
+    for part in (
+        "listen 127.0.0.1:4000; metrics and health at 127.0.0.1:9464",
+        "pool chat: gemini at https://",
+        "keys 2 keys of 2 accounts; a request waits at most 10 s for room",
+        "key a, account acme (",
+        "key b (",
+        "limit each account: 15 requests per minute; 2 requests per 90s for gemini-2.5-pro",
+        "route gpt-4 -> chat/gemini-2.5-pro, then chat",
+        "client web",
+        "store memory: budgets, cooldowns and rotation live in this process's memory",
+    ):
+        assert part in told
+    assert not [secret for secret in (*SECRETS, "tok-0a1b") if secret in done.output]
+
+
+def test_keys_with_limits_of_their_own_are_told_apart(command: Command, written: Written) -> None:
+    written(
+        {
+            "limits": None,
+            "keys": [
+                {"id": "a", "secret": SECRETS[0], "limits": [{"requests": 5, "per": "hour"}], "models": ["small*"]},
+                {"id": "b", "secret": SECRETS[1]},
+            ],
+        }
+    )
+    told = " ".join(command("check").output.split())
+    assert "key a, for small* (" in told
+    assert "limit a: 5 requests per hour" in told
+    assert "limit b: none known, so only 429s tell" in told
+
+
+def test_a_warning_is_told_and_is_no_error(command: Command, written: Written) -> None:
+    same = [{"id": "a", "secret": SECRETS[0]}, {"id": "b", "secret": SECRETS[0]}]
+    written({"keys": same})
+    done = command("check")
+    assert done.exit_code == 0
+    assert "\nwarning  " in done.output
+
+
+def test_a_store_that_answers_is_ready_and_stays_as_it_was(command: Command, written: Written, redis_url: str) -> None:
+    written(redis=redis_url, namespace="never-touched")
+    done = command("check")
+    assert done.exit_code == 0
+    assert "answers, namespace never-touched\n" in done.output
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.keys("*never-touched*") == []
+
+
+def test_a_store_that_does_not_answer_is_one_line_without_the_password(command: Command, written: Written) -> None:
+    written(redis=f"redis://user:pass-word-5150@127.0.0.1:{free_port()}/0")
+    done = command("check")
+    assert done.exit_code == 1
+    (line,) = (line for line in done.output.splitlines() if line.startswith("store"))
+    assert "cannot be used" in line
+    assert line.endswith("Start it, or set `redis`.")
+    assert "pass-word" not in done.output

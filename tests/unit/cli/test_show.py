@@ -1,0 +1,35 @@
+"""Tables say the same with and without a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.cli import show
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "filled", "style"),
+    [(0, 10, 0, "green"), (5, 10, 10, "green"), (8, 10, 16, "yellow"), (10, 10, 20, "red"), (12, 10, 20, "red")],
+)
+def test_a_bar_fills_and_changes_its_colour(part: int, whole: int, filled: int, style: str) -> None:
+    bar = show.bar(part, whole)
+    assert bar.plain.count("█") == filled
+    assert len(bar.plain) == show.BAR
+    assert bar.spans[0].style == style or filled == 0
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.84, "0.8s"), (90, "1m30s"), (59.99, "60.0s"), (7260, "2h1m")])
+def test_a_duration_is_as_exact_as_one_wants_to_read_it(seconds: float, text: str) -> None:
+    assert show.duration(seconds) == text
+
+
+def test_without_a_terminal_nothing_is_cut_or_coloured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with show.screen(live=True) as screen:
+        screen(show.bar(1, 1))
+        screen("x" * 150)
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "x" * 150 in told

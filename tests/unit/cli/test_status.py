@@ -1,0 +1,108 @@
+"""`sidecar status` shows what the store holds, whether or not a replica runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from sidecar import config
+from sidecar.model.rotations import rotation
+from sidecar.model.words import Ask, Config, Grant, Report, Rest, Subject
+from sidecar.store.commands import Store
+from tests.servers import free_port
+from tests.unit.cli.conftest import Command, Written
+from tests.unit.running import environ
+
+MODEL = "gemini-2.5-pro"
+
+
+@pytest.fixture
+def used(written: Written, redis_url: str, tmp_path: Path) -> Config:
+    """Three grants for MODEL, a rest of key b for it, and one of account acme for all models."""
+    written(redis=redis_url, namespace=f"status-{uuid4().hex[:8]}")
+    loaded = config.load(None, {}, tmp_path)
+    asyncio.run(_use(loaded))
+    return loaded
+
+
+async def _use(loaded: Config) -> None:
+    store = Store.at(loaded.redis, loaded.namespace, lambda _: None)
+    asked = Ask((rotation(loaded.pools["chat"], loaded.budgets, MODEL),), (0,))
+    for _ in range(3):
+        assert isinstance(await store.acquire(asked, lambda _: None), Grant)
+    first, second = loaded.pools["chat"].keys
+    rests = (
+        Rest(Subject(first.account, None), 5400_000_000, "quota_exhausted_billing"),
+        Rest(Subject(second.account, second.fingerprint, MODEL), 60_000_000, "permission", proved=False),
+    )
+    told = asyncio.Event()
+    store.report(Report("r", rests), (), lambda _: told.set())
+    await told.wait()
+    await store.beat("one", 60_000_000)
+    await store.close()
+
+
+@pytest.mark.usefixtures("used")
+def test_json_has_budgets_cooldowns_grants_and_replicas(command: Command) -> None:
+    done = command("status", "--json")
+    assert done.exit_code == 0
+    (line,) = done.output.splitlines()
+    status = json.loads(line)
+    first, second = status["pools"]["chat"]["keys"]
+    assert status["replicas"] == 1
+    assert status["pools"]["chat"]["grants"] == {MODEL: 3}
+    assert {"unit": "requests", "per": "minute", "model": "", "used": 2, "max": 15} in first["budgets"]
+    assert {"unit": "requests", "per": "90s", "model": MODEL, "used": 1, "max": 2} in second["budgets"]
+    (rest,) = first["cooldowns"]
+    assert (rest["model"], rest["reason"], rest["suspicion"]) == ("", "quota_exhausted_billing", False)
+    assert 5300 < rest["seconds"] <= 5400
+    (doubt,) = second["cooldowns"]
+    assert (doubt["model"], doubt["reason"], doubt["suspicion"]) == (MODEL, "permission", True)
+
+
+@pytest.mark.usefixtures("used")
+def test_the_table_shows_every_key_with_what_it_used_and_why_it_rests(command: Command) -> None:
+    told = " ".join(command("status").output.split())
+    for part in (
+        "replicas alive: 1",
+        "chat a requests per minute 2/15",
+        "quota_exhausted_billing, 1h",
+        f"requests per 90s for {MODEL} 1/2",
+        f"permission for {MODEL}, ",
+        "more (suspicion)",
+        f"grants {MODEL}: 3",
+    ):
+        assert part in told
+
+
+@pytest.mark.usefixtures("used")
+def test_watch_shows_it_again_until_it_is_interrupted(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "sidecar", "status", "--watch", "--json")
+    with subprocess.Popen(command, cwd=tmp_path, env=environ(), stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        lines = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait() == 0
+    assert [line["pools"].keys() for line in lines] == [{"chat"}, {"chat"}]
+
+
+def test_a_store_that_nobody_else_can_read_is_said_so(command: Command, written: Written) -> None:
+    written()
+    done = command("status")
+    assert done.exit_code == 1
+    assert "set `redis` to share it" in done.output
+
+
+def test_a_store_that_is_away_is_one_line(command: Command, written: Written) -> None:
+    written(redis=f"redis://127.0.0.1:{free_port()}/0")
+    done = command("status")
+    assert done.exit_code == 1
+    assert len(done.output.splitlines()) == 1
+    assert "The store cannot be read" in done.output

@@ -1,0 +1,99 @@
+"""Events become counters, and junk of clients becomes no label."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import generate_latest
+
+import sidecar
+from sidecar.model.events import StoreChanged
+from sidecar.model.words import Usage
+from sidecar.ops.metrics import MOST_MODELS, Metrics
+from tests.unit.ops.worlds import CONFIG, answered, attempted
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"sidecar_{name}", labels)
+
+
+def models(metrics: Metrics, name: str) -> set[str]:
+    (family,) = (family for family in metrics.registry.collect() if family.name == f"sidecar_{name}")
+    return {sample.labels["model"] for sample in family.samples}
+
+
+def test_a_request_is_counted_and_timed() -> None:
+    metrics = Metrics(CONFIG)
+    metrics(answered())
+    metrics(answered())
+    assert value(metrics, "requests_total", pool="chat", model="small", client="web", outcome="ok") == 2
+    assert value(metrics, "request_seconds_sum") == 2.5
+    assert value(metrics, "wait_seconds_sum") == 1.0
+    assert value(metrics, "acquire_seconds_count") == 2
+    assert round(value(metrics, "overhead_seconds_sum") or 0, 6) == 0.1
+
+
+def test_a_request_that_asked_for_no_key_has_no_wait_and_no_overhead() -> None:
+    metrics = Metrics(CONFIG)
+    metrics(answered(attempts=0, acquire_s=0.0, waited_s=0.0, pool="", outcome="model_not_found", status=404))
+    assert value(metrics, "request_seconds_count") == 1
+    for name in ("acquire", "wait", "overhead"):
+        assert value(metrics, f"{name}_seconds_count") == 0
+
+
+def test_an_attempt_is_counted_with_its_tokens_by_kind() -> None:
+    metrics = Metrics(CONFIG)
+    metrics(attempted(usage=Usage(input=12, output=6, total=18, cached=3)))
+    metrics(attempted(outcome="connect", status=None, first_byte_s=None))
+    labels = {"pool": "chat", "key": "chat-1", "model": "small"}
+    assert value(metrics, "attempts_total", **labels, outcome="ok") == 1
+    assert value(metrics, "attempts_total", **labels, outcome="connect") == 1
+    assert [value(metrics, "tokens_total", **labels, kind=kind) for kind in ("input", "output", "cached")] == [12, 6, 3]
+    assert value(metrics, "tokens_total", **labels, kind="reasoning") is None
+    assert value(metrics, "upstream_first_byte_seconds_count") == 1
+
+
+def test_models_beyond_the_first_hundred_are_other() -> None:
+    """The config's own are among the hundred, whenever they are first asked for."""
+    metrics = Metrics(CONFIG)
+    for number in range(MOST_MODELS + 20):
+        metrics(attempted(model=f"model-{number}"))
+    metrics(attempted(model="small"))
+    assert len(models(metrics, "attempts") - {"other"}) == MOST_MODELS
+    assert {"model-0", "small", "other"} <= models(metrics, "attempts")
+    assert value(metrics, "attempts_total", pool="chat", key="chat-1", model="other", outcome="ok") == 21
+    metrics(answered(model="model-3"))
+    assert value(metrics, "requests_total", pool="chat", model="model-3", client="web", outcome="ok") == 1
+
+
+def test_what_leads_to_no_pool_or_is_unknown_to_its_provider_makes_no_label() -> None:
+    metrics = Metrics(CONFIG)
+    for number in range(5):
+        metrics(answered(pool="", model=f"junk-{number}", outcome="model_not_found", status=404))
+        metrics(answered(pool=f"junk-{number}", model=f"junk-{number}", outcome="not_found", status=404))
+        metrics(attempted(model=f"guess-{number}", outcome="bad_request", status=404))
+    assert models(metrics, "requests") == {""}
+    assert models(metrics, "attempts") == {"other"}
+
+
+def test_a_refusal_without_a_pool_keeps_the_model_that_is_known() -> None:
+    metrics = Metrics(CONFIG)
+    metrics(answered(pool="", key="", attempts=0, outcome="rate_limit_exceeded", status=429))
+    assert value(metrics, "requests_total", pool="", model="small", client="web", outcome="rate_limit_exceeded") == 1
+
+
+def test_other_events_are_no_numbers() -> None:
+    metrics = Metrics(CONFIG)
+    before = generate_latest(metrics.registry).count(b"\nsidecar_")
+    metrics(StoreChanged(up=False))
+    assert generate_latest(metrics.registry).count(b"\nsidecar_") == before
+
+
+def test_the_registry_is_its_own_and_tells_the_process_and_the_version() -> None:
+    metrics = Metrics(CONFIG)
+    metrics(answered())
+    told = generate_latest(metrics.registry).decode()
+    assert value(metrics, "build_info", version=sidecar.__version__) == 1
+    assert "process_resident_memory_bytes " in told
+    assert "python_info{" in told
+    assert "_created" not in told
+    assert not [family.name for family in REGISTRY.collect() if family.name.startswith("sidecar_")]
