@@ -9,9 +9,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -114,7 +115,7 @@ def real_redis() -> Iterator[str]:
         process.close()
 
 
-def _container_url():  # type: ignore[no-untyped-def]
+def _container_url() -> tuple[Any, Callable[[], str]] | None:
     """A container and a function for its URL once it runs, or None where no engine answers."""
     if (
         shutil.which("docker") is None

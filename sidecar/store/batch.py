@@ -46,8 +46,8 @@ class Lane:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if orphaned is not None:
-                future.add_done_callback(lambda done: done.exception() or orphaned(done.result()))
+            # Looked at even where nobody wants the reply: else asyncio complains of an error that nobody took.
+            future.add_done_callback(lambda done: done.exception() or (orphaned and orphaned(done.result())))
             raise
 
     def submit(self, call: Call) -> asyncio.Future[Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from sidecar.simulate.provider import Fault, StrictProvider
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
 from tests.fleet import Sidecar, fleet
 
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
@@ -63,21 +64,24 @@ async def test_budgets_hold_while_a_replica_dies_and_another_comes(redis_url: st
         ):
             alive = list(replicas)
 
-            async def load(requests: int) -> list[int]:
-                targets = list(alive)
-                answers = await asyncio.gather(*(ask(http, targets[n % len(targets)]) for n in range(requests)))
+            async def load(requests: int, max_wait: str = "0") -> list[int]:
+                targets, header = list(alive), {"x-sidecar-max-wait": max_wait}
+                calls = (ask(http, targets[n % len(targets)], **header) for n in range(requests))
+                answers = await asyncio.gather(*calls)
                 return [status for status, _ in answers]
 
             statuses = await load(300)
             assert statuses.count(200) == 40
             assert set(statuses) == {200, 429}
-            under_way = asyncio.gather(*(load(60) for _ in range(5)))
+            under_way = asyncio.gather(*(load(30, max_wait="6") for _ in range(3)))
             await provider.wait_for(lambda: len(provider.arrivals) >= 41)
             victim = alive.pop(0)
             await victim.kill()
             alive.append(late[0])
-            await under_way
-            await load(200)
+            outcomes = [status for statuses in await under_way for status in statuses]
+            assert set(outcomes) <= {200, 429, 0}
+            assert outcomes.count(0) <= 30  # those that the victim held
+            assert 200 in await load(100, max_wait="6")
             assert provider.violations == []
             assert provider.excess() == []
 
