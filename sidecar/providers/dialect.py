@@ -71,7 +71,10 @@ class Reader(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the answer ended as its dialect says: False for one cut in the middle, whose client must not see a clean end."""
+        """Whether the answer ended as its dialect says; asked after `close`.
+
+        False for one cut in the middle, whose client must not see a clean end.
+        """
 
 
 class Dialect(Protocol):
@@ -83,7 +86,10 @@ class Dialect(Protocol):
     def name(self) -> str: ...
 
     def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
-        """What the call asks for. Raises BadCall for malformed JSON, or a missing or non-string model where one is needed."""
+        """What the call asks for.
+
+        Raises BadCall for malformed JSON, or a missing or non-string model, where a model is needed.
+        """
 
     def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
         """The operation and the body with another model name; every other byte stays as it was."""

@@ -1,0 +1,253 @@
+"""Reads a 2xx answer while it passes: the one Reader, told each dialect's grammar as data.
+
+How long an answer is held back: an event stream until its first event that shows something (an error behind an empty
+beginning may then still go to another key), a JSON body until its end, everything else not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from sidecar.model.words import Class, Outcome, Provider, Scope, Usage
+from sidecar.providers import refusals
+from sidecar.providers.dialect import HEAD_BYTES, Answer
+from sidecar.providers.objects import Objects
+from sidecar.providers.sse import Blocks, Event
+from sidecar.providers.usage import Tally
+
+TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
+_USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+_SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+_OK = Outcome(Class.OK, Scope.REQUEST, other=False)
+_BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
+_BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
+
+
+class Look(NamedTuple):
+    """What one event says. `shows` False: an empty beginning; `error`: what is wrong, in the provider's own shape."""
+
+    shows: bool = True
+    finishes: bool = False
+    blocks: bool = False
+    error: object = None
+
+
+SHOWS = Look()
+EMPTY = Look(shows=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an event of this dialect means.
+
+    `ends`: a stream has a last word
+    (`[DONE]`, `message_stop`, a finish reason), without which it was cut; `speaks`: an empty stream is no answer;
+    `costs`: the usage in it is this call's.
+    """
+
+    look: Callable[[str, Mapping[str, Any]], Look]
+    ends: bool
+    speaks: bool = True
+    costs: bool = True
+
+
+class _Framer(Protocol):
+    oversized: bool
+    ended: bool
+
+    def feed(self, data: bytes) -> list[bytes]: ...
+    def close(self) -> list[bytes]: ...
+    def events(self, block: bytes) -> list[Event]: ...
+
+
+class _Whole:
+    """A JSON body as one event, if it is no longer than HEAD_BYTES; of a longer one only the tail is kept."""
+
+    ended = True
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.oversized = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.held += data
+        if len(self.held) > HEAD_BYTES or self.oversized:
+            self.oversized = True
+            self.held = self.held[-TAIL_BYTES:]
+        return []
+
+    def close(self) -> list[bytes]:
+        held = _usage_of_tail(self.held) if self.oversized else self.held
+        return [held] if held.strip() else []
+
+    def events(self, block: bytes) -> list[Event]:
+        return [Event("", block.removeprefix(b"\xef\xbb\xbf"))]
+
+
+def _usage_of_tail(tail: bytes) -> bytes:
+    """The last object called usage as a body of its own. In a string its quotes would be escaped."""
+    for found in reversed(list(_USAGE.finditer(tail))):
+        blocks = Objects().feed(tail[found.start(2) :])
+        if blocks:
+            return b'{"' + found.group(1) + b'":' + blocks[0] + b"}"
+    return b""
+
+
+class AnswerReader:
+    """The `Reader` of every dialect."""
+
+    def __init__(self, grammar: Grammar, content_type: str) -> None:
+        self.first: Literal["waiting", "event", "error"] = "waiting"
+        self._grammar = grammar
+        self._kind = _kind(content_type)
+        self._framer: _Framer | None = None
+        self._start = b""
+        self._tally = Tally()
+        self._error: object = None
+        self._blocked = self._finished = self._broken = self._closed = False
+        if self._kind == "opaque":
+            self.first = "event"
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._tally.usage
+
+    @property
+    def complete(self) -> bool:
+        if self._broken or (self._closed and self._framer is not None and not self._framer.ended):
+            return False
+        stream = isinstance(self._framer, Blocks)
+        return not (stream and self._grammar.ends) or self._finished or self._error is not None
+
+    def feed(self, data: bytes) -> None:
+        if self._kind == "opaque" or not data:
+            return
+        if self._framer is None:
+            self._begin(data)
+            return
+        for block in self._framer.feed(data):
+            self._block(block)
+        if self._framer.oversized:
+            self._show()
+
+    def _begin(self, data: bytes) -> None:
+        """Chooses how to cut by the first bytes that mean something: content types are not always true."""
+        self._start = (self._start + data).lstrip(b" \t\r\n")
+        meaning = self._start.lstrip(_BLANK)
+        if len(meaning) < 6 and self._kind != "events" and meaning[:1] not in {b"{", b"["}:
+            return
+        self._framer = _framer(self._kind, meaning)
+        data, self._start = self._start, b""
+        if self._framer is None:
+            self._kind = "opaque"
+            self._show()
+        else:
+            self.feed(data)
+
+    def _block(self, block: bytes) -> None:
+        if self._framer is not None:
+            for event in self._framer.events(block):
+                self._event(event)
+
+    def _event(self, event: Event) -> None:
+        data = event.data.strip()
+        if data == b"[DONE]":
+            self._finished = True
+            return
+        value = _json(data)
+        if value is None:
+            self._unread(event.name, data)
+            return
+        if self._grammar.costs:
+            self._tally.see(value)
+        look = self._grammar.look(event.name, value)
+        self._blocked |= look.blocks
+        self._finished |= look.finishes
+        if look.error is not None:
+            self._fail(look.error)
+        elif look.shows:
+            self._show()
+
+    def _unread(self, name: str, data: bytes) -> None:
+        """An event that is no JSON object: a text, a number, or, as the last one, one that was cut off."""
+        if self._closed and data[:1] in {b"{", b"["} and not isinstance(self._framer, _Whole):
+            self._broken = True
+        elif name == "error":
+            self._fail({"message": data.decode("utf-8", "replace")})
+        elif data:
+            self._show()
+
+    def _fail(self, error: object) -> None:
+        self._error = error if self._error is None else self._error
+        if self.first == "waiting":
+            self.first = "error"
+
+    def _show(self) -> None:
+        if self.first == "waiting":
+            self.first = "event"
+
+    def close(self) -> None:
+        self._closed = True
+        if self._framer is None and self._start:
+            self._framer = _framer(self._kind, self._start.lstrip(_BLANK))
+            data, self._start = self._start, b""
+            self.feed(data)
+        for block in self._framer.close() if self._framer else []:
+            self._block(block)
+        if self.first == "waiting":
+            self.first = "error" if self._said_nothing else "event"
+
+    @property
+    def _said_nothing(self) -> bool:
+        """Whether a stream ended without an event that shows something, an error, or its last word."""
+        stream = self._kind == "events" and not isinstance(self._framer, _Whole)
+        return stream and self._grammar.speaks and not self._finished
+
+    def outcome(self, provider: Provider, answer: Answer) -> Outcome:
+        if self._error is not None:
+            return refusals.of_error(provider, answer, self._error)
+        if self._blocked:
+            return _BLOCKED
+        if self._closed and (self.first == "error" or not self.complete):
+            return _BROKEN
+        return _OK
+
+
+def _kind(content_type: str) -> Literal["events", "lines", "json", "guess", "opaque"]:
+    media = content_type.partition(";")[0].strip().lower()
+    if media == "text/event-stream":
+        return "events"
+    if any(word in media for word in ("ndjson", "jsonl", "json-seq", "jsonlines")):
+        return "lines"
+    if "json" in media:
+        return "json"
+    return "guess" if media in {"", "text/plain"} else "opaque"
+
+
+def _framer(kind: str, start: bytes) -> _Framer | None:
+    """None where the body is nothing to read."""
+    if start.startswith(_SSE_STARTS):
+        return Blocks()
+    if kind == "events":
+        return Objects() if start[:1] == b"[" else Blocks()
+    if kind == "lines" or start[:1] == b"[":
+        return Objects()
+    return _Whole() if kind == "json" or start[:1] == b"{" else None
+
+
+def _json(data: bytes) -> dict[str, Any] | None:
+    """An object, also where Google wraps it into an array."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,87 @@
+"""The Anthropic dialect: messages and what lies beside them, at Anthropic and those who imitate it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+
+from sidecar.model.words import Outcome, Provider
+from sidecar.providers import jsonhead, multipart, refusals
+from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
+from sidecar.providers.dialect import Answer, Body, Reader, Reading
+
+_NEED_MODEL = frozenset({"messages", "messages/count_tokens"})
+_MODEL_PATHS = frozenset({("model",)})
+_MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
+_EMPTY_TYPES = frozenset({"message_start", "content_block_start", "ping"})
+
+# docs.claude.com/en/api/errors
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class Anthropic:
+    name = "anthropic"
+
+    def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
+        operation = operation.strip("/")
+        if method != "POST":
+            found = _MODEL_OPERATION.fullmatch(operation)
+            return Reading(unquote(found["model"]) if found else None, False, method in {"GET", "HEAD"})
+        needed = operation in _NEED_MODEL
+        if multipart.is_form(content_type) and not needed:
+            return Reading(None, False, False)
+        head = jsonhead.required(body) if needed else jsonhead.optional(body)
+        return Reading(head.model, head.stream, needed)
+
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+        if _MODEL_OPERATION.fullmatch(operation):
+            return f"models/{quote(model, safe='/:')}", body
+        return operation, jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
+
+    def classify(self, provider: Provider, answer: Answer) -> Outcome:
+        return refusals.classify(provider, answer)
+
+    def reader(self, operation: str, content_type: str) -> Reader:
+        return AnswerReader(_GRAMMAR, content_type)
+
+    def write_error(self, status: int, code: str, message: str) -> bytes:
+        kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+
+    def write_models(self, names: tuple[str, ...]) -> bytes:
+        models = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
+        ]
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return orjson.dumps({"data": models, "has_more": False} | ends)
+
+
+def look(name: str, value: Mapping[str, Any]) -> Look:
+    """One event of a stream, or a whole message."""
+    kind = value.get("type")
+    if kind == "error" or name == "error" or ("type" not in value and value.get("error")):
+        return Look(error={"error": value.get("error") or value})
+    if kind in _EMPTY_TYPES:
+        return EMPTY
+    if kind == "content_block_delta":
+        return SHOWS
+    delta = value.get("delta")
+    reason = (delta if kind == "message_delta" and isinstance(delta, dict) else value).get("stop_reason")
+    return Look(finishes=kind == "message_stop" or bool(reason), blocks=reason == "refusal")
+
+
+_GRAMMAR = Grammar(look, ends=True)

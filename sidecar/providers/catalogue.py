@@ -1,0 +1,100 @@
+"""The providers that are known by name, and the one table of dialects."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from sidecar.model.words import Auth, Provider, Speech
+from sidecar.providers.anthropic import Anthropic
+from sidecar.providers.dialect import Dialect
+from sidecar.providers.gemini import Gemini
+from sidecar.providers.openai import OpenAI
+from sidecar.providers.plain import Plain
+
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (OpenAI(), Anthropic(), Gemini(), Plain())
+}  # fmt: skip
+
+_FILE = Path(__file__).with_name("catalogue.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A provider of the catalogue, whose address may still be open.
+
+    `environment`: names of variables that hold a key, the usual one first. `pools`: a variable `<pools>_<POOL>`
+    holds a key of a pool called POOL; "" for none. `dialects` begins with the provider's own; a prefix in them
+    is read as `urls.upstream_path` says.
+    """
+
+    name: str
+    base_url: str | None  # None: every customer has an address of their own
+    auth: Auth
+    environment: tuple[str, ...]
+    pools: str
+    dialects: Mapping[str, Speech]
+    counts: Literal["account", "account+model"]
+    zone: str
+    headers: Mapping[str, str]
+    models_by_account: bool
+
+    def at(self, base_url: str) -> Provider:
+        """The provider at an address: its own, or one that stands for it."""
+        return Provider(
+            name=self.name,
+            base_url=base_url.rstrip("/"),
+            auth=self.auth,
+            dialects=self.dialects,
+            counts=self.counts,
+            zone=self.zone,
+            headers=self.headers,
+            models_by_account=self.models_by_account,
+        )
+
+
+def names() -> tuple[str, ...]:
+    """Every provider that has a preset."""
+    return tuple(_presets())
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name. Raises KeyError where there is none."""
+    return _presets()[name]
+
+
+@cache
+def _presets() -> Mapping[str, Preset]:
+    with _FILE.open("rb") as file:
+        return {name: _preset(name, entry) for name, entry in tomllib.load(file).items()}
+
+
+def _preset(name: str, entry: Mapping[str, Any]) -> Preset:
+    auth = _auth(entry.get("auth", "bearer"))
+    dialects = {
+        dialect: Speech(speech.get("prefix", ""), _auth(speech["auth"]) if "auth" in speech else auth)
+        for dialect, speech in entry["dialects"].items()
+    }
+    return Preset(
+        name=name,
+        base_url=entry.get("base_url"),
+        auth=auth,
+        environment=tuple(entry["environment"]),
+        pools=entry.get("pools", ""),
+        dialects=dialects,
+        counts=entry.get("counts", "account"),
+        zone=entry.get("zone", "UTC"),
+        headers=entry.get("headers", {}),
+        models_by_account=entry.get("models_by_account", True),
+    )
+
+
+def _auth(entry: str | Mapping[str, str]) -> Auth:
+    if isinstance(entry, str):
+        return Auth("none" if entry == "none" else "bearer")
+    ((kind, name),) = entry.items()
+    return Auth("header" if kind == "header" else "query", name)

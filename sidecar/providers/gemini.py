@@ -1,0 +1,147 @@
+"""Gemini's own dialect: model and verb are in the path, and the body repeats the model where it nests requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+
+from sidecar.model.words import Outcome, Provider
+from sidecar.providers import jsonhead, refusals
+from sidecar.providers.answers import AnswerReader, Grammar, Look
+from sidecar.providers.dialect import Answer, BadCall, Body, Reader, Reading
+from sidecar.providers.jsonhead import ANY
+
+_CALL = re.compile(
+    r"(?P<before>(?:publishers/[^/]+/)?)(?P<kind>models|tunedModels)/(?P<model>.*?)(?P<verb>(?::|%3[Aa])\w+)"
+)
+_NAMED = re.compile(r"(?P<before>)(?P<kind>models|tunedModels)/(?P<model>[^/]+)(?P<verb>)")
+_STREAMS = "streamGenerateContent"
+_RETRY_SAFE = frozenset({
+    "generateContent", _STREAMS, "countTokens", "computeTokens", "embedContent", "batchEmbedContents", "embedText",
+    "batchEmbedText", "generateText", "generateMessage", "countTextTokens", "countMessageTokens", "generateAnswer",
+})  # fmt: skip
+# Google refuses a body whose model is not the path's.
+_MODEL_PATHS = frozenset({
+    ("model",), ("requests", ANY, "model"), ("generateContentRequest", "model"), ("generate_content_request", "model"),
+    ("requests", ANY, "generateContentRequest", "model"), ("batch", "model"),
+})  # fmt: skip
+
+_BLOCKS = frozenset({
+    "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
+    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+})  # fmt: skip
+_UNSAID = frozenset({None, "", "BLOCK_REASON_UNSPECIFIED", "FINISH_REASON_UNSPECIFIED"})
+_EMPTY = frozenset({"usageMetadata", "modelVersion", "responseId", "createTime", "promptFeedback", "modelStatus"})
+
+# google.rpc.Code
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class Gemini:
+    name = "gemini"
+
+    def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
+        found = _CALL.fullmatch(operation)
+        if found is None:
+            named = _NAMED.fullmatch(operation)
+            model = _model(named) if named else _model_of_body(body) if method == "POST" else None
+            return Reading(model, False, method in {"GET", "HEAD"})
+        if not found["model"]:
+            raise BadCall("The path must name a model: models/<name>:<verb>.")
+        verb = re.sub(r"^(?::|%3[Aa])", "", found["verb"])
+        return Reading(_model(found), verb == _STREAMS, verb in _RETRY_SAFE)
+
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+        found = _CALL.fullmatch(operation) or _NAMED.fullmatch(operation)
+        if found:
+            operation = f"{found['before']}{_segment(model)}{found['verb']}"
+        if jsonhead.looks_like_json(body):
+            body = jsonhead.replace(body, _MODEL_PATHS, lambda old: _renamed(old, model))
+        return operation, body
+
+    def classify(self, provider: Provider, answer: Answer) -> Outcome:
+        return refusals.classify(provider, answer)
+
+    def reader(self, operation: str, content_type: str) -> Reader:
+        return AnswerReader(_GRAMMAR, content_type)
+
+    def write_error(self, status: int, code: str, message: str) -> bytes:
+        name = _STATUS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
+        return orjson.dumps({"error": {"code": status, "message": message, "status": name}})
+
+    def write_models(self, names: tuple[str, ...]) -> bytes:
+        verbs = ["generateContent", "countTokens", "embedContent", "batchEmbedContents"]
+        models = [
+            {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": verbs} for name in names
+        ]
+        return orjson.dumps({"models": models})
+
+
+def _model(found: re.Match[str]) -> str:
+    name = unquote(found["model"])
+    return name if found["kind"] == "models" else f"tunedModels/{name}"
+
+
+def _model_of_body(body: Body) -> str | None:
+    """Of a cached content or an interaction, which name it there alone."""
+    model = jsonhead.optional(body).model
+    return model.removeprefix("models/") if model else None
+
+
+def _segment(model: str) -> str:
+    kind, slash, name = model.partition("/")
+    return (
+        f"tunedModels/{quote(name, safe='')}" if slash and kind == "tunedModels" else f"models/{quote(model, safe='')}"
+    )
+
+
+def _renamed(old: str, model: str) -> str:
+    """With the collection in front where the old name had it."""
+    bare = "/" not in old or model.startswith("tunedModels/")
+    return model if bare else f"models/{model}"
+
+
+# --- what an event says -----------------------------------------------------------------------------
+
+
+def look(_name: str, value: Mapping[str, Any]) -> Look:
+    """One event of a stream, or a whole answer. What has a name (a file, an operation) may hold an error of its own."""
+    error = value.get("error")
+    if error and "name" not in value:
+        return Look(error={"error": error})
+    feedback = value.get("promptFeedback")
+    blocked = isinstance(feedback, dict) and feedback.get("blockReason") not in _UNSAID
+    candidates = value.get("candidates")
+    if not isinstance(candidates, list) or not candidates:
+        return Look(shows=blocked or not _EMPTY.issuperset(value), finishes=blocked, blocks=blocked)
+    reasons = [candidate.get("finishReason") for candidate in candidates if isinstance(candidate, dict)]
+    finishes = not _UNSAID.issuperset(reasons)
+    return Look(
+        shows=finishes or blocked or any(_says(candidate) for candidate in candidates),
+        finishes=finishes or blocked,
+        blocks=blocked or any(reason in _BLOCKS for reason in reasons),
+    )
+
+
+def _says(candidate: object) -> bool:
+    content = candidate.get("content") if isinstance(candidate, dict) else None
+    return not isinstance(content, dict) or bool(content.get("parts"))
+
+
+_GRAMMAR = Grammar(look, ends=False)

@@ -1,0 +1,52 @@
+"""Reads and replaces the `model` field of a multipart/form-data body (RFC 7578), as audio and image calls send it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from sidecar.providers.dialect import Body
+from sidecar.providers.jsonhead import Head
+
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;]{1,200}))', re.IGNORECASE)
+_NAME = re.compile(rb'content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r\n]*)"|([^\s;]+))', re.IGNORECASE)
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_LONGEST_HEAD = 4096
+_LONGEST_FIELD = 4096  # a longer value is a file, not a name
+
+
+def is_form(content_type: str) -> bool:
+    return content_type.lower().lstrip().startswith("multipart/form-data")
+
+
+def read(content_type: str, body: Body) -> Head:
+    """`model` and `stream` among the fields; nothing where the form cannot be read."""
+    fields = {name: bytes(body[start:end]) for name, start, end in _fields(content_type, body)}
+    model = fields.get(b"model", b"").decode("utf-8", "replace")
+    return Head(model or None, fields.get(b"stream", b"").lower() == b"true")
+
+
+def replace(content_type: str, body: Body, model: str) -> bytes:
+    """The body with another value in each field `model`."""
+    pieces: list[Body] = []
+    done = 0
+    for name, start, end in _fields(content_type, body):
+        if name == b"model":
+            pieces += [body[done:start], model.encode()]
+            done = end
+    return b"".join([*pieces, body[done:]])
+
+
+def _fields(content_type: str, body: Body) -> Iterator[tuple[bytes, int, int]]:
+    """Name, begin and end of each short field."""
+    found = _BOUNDARY.search(content_type)
+    if not found:
+        return
+    mark = re.escape((found.group(1) or found.group(2)).encode())
+    marks = list(re.finditer(rb"(?:^|\r?\n)--" + mark + rb"(?=--|[ \t]*\r?\n)", body))
+    for opening, closing in pairwise(marks):
+        head = _HEAD_END.search(body, opening.end(), min(closing.start(), opening.end() + _LONGEST_HEAD))
+        name = _NAME.search(body, opening.end(), head.start()) if head else None
+        if head and name and closing.start() - head.end() <= _LONGEST_FIELD:
+            yield name.group(1) or name.group(2) or b"", head.end(), closing.start()

@@ -1,0 +1,74 @@
+"""JSON objects one after another, out of bytes cut anywhere: Gemini's streams in one array, and JSON lines."""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.providers.sse import BLOCK_BYTES, Event
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(")?|[{}\[\]]', re.DOTALL)
+
+
+class Objects:
+    """Cuts the bytes into the outermost objects; what stands between them passes."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._scanned = 0  # in _held
+        self._open = 0  # brackets of the object at hand
+        self._begin = 0  # of that object in _held
+        self._array = False
+        self.oversized = False
+        self.ended = True  # whether the array that was opened was closed
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The objects that are complete with these bytes."""
+        if self.oversized:
+            return []
+        self._held += data
+        found = self._scan()
+        done = self._begin if self._open else self._scanned
+        self._held, self._scanned, self._begin = self._held[done:], self._scanned - done, 0
+        if len(self._held) > BLOCK_BYTES:
+            self._held, self.oversized, self.ended = b"", True, True
+        return found
+
+    def _scan(self) -> list[bytes]:
+        found = []
+        end = len(self._held)
+        for token in _TOKEN.finditer(self._held, self._scanned):
+            text = token.group()
+            if text[:1] == b'"':
+                if token.group(1) is None:
+                    end = token.start()
+                    break
+            elif text in b"{[":
+                self._opened(text, token.start())
+            elif self._closed():
+                found.append(self._held[self._begin : token.end()])
+        self._scanned = end
+        return [text for text in found if text[:1] == b"{"]
+
+    def _opened(self, bracket: bytes, at: int) -> None:
+        if not self._open and bracket == b"[" and not self._array:
+            self._array, self.ended = True, False
+            return
+        if not self._open:
+            self._begin = at
+        self._open += 1
+
+    def _closed(self) -> bool:
+        """Whether this bracket ends an outermost object, rather than an inner one or the array."""
+        if not self._open:
+            self.ended = True
+            return False
+        self._open -= 1
+        return not self._open
+
+    def close(self) -> list[bytes]:
+        """An object that was cut off, for the reader to find it broken."""
+        held, self._held = self._held, b""
+        return [held] if self._open else []
+
+    def events(self, block: bytes) -> list[Event]:
+        return [Event("", block)]

@@ -1,0 +1,151 @@
+"""The OpenAI dialect: chat, responses, embeddings and what else lies under /v1, at OpenAI and those who imitate it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+
+from sidecar.model.words import Outcome, Provider
+from sidecar.providers import jsonhead, multipart, refusals
+from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
+from sidecar.providers.dialect import Answer, Body, Reader, Reading
+
+_NEED_MODEL = frozenset({"chat/completions", "completions", "embeddings"})
+_RETRY_SAFE = _NEED_MODEL | {"responses", "moderations", "responses/input_tokens"}
+# Also below a path of another API's own, as /pools/<pool>/... forwards it.
+_GENERATING = re.compile(
+    r"(?:^|/)(?:(?:chat/)?completions|embeddings|responses(?:/input_tokens)?|moderations|(?:audio|images)/\w+)/?$"
+)
+_MODEL_PATHS = frozenset({("model",)})
+_MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
+
+_EMPTY_TYPES = frozenset({
+    "response.created", "response.queued", "response.in_progress", "response.output_item.added",
+    "response.content_part.added", "response.reasoning_summary_part.added", "keepalive", "ping",
+})  # fmt: skip
+_LAST_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+
+
+class OpenAI:
+    name = "openai"
+
+    def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
+        operation = operation.strip("/")
+        if method != "POST":
+            found = _MODEL_OPERATION.fullmatch(operation)
+            return Reading(unquote(found["model"]) if found else None, False, method in {"GET", "HEAD"})
+        if operation in _NEED_MODEL:
+            head = jsonhead.required(body)
+        elif multipart.is_form(content_type):
+            head = multipart.read(content_type, body)
+        else:
+            head = jsonhead.optional(body)
+        return Reading(head.model, head.stream, operation in _RETRY_SAFE)
+
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+        if _MODEL_OPERATION.fullmatch(operation):
+            return f"models/{quote(model, safe='/:')}", body
+        if multipart.is_form(content_type):
+            return operation, multipart.replace(content_type, body, model)
+        return operation, jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
+
+    def classify(self, provider: Provider, answer: Answer) -> Outcome:
+        return refusals.classify(provider, answer)
+
+    def reader(self, operation: str, content_type: str) -> Reader:
+        """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response."""
+        return AnswerReader(_GENERATES if _GENERATING.search(operation) else _RETRIEVES, content_type)
+
+    def write_error(self, status: int, code: str, message: str) -> bytes:
+        error = {"message": message, "type": _TYPES.get(status, _other_type(status)), "param": None, "code": code}
+        return orjson.dumps({"error": error})
+
+    def write_models(self, names: tuple[str, ...]) -> bytes:
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "sidecar"} for name in names]
+        return orjson.dumps({"object": "list", "data": models})
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def _other_type(status: int) -> str:
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+# --- what an event says -----------------------------------------------------------------------------
+
+
+def look(name: str, value: Mapping[str, Any]) -> Look:
+    """One chunk of a stream, or a whole answer."""
+    error = _error(name, value)
+    choices = value.get("choices")
+    said = _choices(value, choices) if isinstance(choices, list) else _typed(value)
+    return said if error is None else Look(said.shows, said.finishes, error=error)
+
+
+def _retrieved(name: str, value: Mapping[str, Any]) -> Look:
+    """As `look`, for what may hold the error of something else: a failed job, a line of a batch's output."""
+    kept = ("object" in value or "id" in value) and value.get("object") != "error"
+    return _typed(value) if kept else look(name, value)
+
+
+def _error(name: str, value: Mapping[str, Any]) -> object:
+    """The error in its own words, without what stands around it: a response repeats the caller's instructions."""
+    kind = value.get("type")
+    response = value.get("response")
+    if kind == "response.failed" and isinstance(response, dict):
+        return {"error": response.get("error") or "failed"}
+    error = value.get("error")
+    if error:
+        return {"error": error, "code": value.get("code")} if isinstance(error, dict | str) else None
+    flat = name == "error" or kind == "error" or value.get("object") == "error"
+    if flat or (isinstance(kind, str) and kind.endswith("_error") and "message" in value):
+        return {key: told for key, told in value.items() if not (key == "type" and told == "error")}
+    return None
+
+
+def _choices(value: Mapping[str, Any], choices: list[Any]) -> Look:
+    reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
+    finishes = any(reasons) or value.get("object") == "chat.completion.done"
+    said = any(_says(choice) for choice in choices) or (not choices and isinstance(value.get("usage"), dict))
+    if finishes:
+        return Look(finishes=True, blocks="content_filter" in reasons)
+    return SHOWS if said else EMPTY
+
+
+def _says(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return True
+    delta = choice.get("delta")
+    if isinstance(delta, dict) and any(text for name, text in delta.items() if name != "role"):
+        return True
+    return bool(choice.get("message") or choice.get("text"))
+
+
+def _typed(value: Mapping[str, Any]) -> Look:
+    """An event that names its type (responses, transcriptions, images), or a whole answer without choices."""
+    kind = str(value.get("type", ""))
+    if kind in _EMPTY_TYPES:
+        return EMPTY
+    if kind and not _ends(kind):
+        return SHOWS
+    response = value.get("response")
+    return Look(finishes=bool(kind), blocks=_filtered(response if isinstance(response, dict) else value))
+
+
+def _ends(kind: str) -> bool:
+    """The parts of a response are `done` before it is; of everything else there is one part."""
+    return kind in _LAST_TYPES if kind.startswith("response.") else kind.endswith((".done", ".completed"))
+
+
+def _filtered(response: Mapping[str, Any]) -> bool:
+    details = response.get("incomplete_details")
+    return isinstance(details, dict) and details.get("reason") == "content_filter"
+
+
+_GENERATES = Grammar(look, ends=True)
+_RETRIEVES = Grammar(_retrieved, ends=True, costs=False)

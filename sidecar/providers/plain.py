@@ -1,0 +1,72 @@
+"""Any other HTTP API: nothing is demanded of a call, and of an answer is read what is plainly there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+
+from sidecar.model.words import Outcome, Provider
+from sidecar.providers import jsonhead, refusals
+from sidecar.providers.answers import AnswerReader, Grammar, Look
+from sidecar.providers.dialect import Answer, Body, Reader, Reading
+
+_LONGEST_NAME = 256  # bytes; what is longer is no model's name but some other API's field
+_MODEL_PATHS = frozenset({("model",)})
+_IN_PATH = re.compile(r"(?P<before>(?:.*/)?models/)(?P<model>[^/:]+)(?P<verb>:\w+)")
+_EMPTY_TYPES = frozenset({"message-start", "content-start", "message_start", "content_block_start", "ping"})
+_AROUND_ERRORS = frozenset({"error", "type", "request_id", "user_id", "code", "status", "message", "id"})
+
+
+class Plain:
+    name = "plain"
+
+    def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
+        found = _IN_PATH.fullmatch(operation)
+        head = jsonhead.optional(body)
+        model = unquote(found["model"]) if found else head.model
+        return Reading(model if model and _is_name(model) else None, head.stream, method in {"GET", "HEAD"})
+
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+        found = _IN_PATH.fullmatch(operation)
+        if found:
+            return f"{found['before']}{quote(model, safe='')}{found['verb']}", body
+        if jsonhead.looks_like_json(body):
+            body = jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
+        return operation, body
+
+    def classify(self, provider: Provider, answer: Answer) -> Outcome:
+        return refusals.classify(provider, answer)
+
+    def reader(self, operation: str, content_type: str) -> Reader:
+        return AnswerReader(_GRAMMAR, content_type)
+
+    def write_error(self, status: int, code: str, message: str) -> bytes:
+        return orjson.dumps({"error": {"status": status, "code": code, "message": message}})
+
+    def write_models(self, names: tuple[str, ...]) -> bytes:
+        return orjson.dumps({"models": list(names)})
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and len(text.encode("utf-8", "replace")) <= _LONGEST_NAME
+
+
+def look(_name: str, value: Mapping[str, Any]) -> Look:
+    """An `error` counts where it has the shape of an LLM provider's and nothing stands beside it that was asked for."""
+    error = value.get("error")
+    if isinstance(error, dict) and error.get("message") and _AROUND_ERRORS.issuperset(value):
+        known = any(isinstance(error.get(key), str) for key in ("type", "status")) or _is_status(error.get("code"))
+        if known:
+            return Look(error={"error": error})
+    return Look(shows=value.get("type") not in _EMPTY_TYPES)
+
+
+def _is_status(code: object) -> bool:
+    return isinstance(code, int) and 400 <= code <= 599
+
+
+_GRAMMAR = Grammar(look, ends=False, speaks=False)

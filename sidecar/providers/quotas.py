@@ -1,0 +1,253 @@
+"""Which quota a 429 was about, whose it is, and how long it says to wait.
+
+The answer's own structure is asked first (Google's QuotaFailure and ErrorInfo, codes), then its words, then the
+`x-ratelimit-*` headers, of which only those of an exhausted quota mean anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, cast
+
+from sidecar.model.words import Scope
+from sidecar.providers import delays
+from sidecar.providers.faults import Fault
+
+Window = Literal["", "second", "minute", "hour", "session", "day", "month"]
+Unit = Literal["", "requests", "tokens"]
+_Name = TypeVar("_Name", Window, Unit)
+HOUR_S = 3600.0
+
+_ORDER: tuple[Window, ...] = ("", "second", "minute", "hour", "session", "day", "month")
+_QUOTA_ID = re.compile(r"per_?(second|minute|hour|day|month)", re.IGNORECASE)
+_METRIC_LINE = re.compile(r"quota exceeded for metric: (\S+), limit: (\d+)(?:, model: (\S+))?")
+_ZERO = re.compile(r"\blimit(?: of|:)? ?0\b(?![.,]?\d)")
+_WINDOWS: tuple[tuple[Window, re.Pattern[str]], ...] = (
+    ("month", re.compile(
+        r"\bper[- ]month\b|/ ?month\b|(?:\b|_)monthly\b.{0,30}\b(?:limit|quota|calls|requests|tokens)\b"
+    )),
+    ("session", re.compile(r"session (?:usage )?limit|\bweekly\b|per[- ]week\b|usage_limit_reached|5[- ]hour")),
+    ("day", re.compile(r"\bper[-_ ]day\b|/ ?day\b|(?:\b|_)daily\b|\b[rt]pd\b|\bper 24 ?h")),
+    ("hour", re.compile(r"\bper[-_ ]hour\b|/ ?hour\b|\bhourly\b|\b[rt]ph\b")),
+    ("minute", re.compile(r"\bper[-_ ]min(?:ute)?\b|/ ?min(?:ute)?\b|\b[rt]pm\b")),
+    ("second", re.compile(r"\bper[-_ ]second\b|\brps\b")),
+)  # fmt: skip
+_UNITS: tuple[tuple[Unit, re.Pattern[str]], ...] = (
+    ("tokens", re.compile(
+        r"\btokens? (?:rate |usage )?(?:limit|quota)|\btokens?[-_ /]*(?:per|/)|\btp[mdh]\b|number of (?:\w+ )?tokens"
+        r"|(?:input|output|prompt|completion|request) tokens|too[_ ]many[_ ]tokens|token_(?:quota|count)"
+    )),
+    ("requests", re.compile(
+        r"\brequests?[-_ /]*(?:per|/)|\brp[mdh]\b|number of requests|request rate|\bcalls? ?/|request_quota"
+    )),
+)  # fmt: skip
+_PER_MODEL = re.compile(
+    r"for (?:model )?[`'\"]?[\w./:@-]+[`'\"]? (?:\(for limit [^)]*\) )?in organization|for this model\b"
+)
+_HEADER = re.compile(
+    r"(?:x-)?rate-?limit(?:bysize)?-(?P<word>limit|remaining|reset)(?:-(?P<quota>.+))?"
+    r"|anthropic-ratelimit-(?P<named>.+)-(?P<last>limit|remaining|reset)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What was exceeded, as far as the answer says. `none`: its limit is 0, so no wait helps."""
+
+    window: Window = ""
+    unit: Unit = ""
+    scope: Scope | None = None
+    none: bool = False
+    google: bool = False
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """What the headers say of one quota; `remaining` None where they do not, or say -1."""
+
+    window: Window
+    unit: Unit
+    remaining: float | None = None
+    reset_s: float | None = None
+
+
+def hit(fault: Fault) -> Quota:
+    """The quota that this error is about."""
+    told = _by_words(fault)
+    google = _by_google(fault)
+    if google is not None:
+        return replace(google, scope=google.scope or told.scope, none=google.none or told.none)
+    if "resource_exhausted" in fault.codes:
+        told = replace(told, google=True)
+    return told if told.window and told.unit else _by_headers(fault, told)
+
+
+# --- Google -----------------------------------------------------------------------------------------
+
+
+def _by_google(fault: Fault) -> Quota | None:
+    """Of several violations the longest window: the day's is not over when the minute's is."""
+    lines = [match.groups() for sentence in fault.sentences for match in _METRIC_LINE.finditer(sentence)]
+    named = any(int(limit) for _, limit, _ in lines)
+    violations = [_violation(violation, zero_if_absent=not named) for violation in _violations(fault)]
+    quotas = violations or [_limit_of_info(info) for info in _infos(fault)]
+    if not quotas:
+        quotas = [Quota(_window(metric), _unit(metric), _scope(model is not None)) for metric, _, model in lines]
+    if not quotas:
+        return None
+    longest = max(quotas, key=lambda quota: _ORDER.index(quota.window))
+    return replace(longest, none=any(quota.none for quota in quotas), google=True)
+
+
+def _typed(fault: Fault, kind: str) -> Iterator[Mapping[str, Any]]:
+    return (detail for detail in fault.details if str(detail["@type"]).endswith(f".{kind}"))
+
+
+def _violations(fault: Fault) -> list[Mapping[str, Any]]:
+    listed = [failure.get("violations") for failure in _typed(fault, "QuotaFailure")]
+    flat = [item for items in listed if isinstance(items, list) for item in items]
+    return [item for item in flat if isinstance(item, dict) and item.get("quotaId")]
+
+
+def _violation(violation: Mapping[str, Any], zero_if_absent: bool) -> Quota:
+    """proto3 leaves out a 0, so that a quota without a value is one of nothing."""
+    name, metric = str(violation["quotaId"]), str(violation.get("quotaMetric", ""))
+    dimensions = violation.get("quotaDimensions")
+    per_model = "permodel" in name.lower() or (isinstance(dimensions, dict) and "model" in dimensions)
+    value = violation.get("quotaValue")
+    none = zero_if_absent if value is None else str(value) == "0"
+    return Quota(_window(name) or _window(metric), _unit(name + metric), _scope(per_model), none)
+
+
+def _infos(fault: Fault) -> list[Mapping[str, Any]]:
+    """The older form: the quota stands in ErrorInfo's metadata."""
+    told = [info.get("metadata") for info in _typed(fault, "ErrorInfo")]
+    return [metadata for metadata in told if isinstance(metadata, dict) and metadata.get("quota_limit")]
+
+
+def _limit_of_info(metadata: Mapping[str, Any]) -> Quota:
+    """A region's limit of 0 says where the caller is, not what the key may."""
+    name, metric = str(metadata["quota_limit"]), str(metadata.get("quota_metric", ""))
+    regional = "quota_location" in metadata or "perregion" in name.lower()
+    none = str(metadata.get("quota_limit_value", "")) == "0" and not regional
+    return Quota(_window(name) or _window(metric), _unit(name + metric), _scope("permodel" in name.lower()), none)
+
+
+def _window(name: str) -> Window:
+    found = _QUOTA_ID.search(name)
+    return cast(Window, found.group(1).lower()) if found else ""
+
+
+def _unit(name: str) -> Unit:
+    return "tokens" if "token" in name.lower() else "requests"
+
+
+def _scope(per_model: bool) -> Scope:
+    return Scope.KEY_MODEL if per_model else Scope.KEY
+
+
+# --- words and headers ------------------------------------------------------------------------------
+
+
+def _by_words(fault: Fault) -> Quota:
+    """The first window and unit that are named: what follows is mostly advice."""
+    text = "\n".join([*fault.sentences, *fault.codes])
+    unit: Unit = next((cast(Unit, code) for code in ("tokens", "requests") if code in fault.codes), "")
+    return Quota(
+        window=_first(text, _WINDOWS) or "",
+        unit=unit or _first(text, _UNITS) or _unit_of_policy(fault),
+        scope=Scope.KEY_MODEL if fault.says(_PER_MODEL) else None,
+        none=fault.says(_ZERO),
+    )
+
+
+def _first(text: str, named: tuple[tuple[_Name, re.Pattern[str]], ...]) -> _Name | None:
+    found = [(match.start(), name) for name, pattern in named if (match := pattern.search(text))]
+    return min(found, key=lambda item: item[0])[1] if found else None
+
+
+def _unit_of_policy(fault: Fault) -> Unit:
+    """Azure names it in a header alone: `policy-id: DeploymentRatelimit-Token`."""
+    return "tokens" if "token" in fault.headers.get("policy-id", "").lower() else ""
+
+
+def _by_headers(fault: Fault, told: Quota) -> Quota:
+    """Completed by the exhausted quotas of the headers, where they agree with one another."""
+    spent = [bucket for bucket in _buckets(fault) if bucket.remaining == 0 and _concerns(bucket, told)]
+    units = {bucket.unit for bucket in spent}
+    window: Window = max((bucket.window for bucket in spent), key=_ORDER.index, default="")
+    return replace(told, window=told.window or window, unit=told.unit or (units.pop() if len(units) == 1 else ""))
+
+
+def _buckets(fault: Fault) -> list[_Bucket]:
+    buckets: dict[str, _Bucket] = {}
+    for name, text in (*fault.headers.items(), *fault.named.items()):
+        found = _HEADER.fullmatch(name)
+        if found is None:
+            continue
+        quota = found["quota"] or found["named"] or ""
+        bucket = buckets.setdefault(quota, _Bucket(_window_of(quota), _unit_of(quota)))
+        word = found["word"] or found["last"]
+        if word == "remaining":
+            bucket.remaining = delays.number(text)
+        elif word == "reset":
+            bucket.reset_s = delays.reset(text, fault.now_s)
+    return list(buckets.values())
+
+
+def _window_of(quota: str) -> Window:
+    return next((window for window in _ORDER[1:] if window in quota), "")
+
+
+def _unit_of(quota: str) -> Unit:
+    if "token" in quota:
+        return "tokens"
+    return "requests" if "req" in quota else ""
+
+
+def _concerns(bucket: _Bucket, quota: Quota) -> bool:
+    """Whether it may be that quota: what one of them leaves open contradicts nothing."""
+    same_unit = not quota.unit or bucket.unit in {"", quota.unit}
+    return same_unit and (not quota.window or bucket.window in {"", quota.window})
+
+
+# --- the wait ---------------------------------------------------------------------------------------
+
+
+def floor(fault: Fault) -> float | None:
+    """What `retry-after` and its kin name, in seconds: no answer may be tried again earlier. 0 names nothing."""
+    told: list[float | None] = []
+    for headers in (fault.headers, fault.named):
+        told.append(delays.reset(headers.get("retry-after", ""), fault.now_s))
+        told += [delays.retry_after_ms(headers.get(name, "")) for name in ("retry-after-ms", "x-ms-retry-after-ms")]
+    return max((seconds for seconds in told if seconds), default=None)
+
+
+def wait(fault: Fault, quota: Quota) -> float | None:
+    """The longest wait that is named for this quota, in seconds; None where nothing is."""
+    told = [floor(fault), _said(fault, quota), *_resets(fault, quota)]
+    return max((seconds for seconds in told if seconds), default=None)
+
+
+def pause(fault: Fault) -> float | None:
+    """The wait that is named without regard to any quota, as a 503 does."""
+    told = (floor(fault), _said(fault, Quota()))
+    return max((seconds for seconds in told if seconds), default=None)
+
+
+def _said(fault: Fault, quota: Quota) -> float | None:
+    """By RetryInfo or in words. Google's below an hour says nothing of a day (22 s for a daily quota, seen often)."""
+    told = [delays.duration(str(info.get("retryDelay", ""))) for info in _typed(fault, "RetryInfo")]
+    told += [delays.spoken(sentence, fault.now_s) for sentence in fault.sentences]
+    said = max((seconds for seconds in told if seconds), default=None)
+    return None if said and said < HOUR_S and quota.google and quota.window == "day" else said
+
+
+def _resets(fault: Fault, quota: Quota) -> Iterator[float | None]:
+    """Of the exhausted quotas, and of those whose rest is unknown but whose name is the quota's."""
+    for bucket in _buckets(fault):
+        unknown = bucket.remaining is None and bucket.unit in {"", quota.unit}
+        if (bucket.remaining == 0 or unknown) and _concerns(bucket, quota):
+            yield bucket.reset_s

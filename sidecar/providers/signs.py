@@ -1,0 +1,127 @@
+"""By which codes and words providers tell what is wrong, as data: rules in refusals.py, sources in tests/wire/cases.
+
+Everything is in lower case, as faults.py hands it over. Codes are what a program was meant to read; words are
+what is left where a provider sends no code, or one that says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Sign(NamedTuple):
+    """Either is enough."""
+
+    codes: frozenset[str]
+    words: re.Pattern[str]
+
+
+def _sign(codes: str, *words: str) -> Sign:
+    return Sign(frozenset(codes.split()), _words(*words))
+
+
+def _words(*words: str) -> re.Pattern[str]:
+    return re.compile("|".join(words))
+
+
+# The place that the sidecar calls from is refused.
+REGION = _sign(
+    "unsupported_country_region_territory unsupported_country unsupported_location",
+    r"country, region,? or territory not supported",
+    r"location is not supported",
+    r"not (?:available|supported) in your (?:country|region|location)|^request not allowed$",
+)
+# A page in front of the API takes the sidecar for a robot.
+EGRESS = _words(
+    r"automated queries|unusual traffic|attention required|you have been blocked|just a moment|error 10\d\d",
+)
+
+# The account has no money, or may spend no more.
+CREDIT = _sign(
+    "insufficient_quota billing_hard_limit_reached billing_not_active billing_error billing_disabled payment_required "
+    "insufficient_balance insufficient_credits insufficient_funds insufficient_user_quota credits_exhausted "
+    "out_of_credits exceeded_current_quota_error",
+    r"credit balance is too low",
+    r"insufficient[ _](?:account )?(?:balance|credits?|funds|quota)",
+    r"not enough (?:credits?|balance|funds)|(?:n't|not) have (?:any |enough |sufficient )?(?:credits?|balance|funds)",
+    r"credits? (?:is |are |have been |has been )?(?:depleted|exhausted|used up)",
+    r"(?:used|exhausted|spent|consumed) all (?:of )?(?:your |its |the )?(?:available |monthly |included |free )*credit",
+    r"(?:out of|no|more) (?:available |remaining )?credits\b",
+    r"balance is (?:too low|insufficient|not enough|negative|exhausted)",
+    r"purchase (?:more |additional )?credits",
+    r"spend(?:ing)? (?:limit|cap)|billing (?:hard )?limit|hard limit has been reached|key limit exceeded",
+    r"exceeded your (?:monthly )?budget|specified api usage limits|payment required|check your billing|in arrears",
+    r"billing (?:is |has )?(?:not|to be) (?:been )?enabled|requires billing|free tier is not available",
+)
+OUR_QUOTA = _words(r"exceeded your current quota")  # OpenAI's billing, and how Google begins every 429
+MONTH_SPENT = _words(r"\bmonthly\b|this month's|per month")
+CREDITS = _words(r"\bcredits?\b")
+
+# A valid key whose project or restrictions keep it from this API altogether (google.api.ErrorReason).
+KEY_BOUND = _sign(
+    "service_disabled api_key_service_blocked api_key_http_referrer_blocked api_key_ip_address_blocked "
+    "api_key_android_app_blocked api_key_ios_app_blocked ip_not_authorized accessnotconfigured "
+    "user_project_denied resource_project_invalid security_policy_violated location_policy_violated",
+    r"has not been used in project .* or it is disabled",
+    r"requests (?:from|to) (?:this|referer) .{0,300}?(?:is|are) blocked",
+    r"ip address restriction|\bip (?:address )?(?:is )?not (?:authorized|allowed)",
+)
+# The key itself is dead or unknown.
+KEY = _sign(
+    "api_key_invalid invalid_api_key incorrect_api_key api_key_expired api_key_not_found api_key_disabled "
+    "organization_restricted account_deactivated account_suspended account_disabled deactivated_workspace "
+    "authentication_error invalid_authentication invalid_authentication_error consumer_suspended consumer_invalid "
+    "credentials_missing access_token_type_unsupported access_token_expired token_expired unauthenticated",
+    r"(?:invalid|incorrect|expired|revoked|unknown|malformed|missing|wrong) (?:x-)?api[ _-]?key",
+    r"api[ _-]?key(?:\b[^.\n]{0,60})? (?:not valid|invalid|not found)\b",
+    r"api[ _-]?key(?:\b[^.\n]{0,60})? (?:expired|leaked|revoked|disabled|blocked|deactivated|suspended|deleted)\b",
+    r"reported as leaked|consumer .{0,120}has been suspended|unregistered callers",
+    r"(?:account|organi[sz]ation|project|team|user) [^.\n]{0,80}(?:deactivated|suspended|terminated|banned)",
+    r"(?:account|organi[sz]ation|project|team|user) [^.\n]{0,40}(?:is|been|was) (?:disabled|restricted|blocked)",
+    r"missing (?:or invalid )?auth(?:orization|entication)|invalid (?:authentication|credentials|bearer)",
+)
+SCOPES = _words(r"insufficient permissions|missing scopes|does not have (?:the )?(?:permission|access)")
+
+# A file or a stored answer of another account.
+_THING = (
+    r"(?:file|(?:previous )?response|cached ?content|container|batch|vector store|conversation|thread|assistant"
+    r"|item|upload|fine-tuning job|run|skill)s?"
+)
+ELSEWHERE = _sign(
+    "previous_response_not_found file_not_found container_not_found conversation_not_found vector_store_not_found "
+    "batch_not_found response_not_found thread_not_found",
+    r"permission to access the file|requested entity was not found",
+    rf"\b(?:no such|unknown) {_THING}\b",
+    rf"\b{_THING}(?:/\S+)?(?: object)?(?: with)?(?: id)?:?(?: ['\"`]?[\w./:-]+['\"`]?)? "
+    r"(?:was |were |is |could )?(?:not (?:be )?found|does not exist|may not exist)",
+)
+# What no wait makes fit.
+TOO_LARGE = _words(r"request (?:is |was )?too large|request exceeds the maximum size")
+ASKED = re.compile(r"limit:? ([\d,]+)\b.{0,60}?requested:? ([\d,]+)")
+# What the account's plan does not cover.
+PLAN = _words(r"extra usage is required|required for long context|long context beta is not yet available")
+# What the provider will not hear.
+FLAGGED = _sign(
+    "content_filter content_policy_violation responsibleaipolicyviolation moderation_blocked content_policy "
+    "sensitive_content",
+    r"your input was flagged|violates .{0,30}usage guidelines",
+)
+
+# Everybody waits.
+CAPACITY = _sign(
+    "engine_overloaded_error engine_overloaded overloaded_error overloaded model_overloaded capacity_exceeded "
+    "service_tier_capacity_exceeded server_overloaded no_capacity slow_down",
+    r"capacity exceeded|\boverloaded\b|(?:over|at|no|insufficient) capacity|high demand",
+    r"(?:server|service|model|system) is (?:currently )?(?:too )?busy",
+    r"rate-limited upstream|temporarily limiting requests",
+)
+
+# A model that this account may not see.
+MODEL = _sign(
+    "deploymentnotfound model_permission_blocked_project model_permission_blocked_org",
+    r"api deployment for this resource does not exist",
+)
+NO_ACCESS = _words(
+    r"(?:do|does|may|might) not have access|not have (?:permission|access)|no access to|unable to access model",
+)

@@ -1,0 +1,86 @@
+"""Server-sent events (WHATWG HTML, section 9.2) out of bytes cut anywhere.
+
+Blocks are cut as they pass; their lines are read only where somebody asks.
+
+Also what providers send in between: Gemini writes an error into its stream as bare JSON over several lines, which
+the grammar would drop.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BLOCK_BYTES = 4 * 1024 * 1024  # a longer event passes unread
+_BOM = b"\xef\xbb\xbf"
+_FIELDS = (b"id", b"retry", b"event", b"data")
+
+
+class Event(NamedTuple):
+    """An event's name ("" for none) and data."""
+
+    name: str
+    data: bytes
+
+
+class Blocks:
+    """Cuts the bytes at blank lines, whichever of CRLF, LF and CR end them."""
+
+    ended = True  # every end is one: the grammar has no last word
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._after_cr = False
+        self.oversized = False  # whether a block was too long to be kept
+        self._skipping = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The blocks that are complete with these bytes, their lines ended by LF."""
+        known = max(len(self._held) - 1, 0)
+        held = self._held + self._lines(data)
+        cut = held.rfind(b"\n\n", known)
+        if cut < 0:
+            self._hold(held)
+            return []
+        self._held = held[cut + 2 :]
+        blocks = held[:cut].split(b"\n\n")
+        if self._skipping:
+            self._skipping = False
+            return blocks[1:]
+        return blocks
+
+    def _lines(self, data: bytes) -> bytes:
+        if self._after_cr and data[:1] == b"\n":
+            data, self._after_cr = data[1:], False
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._after_cr = self._after_cr and not data
+        return data
+
+    def _hold(self, held: bytes) -> None:
+        if self._skipping or len(held) > BLOCK_BYTES:
+            self._skipping = self.oversized = True
+            held = held[-1:]
+        self._held = held
+
+    def close(self) -> list[bytes]:
+        """What was still held, as if a blank line followed."""
+        held, self._held = self._held, b""
+        return [held] if held.strip() and not self._skipping else []
+
+    def events(self, block: bytes) -> list[Event]:
+        """The events of one block: mostly one, none for a comment; bare text comes as an event of its own."""
+        if block.startswith(b"data: {") and b"\n" not in block:
+            return [Event("", block[6:])]
+        name, data, bare = "", [], []
+        for line in block.removeprefix(_BOM).split(b"\n"):
+            field, _, text = line.partition(b":")
+            text = text.removeprefix(b" ")
+            if field == b"data":
+                data.append(text)
+            elif field == b"event":
+                name = text.decode("utf-8", "replace")
+            elif field and field not in _FIELDS:
+                bare.append(line)
+        events = [Event(name, b"\n".join(data))] if data else []
+        return [*events, Event("", b"\n".join(bare))] if bare else events

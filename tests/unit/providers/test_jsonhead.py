@@ -1,0 +1,123 @@
+"""The model's name is read and replaced in JSON bodies, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.providers import jsonhead
+from sidecar.providers.dialect import BadCall
+from sidecar.providers.jsonhead import ANY, Head
+
+TOP = frozenset({("model",)})
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(
+    scalars | st.sampled_from(['"model": "x"', "model", "\\", '\\"', "{", "]"]),
+    lambda one: st.lists(one, max_size=4) | st.dictionaries(st.just("model") | st.text(max_size=6), one, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+bodies = st.dictionaries(st.text(max_size=8) | st.sampled_from(["model ", "Model", "messages"]), values, max_size=6)
+
+
+@given(
+    bodies, st.text(min_size=1), st.text(min_size=1), st.integers(0, 6), st.booleans(), st.sampled_from([None, 1, "\t"])
+)
+def test_replace_changes_the_model_alone(
+    body: dict[str, Any], old: str, new: str, place: int, ascii_only: bool, indent: Any
+) -> None:
+    """Parsed, the body differs at `model` only; as bytes, all outside of that value is the same."""
+    members = list(body.items())
+    members.insert(min(place, len(members)), ("model", old))
+    whole = {name: value for name, value in members if name != "model"} | {"model": old}
+    text = json.dumps(dict(members) | {"model": old}, ensure_ascii=ascii_only, indent=indent)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no client can send unescaped
+        data = json.dumps(dict(members) | {"model": old}, indent=indent).encode()
+    written = jsonhead.replace(data, TOP, lambda _: new)
+    assert json.loads(written) == whole | {"model": new}
+    before = _common(data, written)
+    after = _common(data[::-1], written[::-1])
+    assert len(data) - before - after <= len(json.dumps(old).encode()) + 2
+    assert jsonhead.read(written).model == new
+
+
+def _common(one: bytes, other: bytes) -> int:
+    return next(
+        (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [
+        (b'{"model":"a"}', b'{"model":"NEW"}'),
+        (b' \n{ "x" : [1] , "model"\t:\r\n "a" , "y":2 } \n', b' \n{ "x" : [1] , "model"\t:\r\n "NEW" , "y":2 } \n'),
+        (b'\xef\xbb\xbf{"model":"a"}', b'\xef\xbb\xbf{"model":"NEW"}'),
+        (rb'{"mod\u0065l":"a","model2":"a"}', rb'{"mod\u0065l":"NEW","model2":"a"}'),
+        (rb'{"model":"a\"b\\"}', b'{"model":"NEW"}'),
+        (b'{"model":"a","n":{"model":"b"},"model":"c"}', b'{"model":"NEW","n":{"model":"b"},"model":"NEW"}'),
+        (b'{"messages":[{"model":"b","content":"\\"model\\":\\"x\\""}],"model":"a"}',
+         b'{"messages":[{"model":"b","content":"\\"model\\":\\"x\\""}],"model":"NEW"}'),
+        (b'{"a":"model","model":"b","b":["model","c"]}', b'{"a":"model","model":"NEW","b":["model","c"]}'),
+        (b'{"model":null,"model":7,"x":1.50e+1}', b'{"model":null,"model":7,"x":1.50e+1}'),
+    ],
+)  # fmt: skip
+def test_replace_keeps_every_other_byte(body: bytes, written: bytes) -> None:
+    """White space, escapes, duplicates and numbers stay as the client wrote them."""
+    assert jsonhead.replace(body, TOP, lambda _: "NEW") == written
+    assert jsonhead.replace(memoryview(body), TOP, lambda _: "NEW") == written
+
+
+def test_replace_follows_paths() -> None:
+    """Gemini's nested requests name the model again; other keys of that name do not mean it."""
+    paths = frozenset({("model",), ("requests", ANY, "model")})
+    body = (
+        b'{"requests":[{"model":"models/a","content":{"model":"keep"}},{"model":"models/a"}],"x":[[{"model":"keep"}]]}'
+    )
+    written = json.loads(jsonhead.replace(body, paths, lambda old: old + "!"))
+    assert [request["model"] for request in written["requests"]] == ["models/a!", "models/a!"]
+    assert written["requests"][0]["content"] == {"model": "keep"}
+    assert written["x"] == [[{"model": "keep"}]]
+
+
+@pytest.mark.parametrize(
+    ("body", "head"),
+    [
+        (b'{"model":"a","stream":true}', Head("a", True)),
+        (b'{"stream":false,"model":"a"}', Head("a", False)),
+        (b'{"stream":"true"}', Head(None, False)),
+        (b'{"model":["a"]}', Head(None, False)),
+        (b'{"model":"a","model":"b"}', Head("b", False)),
+        (rb'{"mod\u0065l":"\u00e9"}', Head("é", False)),
+        (b'\xef\xbb\xbf{"model":"a"}', Head("a", False)),
+    ],
+)
+def test_read(body: bytes, head: Head) -> None:
+    """The last of duplicates, as most readers take it."""
+    assert jsonhead.read(body) == head
+    assert jsonhead.read(memoryview(body)) == head
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'"model"', b'{"model":"a"', b'{"model":"a"} x', b"{'model':'a'}", b'{"model":"a",}', b"[" * 100_000,
+     b'{"a":' * 100_000, b"\x00", b"NaN", b'{"model":"\\ud800"}'],
+)  # fmt: skip
+def test_malformed_bodies_are_told(body: bytes) -> None:
+    """As the client's mistake, whatever they are; where no model is needed they pass."""
+    with pytest.raises(BadCall):
+        jsonhead.required(body)
+    assert jsonhead.optional(body).model is None
+
+
+def test_large_body() -> None:
+    """A name behind 20 MB of messages is found and replaced."""
+    body = b'{"messages":[{"content":"' + b"x" * 20_000_000 + b'"}],"model":"a"}'
+    assert jsonhead.read(body) == Head("a", False)
+    assert jsonhead.replace(body, TOP, lambda _: "b")[-15:] == b'"}],"model":"b"}'[-15:]

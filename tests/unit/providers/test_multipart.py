@@ -1,0 +1,32 @@
+"""The model is a field among others in forms, as audio and image calls send them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.providers import multipart
+from sidecar.providers.jsonhead import Head
+
+FORM = (
+    b'--B0\r\nContent-Disposition: form-data; name="file"; filename="model"\r\nContent-Type: audio/mpeg\r\n\r\n'
+    b'\x00\xffname="model"\r\n\r\nnoise\r\n--B0x\r\n'
+    b'\r\n--B0\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+    b"--B0\r\ncontent-disposition: form-data; name=stream\r\n\r\ntrue\r\n--B0--\r\n"
+)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=B0", 'Multipart/Form-Data; charset=x; boundary="B0"'])
+def test_model_of_a_form(kind: str) -> None:
+    """Found by its name, replaced in its place; the file stays as it is."""
+    assert multipart.is_form(kind)
+    assert multipart.read(kind, FORM) == Head("whisper-1", True)
+    written = multipart.replace(kind, FORM, "gpt-4o-transcribe")
+    assert written == FORM.replace(b"whisper-1", b"gpt-4o-transcribe")
+    assert multipart.replace(kind, memoryview(FORM), "x") == FORM.replace(b"whisper-1", b"x")
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=other"])
+def test_form_that_cannot_be_read_has_no_model(kind: str) -> None:
+    """It passes as it is; the provider says what is wrong."""
+    assert multipart.read(kind, FORM) == Head(None, False)
+    assert multipart.replace(kind, FORM, "x") == FORM
