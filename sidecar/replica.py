@@ -90,7 +90,7 @@ class Replica:
     async def usable(self, pool: str) -> int:
         """How many of a pool's keys do not rest as dead for all models."""
         why = await self.state.pools.why(Target(pool, ""))
-        return why.keys - sum(count for reason, count in why.reasons.items() if reason in DEAD)
+        return why.keys - sum(reason in DEAD for reason in why.proved.values())
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether it can serve, and what `/health` says."""

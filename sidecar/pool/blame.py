@@ -64,7 +64,11 @@ class Blame:
 
     @property
     def is_the_requests(self) -> bool:
-        """Whether so many agree that asking further keys would teach nothing."""
-        accounts = {subject.account for kind, subject in self.refusals if kind is Class.PERMISSION}
-        invalid = [subject for kind, subject in self.refusals if kind is Class.INVALID_KEY]
-        return len(accounts) >= ENOUGH_ACCOUNTS or len(invalid) >= ENOUGH_KEYS
+        """Whether so many agree with the latest refusal that asking further keys for its model would teach nothing."""
+        if not self.refusals:
+            return False
+        latest, of = self.refusals[-1]
+        agreeing = {s for kind, s in self.refusals if kind is latest and s.model in {None, of.model}}
+        if latest is Class.PERMISSION:
+            return len({subject.account for subject in agreeing}) >= ENOUGH_ACCOUNTS
+        return len({subject.key for subject in agreeing}) >= ENOUGH_KEYS

@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from sidecar.model.events import Emit, KeyChanged
 from sidecar.model.rotations import rotation
@@ -14,7 +15,6 @@ from sidecar.model.words import (
     SECOND_US,
     Ask,
     Config,
-    Confirmed,
     Exhausted,
     Grant,
     Key,
@@ -26,13 +26,17 @@ from sidecar.model.words import (
     Rotation,
     Subject,
     Target,
+    Withdrawn,
 )
 from sidecar.store.commands import Reported, Store
 from sidecar.store.connect import StoreAway
 from sidecar.store.names import rest_field
+from sidecar.store.texts import read_rest
 
 ROTATIONS_KEPT = 4096  # of this process, by pool and model: the names come from clients
 CONFIRMS = 3  # how often one late grant is confirmed before it is given back
+SUSPICION_S = 1.0  # after which one that was seen no longer explains a refusal
+SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
 WHY_S = 5.0  # how long an answer to `why` is good
 
 
@@ -49,6 +53,11 @@ class Search:
     waited_s: float = 0.0
     acquire_s: float = 0.0
 
+    @property
+    def open(self) -> list[int]:
+        """The targets that may still be asked."""
+        return [index for index in range(len(self.targets)) if index not in self.closed]
+
 
 @dataclass(slots=True)
 class Held:
@@ -60,6 +69,7 @@ class Held:
     key: Key
     send_by: float
     moment_at: float  # when the grant's moment was, on the loop's clock
+    in_hand: bool = True  # False: given back, or with a confirm whose answer is not known
 
     @property
     def model(self) -> str:
@@ -78,6 +88,8 @@ class Why:
     keys: int
     reasons: Mapping[str, int]
     ends_in_us: int
+    proved: Mapping[str, str] = field(default_factory=dict)  # by key, the reason of each that is no suspicion
+    suspected: frozenset[str] = frozenset()  # the other keys that rest
 
 
 class Pools:
@@ -92,6 +104,7 @@ class Pools:
                 self._pools_of.setdefault(key.account, set()).add(pool.name)
         self._rotations: OrderedDict[tuple[str, str], Rotation] = OrderedDict()
         self._why: dict[Rotation, tuple[float, Why]] = {}
+        self._suspected: dict[tuple[str, str], float] = {}  # pool and key -> when it was last seen under suspicion
 
     def rotation(self, target: Target) -> Rotation:
         """The rotation of a target, made on its first use."""
@@ -102,46 +115,58 @@ class Pools:
             self._rotations[name] = found
             if len(self._rotations) > ROTATIONS_KEPT:
                 self._rotations.popitem(last=False)
+        self._rotations.move_to_end(name)
         return found
 
     def untried(self, search: Search, target: int) -> int:
         """How many keys of a target the request has not tried."""
         return len(self.rotation(search.targets[target]).members) - sum(t == target for t, _ in search.tried)
 
+    def of_account(self, search: Search, account: str, key: str | None = None) -> set[tuple[int, str]]:
+        """All (target, key) of a request that belong to an account, or to one key of it by its fingerprint."""
+        return {
+            (index, member.id)
+            for index, target in enumerate(search.targets)
+            for member in self.rotation(target).members
+            if member.account == account and key in {None, member.key}
+        }
+
     # --- a key --------------------------------------------------------------------------------------
 
-    async def acquire(self, search: Search) -> Held | Refusal | Exhausted:
-        """A key whose moment has come, waiting for it as long as the request may.
+    async def acquire(self, search: Search, wait: bool = True) -> Held | Refusal | Exhausted:
+        """A key whose moment has come; with `wait` it may be waited for as long as the request may.
 
         Raises StoreAway when Redis cannot answer in that time. A caller that is cancelled leaves no grant.
         """
         while True:
-            targets = [index for index in range(len(search.targets)) if index not in search.closed]
-            answer, asked_at = await self._ask(search, targets)
+            targets = search.open
+            answer, asked_at = await self._ask(search, targets, wait)
             if not isinstance(answer, Grant):
                 return answer
             held = self._held(answer, targets[answer.target], asked_at)
-            if not answer.wait_us or await self._wait(search, held):
-                return held
+            try:
+                if not answer.wait_us or await self._wait(search, held):
+                    return held
+            except StoreAway as away:
+                await self._outlast(search, self._now(), away)
 
-    async def _ask(self, search: Search, targets: list[int]) -> tuple[Grant | Refusal | Exhausted, float]:
+    async def _ask(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
         while True:
             asked_at = self._now()
             ask = Ask(
                 rotations=tuple(self.rotation(search.targets[index]) for index in targets),
                 max_wait_us=tuple(
-                    round(self._patience_s(search, search.targets[index]) * SECOND_US) for index in targets
+                    round(self._patience_s(search, search.targets[index]) * SECOND_US) * wait for index in targets
                 ),
                 tried=frozenset((targets.index(target), key) for target, key in search.tried if target in targets),
             )
             try:
                 answer = await self.store.acquire(ask, self._release)
-            except StoreAway:
-                await self._outlast(search)
-                continue
-            finally:
+            except StoreAway as away:
+                await self._outlast(search, asked_at, away)
+            else:
                 search.acquire_s += self._now() - asked_at
-            return answer, asked_at
+                return answer, asked_at
 
     def _patience_s(self, search: Search, target: Target) -> float:
         """How long the request may still wait for this target's room."""
@@ -149,55 +174,63 @@ class Pools:
         wait_s = own_s if search.max_wait_s is None else search.max_wait_s
         return max(0.0, min(wait_s - search.waited_s, search.deadline - self._now()))
 
-    async def _outlast(self, search: Search) -> None:
-        """Waits for Redis to come back as the request would wait for room; StoreAway when that is over."""
-        patience_s = max(self._patience_s(search, target) for target in search.targets)
-        began = self._now()
+    async def _outlast(self, search: Search, since: float, away: StoreAway) -> None:
+        """Waits for Redis to come back as the request would wait for room; raises `away` when that is over."""
+        if self.store.up.is_set():  # away, and nobody brings it back: it was closed
+            raise away
+        now = self._now()
+        search.waited_s += now - since
+        patience_s = max((self._patience_s(search, search.targets[index]) for index in search.open), default=0.0)
         try:
             async with asyncio.timeout(patience_s):
                 await self.store.up.wait()
         except TimeoutError:
-            raise StoreAway(self.store.reason) from None
+            raise away from None
         finally:
-            search.waited_s += self._now() - began
+            search.waited_s += self._now() - now
 
     async def _wait(self, search: Search, held: Held) -> bool:
         """Sleeps until a reserved grant's moment and confirms it; False: given back, ask again."""
         began = self._now()
         try:
             await asyncio.sleep(held.grant.wait_us / SECOND_US)
+            return await self.renew(held)
         except asyncio.CancelledError:
             self.release(held)
             raise
         finally:
             search.waited_s += self._now() - began
-        return await self.renew(held)
 
     async def renew(self, held: Held) -> bool:
         """Makes a grant that is late, or was reserved, good for sending now; False: it was given back.
 
-        Raises StoreAway; the grant then stays counted.
+        Raises StoreAway; the grant then stays counted. A caller that is cancelled releases it, as before a renewal.
         """
         for _ in range(CONFIRMS):
             asked_at = self._now()
+            # Until the answer is known it may count at either moment: a release of the wrong one could take out
+            # another's. Where nobody waits for the answer any more, it releases the grant itself.
+            held.in_hand = False
             answer = await self.store.confirm(held.grant, self._pools_of[held.grant.member.account], self._release)
-            match answer:
-                case Confirmed(moment_us, age_us):
-                    held.grant = replace(held.grant, moment_us=moment_us)
-                    held.moment_at = asked_at - age_us / SECOND_US
-                    held.send_by = held.moment_at + _guard_s(held.grant)
-                case NotYet(wait_us):
-                    await asyncio.sleep(wait_us / SECOND_US)
-                case _:
-                    return False
+            if isinstance(answer, Withdrawn):
+                return False
+            held.in_hand = True
+            if isinstance(answer, NotYet):
+                await asyncio.sleep(answer.wait_us / SECOND_US)
+                continue
+            held.grant = replace(held.grant, moment_us=answer.moment_us)
+            held.moment_at = asked_at - answer.age_us / SECOND_US
+            held.send_by = held.moment_at + _guard_s(held.grant)
             if self._now() <= held.send_by:
                 return True
         self.release(held)
         return False
 
     def release(self, held: Held) -> None:
-        """Gives back a grant that surely was not sent."""
-        self._release(held.grant)
+        """Gives back a grant that surely was not sent; once, however often it is called."""
+        if held.in_hand:
+            held.in_hand = False
+            self._release(held.grant)
 
     def _release(self, grant: Grant) -> None:
         self.store.release(grant, self._pools_of[grant.member.account])
@@ -205,12 +238,10 @@ class Pools:
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:
         key = self._keys[grant.rotation.pool][grant.member.id]
         moment_at = asked_at + grant.wait_us / SECOND_US
-        # A reserved grant must be confirmed before it is sent, so until then its time to be sent is over.
-        send_by = -math.inf if grant.wait_us else moment_at + _guard_s(grant)
-        return Held(grant, target, self.config.pools[grant.rotation.pool], key, send_by, moment_at)
+        return Held(grant, target, self.config.pools[grant.rotation.pool], key, moment_at + _guard_s(grant), moment_at)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return monotonic()  # not the loop's own: uvloop's counts whole milliseconds
 
     # --- what was learnt ----------------------------------------------------------------------------
 
@@ -218,9 +249,12 @@ class Pools:
         """Queues what an attempt with this key taught, ahead of every later acquire."""
         if not report.rests and not report.clears:
             return
+        if not all(rest.proved for rest in report.rests):
+            self._suspected[held.pool.name, held.key.id] = self._now()
         pools = {pool for subject in report.clears for pool in self._pools_of.get(subject.account, ())}
 
         def told(reported: Reported) -> None:
+            self._why.clear()
             ends, cleared = reported
             for rest, rests_us in zip(report.rests, ends, strict=True):
                 self._emit(self._changed(report, rest.subject, held, rest, rests_us))
@@ -231,16 +265,25 @@ class Pools:
         self.store.report(report, pools, told)
 
     def _changed(self, report: Report, subject: Subject, held: Held, rest: Rest | None, rests_us: int) -> KeyChanged:
-        members = held.grant.rotation.members
-        ids = (m.id for m in members if subject.key in {None, m.key} and m.account == subject.account)
+        pool, key = self._named(subject, held)
         return KeyChanged(
-            pool=held.pool.name,
-            key=next(ids, held.key.id),
+            pool=pool.name,
+            key=key.id,
             model=subject.model,
             reason=rest.reason if rest else "taken back",
             seconds=rests_us / SECOND_US,
             proved=rest is not None and rest.proved,
             request_id=report.request,
+        )
+
+    def _named(self, subject: Subject, held: Held) -> tuple[Pool, Key]:
+        """A pool and a key that the subject means: those at hand where they fit, else the first in config order."""
+        pools = (held.pool, *self.config.pools.values())
+        known = [(held.pool, held.key), *((pool, key) for pool in pools for key in pool.keys)]
+        return next(
+            (pool, key)
+            for pool, key in known
+            if key.account == subject.account and subject.key in {None, key.fingerprint}
         )
 
     async def why(self, target: Target) -> Why:
@@ -251,7 +294,34 @@ class Pools:
             if len(self._why) > ROTATIONS_KEPT:
                 self._why.clear()
             self._why[asked] = known = self._now(), await self._look(asked)
-        return known[1]
+        looked_at, found = known
+        age_us = round((self._now() - looked_at) * SECOND_US)
+        return replace(found, ends_in_us=max(0, found.ends_in_us - age_us))
+
+    async def outlast_suspicion(self, search: Search) -> bool:
+        """After a refusal: pauses where an untried key rests or just rested on suspicion, for that ends with an answer.
+
+        False where none did, or the request may not wait any longer.
+        """
+        patience_s = max((self._patience_s(search, search.targets[index]) for index in search.open), default=0.0)
+        if patience_s <= 0 or not await self._met_suspicion(search):
+            return False
+        pause_s = min(SUSPICION_PAUSE_S, patience_s)
+        await asyncio.sleep(pause_s)
+        search.waited_s += pause_s
+        return True
+
+    async def _met_suspicion(self, search: Search) -> bool:
+        """Also of one that was taken back between the refusal and now."""
+        met = False
+        for index in search.open:
+            target = search.targets[index]
+            for key in (await self.why(target)).suspected:
+                self._suspected[target.pool, key] = self._now()
+            untried = (key.id for key in self.config.pools[target.pool].keys if (index, key.id) not in search.tried)
+            long_ago = self._now() - SUSPICION_S
+            met |= any(self._suspected.get((target.pool, key), long_ago) > long_ago for key in untried)
+        return met
 
     async def _look(self, asked: Rotation) -> Why:
         fields = {
@@ -265,14 +335,19 @@ class Pools:
         found = await self.store.inspect([name for names in fields.values() for name in names])
         reasons: dict[str, int] = {}
         ends: list[int] = []
-        for names in fields.values():
-            rests = [text for name in names if (text := found.fields[name]) and int(text[:16]) > found.now_us]
-            if rests:
-                longest = max(rests)
-                reason = longest.rsplit("|", 1)[1]
-                reasons[reason] = reasons.get(reason, 0) + 1
-                ends.append(int(longest[:16]) - found.now_us)
-        return Why(len(asked.members), reasons, min(ends, default=0))
+        proved: dict[str, str] = {}
+        suspected: set[str] = set()
+        for member, names in fields.items():
+            rests = [read_rest(text) for name in names if (text := found.fields[name])]
+            longest = max(rests, key=lambda rest: rest.until_us, default=None)
+            if longest is not None and longest.until_us > found.now_us:
+                reasons[longest.reason] = reasons.get(longest.reason, 0) + 1
+                ends.append(longest.until_us - found.now_us)
+                if longest.proved:
+                    proved[member.id] = longest.reason
+                else:
+                    suspected.add(member.id)
+        return Why(len(asked.members), reasons, min(ends, default=0), proved, frozenset(suspected))
 
 
 def _guard_s(grant: Grant) -> float:

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sidecar.model.words import SECOND_US, Class, Cooldowns, Member, Outcome, Rest, Scope, Subject
+from sidecar.pool.blame import REFUSALS
 
-_OF_THE_ACCOUNT = frozenset(
-    {Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS, Class.BILLING},
-)
+_RESTS_NOTHING = frozenset({Class.OK, Class.BLOCKED})
 _FIRST_OF_MONTH = 1
 
 
@@ -20,8 +19,8 @@ def subject(outcome: Outcome, member: Member, model: str, of_key: bool) -> Subje
 
 
 def rest(outcome: Outcome, member: Member, model: str, cooldowns: Cooldowns, zone: str, now_us: int) -> Rest | None:
-    """The rest of an account that has spent its quota or its money; None for every other outcome."""
-    if outcome.kind not in _OF_THE_ACCOUNT or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}:
+    """The rest of an account that cannot serve now; None where nothing rests, or where `blame` decides what does."""
+    if outcome.kind in _RESTS_NOTHING | REFUSALS or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}:
         return None
     delay_us = _delay_us(outcome, cooldowns, zone, now_us)
     return Rest(subject(outcome, member, model, of_key=False), delay_us, outcome.kind)

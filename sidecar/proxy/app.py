@@ -8,8 +8,11 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
 from sidecar.model.events import Answered
@@ -40,7 +43,31 @@ def server(replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> w
 
     A client that goes away cancels its handler, and with it the attempt under way.
     """
-    return web.Server(DataPlane(replica, pages, upstream).handle, handler_cancellation=True, access_log=None)
+    handle = DataPlane(replica, pages, upstream).handle
+    return _Server(handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+
+
+class _Connection(RequestHandler):
+    """A client's connection, on which malformed HTTP is answered in a dialect too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        super().handle_error(request, status, exc, message)
+        told = (
+            "A line of the request's head is too long." if isinstance(exc, LineTooLong) else "This is malformed HTTP."
+        )
+        body = DIALECTS["openai"].write_error(status, "invalid_request", told)
+        response = web.Response(status=status, body=body, content_type="application/json")
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
 
 @dataclass(slots=True)
@@ -69,7 +96,7 @@ class DataPlane:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """A page, a forwarded call, or an error in the caller's dialect."""
         state = self._replica.state
-        visit = Visit(secrets.token_hex(8), asyncio.get_running_loop().time(), request.method)
+        visit = Visit(secrets.token_hex(8), monotonic(), request.method)
         page = self._pages.get(request.raw_path.partition("?")[0]) if request.method in {"GET", "HEAD"} else None
         if page is not None:
             return await self._page(request, state.config, page, visit)
@@ -81,7 +108,7 @@ class DataPlane:
             return await _refuse(request, visit, refused)
         except (asyncio.CancelledError, ConnectionResetError):
             visit.status, visit.outcome = 499, "cancelled"  # the client is gone
-            raise
+            raise asyncio.CancelledError from None  # which the server takes without a traceback
         except Exception:
             visit.status, visit.outcome = 500, "internal_error"
             log.exception("request %s failed", visit.request_id)
@@ -105,9 +132,13 @@ class DataPlane:
     async def _forward(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
         path, query = _split(request.raw_path)
         visit.path = path
-        _admit(request, state.config)
         where = calls.place(state.config, request.method, path, request.headers, query)
-        visit.dialect = where.judge
+        if isinstance(where, Place):
+            visit.dialect = where.judge  # before anything is refused, so that the client can read why
+        _check_path(path)
+        _admit(request, state.config)
+        if isinstance(where, Refused):
+            raise where
         visit.client = _client_of(request, state.config, query).id
         _check(request, where)
         if where.lists:
@@ -116,16 +147,16 @@ class DataPlane:
         visit.model = call.reading.model or ""
         visit.attempts = self._attempts(state, call)
         answer = await visit.attempts.run()
-        visit.status, visit.outcome = answer.reply.status, answer.reply.outcome.kind
+        visit.status = answer.reply.status
         try:
-            return await relay.send(request, answer, _ours(visit, answer))
+            return await relay.send(request, answer, _ours(visit, answer), visit.attempts.search.deadline)
         finally:
-            visit.attempts.finished(answer)
+            visit.outcome = visit.attempts.finished(answer).kind
 
     def _attempts(self, state: State, call: Call) -> Attempts:
         targets = _targets(state.config, call)
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        deadline = monotonic() + timeout_s
         if call.max_wait_s is not None and call.max_wait_s > timeout_s:
             raise bad_request(f"x-sidecar-max-wait: at most the pool's timeout, {timeout_s:g} s.")
         search = Search(call.request_id, targets, deadline, call.max_wait_s)
@@ -133,15 +164,18 @@ class DataPlane:
 
 
 def _split(target: str) -> tuple[str, str]:
-    """Path and query of an origin-form target, raw. Raises Refused (400) for any other form, and for dot segments."""
+    """Path and query of an origin-form target, raw. Raises Refused (400) for any other form."""
     if not target.startswith("/"):
         raise bad_request("Only a path is accepted as the request's target, not a whole URL.")
     path, _, query = target.partition("#")[0].partition("?")
+    return path, query
+
+
+def _check_path(path: str) -> None:
     try:
         check_path(path)
     except BadCall as bad:
         raise bad_request(str(bad)) from None
-    return path, query
 
 
 def _admit(request: web.BaseRequest, config: Config) -> None:
@@ -206,7 +240,7 @@ def _ours(visit: Visit, answer: Answer | None = None) -> CIMultiDict[str]:
     headers = CIMultiDict(
         {
             "x-sidecar-request-id": visit.request_id,
-            "x-sidecar-attempts": str(attempts.progress.attempts if attempts else 0),
+            "x-sidecar-attempts": str(attempts.count if attempts else 0),
             "x-sidecar-waited-ms": str(round(attempts.search.waited_s * 1000) if attempts else 0),
         }
     )
@@ -235,21 +269,22 @@ async def _send(request: web.BaseRequest, response: web.Response) -> web.StreamR
 
 
 def _answered(visit: Visit) -> Answered:
-    now = asyncio.get_running_loop().time()
+    now = monotonic()
     attempts = visit.attempts
     held = attempts.held if attempts else None
     last = attempts.last if attempts else None
     began_upstream = attempts.began_upstream if attempts else None
+    target = attempts.search.targets[held.target if held else 0] if attempts else None
     return Answered(
         request_id=visit.request_id,
         method=visit.method,
         path=visit.path,
         status=visit.status,
         outcome=visit.outcome,
-        attempts=attempts.progress.attempts if attempts else 0,
-        pool=held.pool.name if held else "",
+        attempts=attempts.count if attempts else 0,
+        pool=target.pool if target else "",
         key=held.key.id if held else "",
-        model=(attempts.search.targets[held.target].model or "") if attempts and held else visit.model,
+        model=(target.model or "") if target else visit.model,
         client=visit.client,
         total_s=now - visit.began,
         waited_s=attempts.search.waited_s if attempts else 0.0,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from time import monotonic
 
 from sidecar.model.events import Attempted, Emit
-from sidecar.model.words import Exhausted, Outcome, Refusal
+from sidecar.model.words import Class, Exhausted, Outcome, Refusal
 from sidecar.pool.pool import Held, Pools, Search
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import Refused, out_of_budget, retry_after, store_away
 from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
-from sidecar.proxy.upstream import BROKEN, UNREACHED, Late, Lost, NotSent, Reply, Upstream
+from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
 from sidecar.replica import DEAD
 from sidecar.store.connect import StoreAway, StoreUnable
 
@@ -54,10 +55,16 @@ class Attempts:
     first: Answer | None = None
     last: Answer | None = None
     held: Held | None = None  # the latest key
+    under_way: bool = False  # whether it is at the provider now
     began_upstream: float | None = None
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.pools, self.search, self.call.reading.retry_safe)
+
+    @property
+    def count(self) -> int:
+        """How many attempts were made, the one under way included."""
+        return self.progress.attempts + self.under_way
 
     async def run(self) -> Answer:
         """The answer for the client. Raises Refused with the sidecar's own where there is none."""
@@ -65,9 +72,14 @@ class Attempts:
             async with asyncio.timeout_at(self.search.deadline):
                 return await self._run()
         except TimeoutError:
+            if self.held is not None and self.under_way:
+                self._unanswered(self.held, TIMED_OUT)
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:
             raise store_away(str(error)) from None
+        finally:
+            if self.held is not None:
+                self.progress.take_back(self.held)  # of a request that goes no further nothing more is learnt
 
     async def _run(self) -> Answer:
         late = 0
@@ -77,6 +89,8 @@ class Attempts:
             got = await self.pools.acquire(self.search, wait)
             if not isinstance(got, Held):
                 if self.progress.try_again():
+                    continue
+                if wait and isinstance(got, Refusal) and await self._outlast_suspicion():
                     continue
                 return await self._end(got)
             self.held = got
@@ -97,36 +111,53 @@ class Attempts:
                 await asyncio.sleep(self.progress.backoff_s)
         return await self._end(None)
 
+    async def _outlast_suspicion(self) -> bool:
+        """Whether to ask again. What this request suspects is let go first: two could wait for each other."""
+        if self.held is not None:
+            self.progress.take_back(self.held)
+        return await self.pools.outlast_suspicion(self.search)
+
     async def _attempt(self, held: Held) -> Next:
         """Sends once and learns from what comes. Raises Late."""
-        loop = asyncio.get_running_loop()
         model = self.search.targets[held.target].model or ""
-        sent_at = loop.time()
+        sent_at = monotonic()
         self.began_upstream = self.began_upstream or sent_at
+        self.under_way = True
         try:
             reply = await self.upstream.send(self.call, held, model, self.pools)
         except (NotSent, Lost) as error:
+            self.under_way = False
             outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
-            self.emit(Attempted(self.search.request_id, held.pool.name, held.key.id, model, outcome.kind, None, None))
-            return self.progress.learn(held, outcome, None, loop.time())
+            self._unanswered(held, outcome)
+            return self.progress.learn(held, outcome, None, monotonic())
+        except Late:
+            self.under_way = False
+            raise
+        self.under_way = False
         self.last = Answer(reply, held, model, sent_at)
         self.first = self.first or self.last
-        follows = self.progress.learn(held, reply.outcome, reply.status, loop.time())
+        follows = self.progress.learn(held, reply.outcome, reply.status, monotonic())
         if follows is not Next.PASS:
             reply.response.close()
         if follows is not Next.PASS or not reply.streams:
             self.emit(self.last.attempted(self.search.request_id, reply.outcome))
         return follows
 
-    def finished(self, answer: Answer) -> None:
+    def _unanswered(self, held: Held, outcome: Outcome) -> None:
+        model = self.search.targets[held.target].model or ""
+        self.emit(Attempted(self.search.request_id, held.pool.name, held.key.id, model, outcome.kind, None, None))
+
+    def finished(self, answer: Answer) -> Outcome:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""
         reply, held = answer.reply, answer.held
         if reply.reader is None or not reply.streams:
-            return
+            return reply.outcome
         outcome = reply.reader.outcome(held.pool.provider, reply.seen)
-        if outcome != reply.outcome:
-            self.progress.learn(held, outcome, reply.status, asyncio.get_running_loop().time())
+        if outcome.kind is Class.OK and reply.broke is not None:
+            outcome = reply.broke
+        self.progress.rest(held, outcome, monotonic())
         self.emit(answer.attempted(self.search.request_id, outcome))
+        return outcome
 
     def _passed(self, answer: Answer | None) -> Answer:
         if answer is None:
@@ -140,9 +171,6 @@ class Attempts:
 
     async def _end(self, got: Refusal | Exhausted | None) -> Answer:
         """The answer when no key is left to ask: the first of the rules that applies."""
-        for blame in self.progress.blames.values():
-            if self.held is not None:
-                self.pools.report(blame.taken_back(), self.held)
         if self.progress.second_opinion:
             return self._passed(self.first)
         kinds = set(self.progress.kinds)
@@ -163,11 +191,11 @@ class Attempts:
         )
 
     async def _all_dead(self) -> bool:
-        """Whether every key that this request has not tried rests for what no budget cures."""
+        """Whether every key that this request has not tried rests, proved, for what no budget cures."""
         for index, target in enumerate(self.search.targets):
             why = await self.pools.why(target)
-            refused = sum(at == index for at, _ in self.search.tried)
-            if sum(count for reason, count in why.reasons.items() if reason in DEAD) + refused < why.keys:
+            dead = {key for key, reason in why.proved.items() if reason in DEAD}
+            if len(dead | {key for at, key in self.search.tried if at == index}) < why.keys:
                 return False
         return True
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from collections.abc import AsyncIterator
 from typing import IO
 
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from sidecar.providers.dialect import Body
 from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.inflate import PLAIN, READABLE, Inflate
 
 IN_MEMORY = 1024 * 1024  # bytes of one body before it moves to a file
 
 
 async def read(request: web.BaseRequest, max_body: int) -> Body:
     """The whole body, decompressed. Raises Refused: 413 too large, 415 unknown coding, 400 broken."""
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in {"identity", "gzip", "deflate", ""}:
+    coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
+    if coding not in PLAIN | READABLE:
         message = f"Content-Encoding {coding[:40]} is not supported: send gzip, deflate or none."
         raise Refused(415, "unsupported_encoding", message)
     declared = request.content_length
@@ -28,28 +30,38 @@ async def read(request: web.BaseRequest, max_body: int) -> Body:
         return b""
     await _continue(request)
     try:
-        return await _collect(request, max_body)
-    except (ContentEncodingError, HttpProcessingError, web.HTTPException, ValueError) as error:
-        raise bad_request(f"The body cannot be read: {type(error).__name__}.") from None
+        return await _collect(_pieces(request, coding), max_body)
+    except RequestPayloadError:
+        raise bad_request("The body cannot be read: its chunks are malformed.") from None
 
 
-async def _collect(request: web.BaseRequest, max_body: int) -> Body:
+async def _pieces(request: web.BaseRequest, coding: str) -> AsyncIterator[bytes]:
+    """The body as it comes, without its compression."""
+    inflate = Inflate(coding)
+    async for chunk in request.content.iter_any():
+        for piece in inflate(chunk):
+            yield piece
+    if not inflate.whole:
+        raise bad_request(f"The body cannot be read: it is no whole {coding} data.")
+
+
+async def _collect(pieces: AsyncIterator[bytes], max_body: int) -> Body:
     parts: list[bytes] = []
     size = 0
-    async for chunk in request.content.iter_any():
+    async for chunk in pieces:
         size += len(chunk)
         if size > max_body:
             raise _too_large(max_body)
         parts.append(chunk)
         if size > IN_MEMORY:
-            return await _spool(request, parts, size, max_body)
+            return await _spool(pieces, parts, size, max_body)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _spool(request: web.BaseRequest, parts: list[bytes], size: int, max_body: int) -> Body:
+async def _spool(pieces: AsyncIterator[bytes], parts: list[bytes], size: int, max_body: int) -> Body:
     with tempfile.TemporaryFile() as file:
         file.writelines(parts)
-        async for chunk in request.content.iter_any():
+        async for chunk in pieces:
             size += len(chunk)
             if size > max_body:
                 raise _too_large(max_body)

@@ -11,7 +11,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from sidecar.model.words import Config
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import BadCall, Body, Dialect, Reading
-from sidecar.providers.urls import check_path
 from sidecar.proxy import bodies
 from sidecar.proxy.clients import HEADERS as CREDENTIALS
 from sidecar.proxy.clients import without_credentials
@@ -44,6 +43,7 @@ ACCOUNT_SELECTING = frozenset(
         "anthropic-workspace-id",
     }
 )
+_NEVER = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")  # the weight of a coding that is not accepted
 DECODABLE = ("gzip", "deflate")  # what an answer may be compressed with: its first events and its usage must be read
 
 _OPENAI_PATHS = (
@@ -102,13 +102,13 @@ class Call:
     max_wait_s: float | None
 
 
-def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place:
-    """Where a raw path leads. Raises Refused (404) for one that leads nowhere."""
+def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place | Refused:
+    """Where a raw path leads, or what one that leads nowhere is answered."""
     if path.startswith("/pools/"):
         name, _, rest = path[len("/pools/") :].partition("/")
         pool = config.pools.get(name)
         if pool is None:
-            raise Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
+            return Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
         own = next(iter(pool.provider.dialects), "plain")
         return Place(DIALECTS["plain"], DIALECTS[own], "/", rest, pool=name)
     if method == "GET" and path in _LISTS:
@@ -118,7 +118,7 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
         found = pattern.match(path)
         if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
             return Place(DIALECTS[dialect], DIALECTS[dialect], prefix, path[found.end(1) :])
-    raise Refused(
+    return Refused(
         404,
         "not_found",
         f"Nothing is served at {path[:200]}. Served: /v1/... (OpenAI, also without /v1), /v1/messages (Anthropic), "
@@ -139,7 +139,6 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
     body = await bodies.read(request, max_body)
     content_type = request.headers.get("Content-Type", "")
     try:
-        check_path(where.operation)
         reading = where.dialect.read_call(request.method, where.operation, content_type, body)
     except BadCall as bad:
         raise bad_request(str(bad)) from None
@@ -183,6 +182,12 @@ def _upstream_headers(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
         for name, value in headers.items()
         if (lower := name.lower()) not in dropped and not lower.startswith("x-sidecar-")
     )
-    accepted = ",".join(headers.getall("Accept-Encoding", ())).lower()
-    kept["Accept-Encoding"] = ", ".join(coding for coding in DECODABLE if coding in accepted) or "identity"
+    kept["Accept-Encoding"] = _readable(",".join(headers.getall("Accept-Encoding", ())))
     return kept
+
+
+def _readable(accepted: str) -> str:
+    """The codings that both the client and the sidecar can read, as an `Accept-Encoding`."""
+    parts = (part.partition(";") for part in accepted.lower().split(","))
+    wanted = {coding.strip() for coding, _, weight in parts if not _NEVER.fullmatch(weight)}
+    return ", ".join(coding for coding in DECODABLE if coding in wanted) or "identity"

@@ -14,17 +14,18 @@ QUERY = frozenset({"key", "access_token"})
 
 
 def tokens(headers: CIMultiDictProxy[str], query: str) -> list[str]:
-    """Every credential that a request presents."""
-    found = [headers[name] for name in HEADERS if name in headers]
+    """Every credential that a request presents, as text that can be encoded: raw bytes of a header become `?`."""
+    found = [value for name in HEADERS for value in headers.getall(name, ())]
     found = [text[7:].strip() if text[:7].lower() == "bearer " else text for text in found]
-    return found + [value for name, value in parse_qsl(query) if name in QUERY]
+    found += [value for name, value in parse_qsl(query) if name in QUERY]
+    return [text.encode(errors="replace").decode() for text in found]
 
 
-def without_credentials(query: str) -> str:
+def without_credentials(query: str, names: frozenset[str] = QUERY) -> str:
     """The raw query without the fields that carry a credential; every other byte as it was."""
     if not query:
         return query
-    return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in QUERY)
+    return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names)
 
 
 def identify(clients: Sequence[Client], presented: Sequence[str]) -> Client | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-SECOND_US = 1_000_000
+from sidecar.model.words import SECOND_US
+
 LONGEST_RETRY_AFTER_S = 86_400
 
 
 class Refused(Exception):
     """The request ends with an error of the sidecar.
 
-    `code` is for programs, the text for people: it says what to do. `outcome` is what metrics and the log line call it.
+    `code` is for programs, and what metrics and the log line call it; the text is for people: it says what to do.
     """
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:

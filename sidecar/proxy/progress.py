@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sidecar.model.words import Class, Outcome, Report, Scope
+from sidecar.model.words import Class, Outcome, Report, Scope, Target
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
 from sidecar.pool.pool import Held, Pools, Search
 
 MOST_ATTEMPTS = 20  # a request, whatever they come to
+BRIEF_US = 10_000  # a rest that need not keep this request from its key
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0  # doubled, with full jitter
 
 RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
@@ -52,47 +53,62 @@ class Progress:
         blame = self.blames.setdefault(held.pool.name, Blame(self.search.request_id))
         if outcome.kind in PROOFS:
             self.pools.report(blame.proved(held.pool.cooldowns.max_us), held)
+        rested = self.rest(held, outcome, now)
         if outcome.kind in {Class.OK, Class.BLOCKED}:
             follows = Next.PASS
         elif self.second_opinion:
             follows = Next.FIRST
         elif is_refusal(outcome.kind, outcome.scope):
             follows = self._refused(held, outcome, blame)
+        elif rested:
+            follows = Next.AGAIN
         elif outcome.scope is Scope.PROVIDER:
             follows = self._provider(held, outcome, status)
-        elif outcome.scope is Scope.REQUEST:
-            follows = self._request(held, outcome)
         else:
-            follows = self._rests(held, outcome, now)
+            follows = self._request(held, outcome)
+        if follows in {Next.PASS, Next.FIRST}:
+            self.take_back(held)
         return follows
 
-    def _rests(self, held: Held, outcome: Outcome, now: float) -> Next:
+    def take_back(self, held: Held) -> None:
+        """Ends every suspicion that nothing has proved: the request goes no further."""
+        for blame in self.blames.values():
+            self.pools.report(blame.taken_back(), held)
+
+    def rest(self, held: Held, outcome: Outcome, now: float) -> bool:
+        """Whether the key's account rests from here on, so that the next acquire passes it over untold."""
         grant = held.grant
         rest = resting.rest(
             outcome, grant.member, held.model, held.pool.cooldowns, held.pool.provider.zone, held.now_us(now)
         )
         if rest is None:
-            return Next.PASS
-        # The key rests from here on, so the next acquire passes it over without being told that it was tried.
+            return False
         self.pools.report(Report(self.search.request_id, rests=(rest,)), held)
-        return Next.AGAIN
+        if rest.delay_us < BRIEF_US:
+            # Over before the next acquire looks: at `retry-after: 0` the same key would be asked without a pause.
+            self.search.tried.add((held.target, held.key.id))
+        return True
 
     def _refused(self, held: Held, outcome: Outcome, blame: Blame) -> Next:
+        member = held.grant.member
+        subject = resting.subject(outcome, member, held.model, of_key=True)
+        if subject.model is None:
+            self.search.tried |= self.pools.of_account(self.search, member.account, member.key)
         self.search.tried.add((held.target, held.key.id))
-        subject = resting.subject(outcome, held.grant.member, held.model, of_key=True)
         others = self.pools.untried(self.search, held.target) > 0
         self.pools.report(blame.refused(outcome.kind, subject, others), held)
         if blame.is_the_requests:
-            self._close(lambda pool: pool == held.pool.name)
+            here = self.search.targets[held.target]
+            self._close(lambda target: target.pool == here.pool and (subject.model is None or target == here))
         return Next.AGAIN
 
     def _provider(self, held: Held, outcome: Outcome, status: int | None) -> Next:
         if not outcome.other:
             provider = held.pool.provider.name
             pools = self.pools.config.pools
-            self._close(lambda pool: pools[pool].provider.name == provider)
-            return Next.AGAIN if len(self.search.closed) < len(self.search.targets) else Next.PASS
-        executed = outcome.kind is not Class.CONNECT and status not in {429, 529}
+            self._close(lambda target: pools[target.pool].provider.name == provider)
+            return Next.AGAIN if self.search.open else Next.PASS
+        executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
         if executed and not (self.retry_safe or held.pool.retry_unsafe):
             return Next.PASS
         tried = held.target, held.key.id
@@ -107,11 +123,13 @@ class Progress:
         if not outcome.other:
             return Next.PASS
         self.second_opinion = True
-        self.search.tried |= self.pools.of_account(self.search, held.grant.member.account)
+        same = self.pools.of_account(self.search, held.grant.member.account)
+        self.search.tried |= same
+        self.again -= same
         return Next.AGAIN
 
-    def _close(self, which: Callable[[str], bool]) -> None:
-        self.search.closed |= {index for index, target in enumerate(self.search.targets) if which(target.pool)}
+    def _close(self, which: Callable[[Target], bool]) -> None:
+        self.search.closed |= {index for index, target in enumerate(self.search.targets) if which(target)}
 
     def try_again(self) -> bool:
         """Whether keys that met a fault of the provider may be tried again; they are, then."""
@@ -123,7 +141,7 @@ class Progress:
     @property
     def over(self) -> bool:
         """Whether nothing is left to ask."""
-        return self.attempts >= MOST_ATTEMPTS or len(self.search.closed) == len(self.search.targets)
+        return self.attempts >= MOST_ATTEMPTS or not self.search.open
 
     @property
     def backoff_s(self) -> float:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import socket
+import struct
+from urllib.parse import quote
+
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -9,70 +15,98 @@ from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.upstream import Lost, chunk
+from sidecar.proxy.inflate import unpacked
+from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Lost, Reply, chunk
 
-# Of one hidden key, so they would mislead a client that shares many.
-_ONE_KEYS_OWN = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-")
+# Of one hidden key, so they would mislead a client that shares many; and what only we may say.
+_NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-", "x-sidecar-")
 
 
-async def send(request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str]) -> web.StreamResponse:
+async def send(request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str], deadline: float) -> web.StreamResponse:
     """Sends the whole answer. A provider that breaks off breaks the client's connection off too."""
     reply = answer.reply
     headers = _client_headers(answer)
-    headers.update(ours)
+    headers.extend(ours)
     if not reply.streams:
         headers, body = _without_secret(answer, headers)
-        return await _whole(request, reply.status, headers, body)
+        return await _whole(request, reply, headers, body)
     if reply.ended and reply.reader is not None and reply.reader.complete:
-        return await _whole(request, reply.status, headers, reply.held)
-    return await _stream(request, answer, headers)
+        return await _whole(request, reply, headers, reply.held)
+    return await _stream(request, reply, headers, deadline)
 
 
-async def _whole(request: web.BaseRequest, status: int, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
-    response = web.Response(status=status, headers=headers, body=body or None)
+async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
+    length = reply.response.headers.get("Content-Length")
+    if length and request.method == "HEAD":
+        headers["Content-Length"] = length  # of what a GET would get
+    response = web.Response(status=reply.status, headers=headers, body=body or None)
     await response.prepare(request)
     await response.write_eof()
     return response
 
 
-async def _stream(request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str]) -> web.StreamResponse:
-    reply = answer.reply
-    reader, inflate = reply.reader, reply.inflate
+async def _stream(
+    request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], deadline: float
+) -> web.StreamResponse:
+    reader = reply.reader
     assert reader is not None
     response = web.StreamResponse(status=reply.status, headers=headers)
     if (length := reply.response.headers.get("Content-Length")) and length.isdigit():
         response.content_length = int(length)
     await response.prepare(request)
     try:
-        if reply.held:
-            await response.write(reply.held)
-        while not reply.ended and (data := await chunk(reply.response)):
-            await response.write(data)
-            plain = inflate(data)
-            if plain:
-                reader.feed(plain)
-        if not reply.ended:
-            reader.close()
-        if reader.complete:
-            await response.write_eof()
-            return response
+        async with asyncio.timeout_at(deadline):
+            await _pass(reply, response)
     except Lost:
-        pass
+        reply.broke = BROKEN
+    except TimeoutError:
+        reply.broke = TIMED_OUT
     finally:
         reply.response.close()
-    # An answer that was cut must not look like one that ended: the client sees its connection break.
-    if request.transport is not None:
-        request.transport.abort()
+    if reply.broke is None:
+        reader.close()
+    if reply.broke is None and reader.complete:
+        await response.write_eof()
+    else:
+        _break_off(request, response)
     return response
 
 
+async def _pass(reply: Reply, response: web.StreamResponse) -> None:
+    """Every byte as it comes, read along."""
+    assert reply.reader is not None
+    if reply.held:
+        await response.write(reply.held)
+    while not reply.ended and (data := await chunk(reply.response)):
+        await response.write(data)
+        for piece in reply.inflate(data):
+            reply.reader.feed(piece)
+
+
+def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """An answer that was cut must not look like one that ended: the client sees its connection break.
+
+    What was written is still sent, unless only the connection's clean end would tell where the body ends.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    if "Transfer-Encoding" in response.headers or response.content_length is not None:
+        transport.close()
+    else:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+
 def _client_headers(answer: Answer) -> CIMultiDict[str]:
+    """The provider's headers as far as they concern the client, with the key's id where its secret stood."""
     headers = answer.reply.response.headers
     dropped = HOP_BY_HOP | connection_named(headers) | {"content-length"}
+    secret, key_id = answer.held.key.secret.reveal(), answer.held.key.id
     return CIMultiDict(
-        (name, value)
+        (name, value.replace(secret, key_id))
         for name, value in headers.items()
-        if (lower := name.lower()) not in dropped and not lower.startswith(_ONE_KEYS_OWN)
+        if (lower := name.lower()) not in dropped and not lower.startswith(_NOT_PASSED)
     )
 
 
@@ -82,19 +116,20 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
     Raises Refused with the same status where the body is too large, or compressed so that it cannot be searched.
     """
     reply, key = answer.reply, answer.held.key
-    secret = key.secret.reveal()
-    for name, value in list(headers.items()):
-        if secret in value:
-            headers[name] = value.replace(secret, key.id)
-    coding = reply.response.headers.get("Content-Encoding", "")
-    body: bytes | None = reply.held
-    if coding:
-        body = type(reply.inflate)(coding.strip().lower())(reply.held)
-    if body is None or len(reply.held) > ERROR_BYTES or not reply.ended:
-        raise Refused(
-            reply.status, "upstream_error", "The provider's error is too large or cannot be decoded to be passed on."
-        )
-    if secret.encode() in body:
-        headers.pop("Content-Encoding", None)
-        return headers, body.replace(secret.encode(), key.id.encode())
-    return headers, reply.held
+    body, is_all = unpacked(reply.response.headers.get("Content-Encoding", ""), reply.held, ERROR_BYTES)
+    if not is_all or not reply.ended:
+        status = reply.status if reply.status >= 400 else 502
+        message = "The provider's error is too large or cannot be decoded to be passed on."
+        raise Refused(status, "upstream_error", message)
+    clean = body
+    for form in _forms(key.secret.reveal()):
+        clean = clean.replace(form.encode(), key.id.encode())
+    if clean == body:
+        return headers, reply.held
+    headers.popall("Content-Encoding", None)
+    return headers, clean
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as a body may quote it: as it is, in JSON, in a URL."""
+    return {secret, json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/"), quote(secret, safe="")}

@@ -8,15 +8,17 @@ from sidecar.model.patterns import matches, nearest
 from sidecar.model.words import Config, Pool, Target
 from sidecar.proxy.errors import Refused
 
+SHOWN = 20  # names that an error lists
+
 
 def targets(config: Config, dialect: str, model: str | None) -> tuple[Target, ...]:
     """The targets in order, each with its model; "" for a call without one. Raises Refused (404)."""
     if model is None:
-        return (Target(_first_pool(config, dialect).name, ""),)
+        return (_without_model(config, dialect),)
     found = _by_route(config, model) or _by_prefix(config, model) or _by_bare_name(config, dialect, model)
     if not found:
         raise _unknown(config, model)
-    able = tuple(target for target in found if _serves(config.pools[target.pool], dialect, target.model or ""))
+    able = tuple(target for target in found if _able(config, dialect, target))
     if not able:
         tried = ", ".join(dict.fromkeys(target.pool for target in found))
         raise Refused(
@@ -28,10 +30,26 @@ def targets(config: Config, dialect: str, model: str | None) -> tuple[Target, ..
     return able
 
 
+def named(config: Config, dialect: str) -> tuple[str, ...]:
+    """What a client of this dialect can ask for by its name alone: routes and models, without patterns."""
+    routes = [name for name in config.routes if any(_able(config, dialect, to) for to in _by_route(config, name))]
+    models = [name for pool in config.pools.values() for name in pool.names_models if _serves(pool, dialect, name)]
+    return tuple(dict.fromkeys(name for name in routes + models if "*" not in name))
+
+
+def _able(config: Config, dialect: str, target: Target) -> bool:
+    return _serves(config.pools[target.pool], dialect, target.model or "")
+
+
 def _serves(pool: Pool, dialect: str, model: str) -> bool:
     return dialect in pool.provider.dialects and any(
         not key.models or any(matches(pattern, model) for pattern in key.models) for key in pool.keys
     )
+
+
+def _native(pool: Pool, dialect: str) -> bool:
+    """Whether it is the provider's own dialect: the first that it lists."""
+    return next(iter(pool.provider.dialects), None) == dialect
 
 
 def _by_route(config: Config, model: str) -> tuple[Target, ...]:
@@ -52,10 +70,11 @@ def _by_prefix(config: Config, model: str) -> tuple[Target, ...]:
 
 
 def _by_bare_name(config: Config, dialect: str, model: str) -> tuple[Target, ...]:
-    speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
-    naming = [pool for pool in speaking if any(matches(name, model) for name in pool.names_models)]
+    naming = [pool for pool in config.pools.values() if any(matches(name, model) for name in pool.names_models)]
     if naming:
-        return (Target(naming[0].name, model),)
+        able = [pool for pool in naming if _serves(pool, dialect, model)]
+        return (Target((able or naming)[0].name, model),)
+    speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
     natives = [pool for pool in speaking if _native(pool, dialect)]
     for only in (natives, speaking):
         if len(only) == 1:
@@ -63,37 +82,24 @@ def _by_bare_name(config: Config, dialect: str, model: str) -> tuple[Target, ...
     return ()
 
 
-def _native(pool: Pool, dialect: str) -> bool:
-    """Whether it is the provider's own dialect: the first that it lists."""
-    return next(iter(pool.provider.dialects), None) == dialect
-
-
-def _first_pool(config: Config, dialect: str) -> Pool:
+def _without_model(config: Config, dialect: str) -> Target:
+    """The first pool whose own dialect it is, else the first that speaks it."""
     speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
-    natives = [pool for pool in speaking if _native(pool, dialect)]
-    if not speaking:
-        raise Refused(
-            404,
-            "not_found",
-            f"No pool speaks the {dialect} dialect. Pools: {', '.join(config.pools)}; any of them can be called "
-            "at /pools/<pool>/<path>.",
-        )
-    return (natives or speaking)[0]
-
-
-def named(config: Config, dialect: str) -> tuple[str, ...]:
-    """What a client of this dialect can ask for by name: routes and models without `*`, then `pool/*`."""
-    routes = [name for name in config.routes if "*" not in name]
-    pools = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
-    models = [name for pool in pools for name in pool.names_models if "*" not in name]
-    return tuple(dict.fromkeys(routes + models))
+    speaking.sort(key=lambda pool: not _native(pool, dialect))
+    able = [pool for pool in speaking if _serves(pool, dialect, "")]
+    if able:
+        return Target(able[0].name, "")
+    if speaking:
+        why = f"every key of pool {', '.join(pool.name for pool in speaking)} lists the models that it may serve"
+        raise Refused(404, "not_found", f"The call names no model, and {why}.")
+    why = f"Pools: {', '.join(config.pools)}; any of them can be called at /pools/<pool>/<path>"
+    raise Refused(404, "not_found", f"No pool speaks the {dialect} dialect. {why}.")
 
 
 def _unknown(config: Config, model: str) -> Refused:
-    served = list(config.routes) + [f"{name}/*" for name in config.pools]
-    near = get_close_matches(
-        model, [*config.routes, *(m for pool in config.pools.values() for m in pool.names_models)], 1
-    )
+    models = [name for pool in config.pools.values() for name in pool.names_models]
+    known = list(dict.fromkeys([*config.routes, *(f"{name}/*" for name in config.pools), *models]))
+    near = get_close_matches(model, [*config.routes, *models], 1)
     hint = f' Did you mean "{near[0]}"?' if near else ""
-    shown = ", ".join(served[:20]) + (", ..." if len(served) > 20 else "")
-    return Refused(404, "model_not_found", f'No route or pool serves "{model[:256]}".{hint} Served: {shown}.')
+    shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
+    return Refused(404, "model_not_found", f'No route or pool serves "{model}".{hint} Served: {shown}.')

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,16 +17,22 @@ from yarl import URL
 
 from sidecar.model.words import SECOND_US, Auth, Class, Outcome, Scope, Speech
 from sidecar.pool.pool import Held, Pools
-from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Body, Dialect, Reader
+from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Body, Reader
 from sidecar.providers.urls import upstream_path
+from sidecar.proxy.bodies import IN_MEMORY
 from sidecar.proxy.call import Call
+from sidecar.proxy.clients import without_credentials
+from sidecar.proxy.inflate import Inflate, unpacked
 
 CONNECT_S = 10.0
 HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
 SLICE = 64 * 1024  # of a large request body, written at once
+LONGEST_HEADER = 64 * 1024  # of an answer: security policies and cookies grow
 
 UNREACHED = Outcome(Class.CONNECT, Scope.PROVIDER, other=True)
+SHOWN = Outcome(Class.OK, Scope.REQUEST, other=False)
 BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
+TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
 
 
 class Late(Exception):
@@ -66,6 +72,7 @@ class Reply:
     held: bytes
     ended: bool
     first_byte_at: float
+    broke: Outcome | None = None  # why it did not come to its end after the client got its beginning
 
     @property
     def status(self) -> int:
@@ -77,27 +84,6 @@ class Reply:
         return self.reader is not None and self.reader.first != "error"
 
 
-@dataclass(slots=True)
-class Inflate:
-    """The bytes of a body without their compression, for reading along; None once they cannot be read."""
-
-    coding: str
-    _decoder: Any = field(default=None)
-
-    def __call__(self, data: bytes) -> bytes | None:
-        if self.coding in {"", "identity"}:
-            return data
-        if self.coding not in {"gzip", "x-gzip", "deflate"}:
-            return None
-        if self._decoder is None:
-            self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # by its header: gzip or zlib
-        try:
-            return bytes(self._decoder.decompress(data))
-        except zlib.error:
-            self.coding = "broken"
-            return None
-
-
 async def _let_through(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
     """Runs with a connection in hand, right before the request is written to it.
 
@@ -107,7 +93,7 @@ async def _let_through(session: aiohttp.ClientSession, context: SimpleNamespace,
     sending: Sending = context.trace_request_ctx
     if sending.sent:
         raise _SentBefore
-    if asyncio.get_running_loop().time() > sending.held.send_by and not await sending.pools.renew(sending.held):
+    if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.held):
         raise Late
     sending.sent = True
 
@@ -127,6 +113,8 @@ class Upstream:
             auto_decompress=False,
             trace_configs=[hooks],
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            max_line_size=LONGEST_HEADER,
+            max_field_size=LONGEST_HEADER,
         )
 
     async def close(self) -> None:
@@ -137,44 +125,57 @@ class Upstream:
 
         Raises NotSent, Late (the grant was given back: ask anew), or Lost. The grant of a NotSent is released.
         """
-        provider = held.pool.provider
-        dialect = call.place.dialect
-        speech = provider.dialects.get(dialect.name) or Speech("", provider.auth)
-        operation, body = call.place.operation, call.body
-        if call.reading.model is not None and model != call.reading.model:
-            operation, body = dialect.rewrite(operation, call.content_type, body, model)
-        path = upstream_path(provider.base_url, speech, dialect.name, call.place.prefix + operation)
-        headers = call.headers.copy()
-        for name, value in provider.headers.items():
-            headers.setdefault(name, value)
-        query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
-        url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
         sending = Sending(held, pools)
         try:
+            wire = _wire(call, held, model)
             response = await self._session.request(
                 call.method,
-                url,
-                data=_payload(body, headers),
-                headers=headers,
+                wire.url,
+                data=_payload(wire.body, wire.headers),
+                headers=wire.headers,
                 allow_redirects=False,
                 trace_request_ctx=sending,
             )
-        except Late:
-            raise
         except (aiohttp.ClientError, OSError, _SentBefore) as error:
             if sending.sent:
                 raise Lost(type(error).__name__) from None
             pools.release(held)
             raise NotSent(_reason(error)) from None
-        except asyncio.CancelledError:
+        except BaseException:
             if not sending.sent:
                 pools.release(held)
             raise
         try:
-            return await _judge(call.place.judge, operation, held, response)
+            return await _judge(call, wire.operation, held, response)
         except BaseException:
             response.close()
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """A call as it goes to one provider, with one key in it."""
+
+    url: URL
+    headers: CIMultiDict[str]
+    body: Body
+    operation: str
+
+
+def _wire(call: Call, held: Held, model: str) -> _Wire:
+    provider = held.pool.provider
+    dialect = call.place.dialect
+    speech = provider.dialects.get(dialect.name) or Speech("", provider.auth)
+    operation, body = call.place.operation, call.body
+    if call.reading.model is not None and model != call.reading.model:
+        operation, body = dialect.rewrite(operation, call.content_type, body, model)
+    path = upstream_path(provider.base_url, speech, dialect.name, call.place.prefix + operation)
+    headers = call.headers.copy()
+    for name, value in provider.headers.items():
+        headers.setdefault(name, value)
+    query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
+    url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
+    return _Wire(url, headers, body, operation)
 
 
 def _reason(error: Exception) -> str:
@@ -190,48 +191,51 @@ def _origin(base_url: str) -> str:
 
 
 def _present(auth: Auth, secret: str, headers: CIMultiDict[str], query: str) -> str:
-    """Adds the one credential; returns the query to send."""
+    """Adds the one credential, in the place of the client's if it is there; returns the query to send."""
     match auth.kind:
         case "bearer":
             headers["Authorization"] = f"Bearer {secret}"
         case "header":
             headers[auth.name] = secret
         case "query":
-            return f"{query}&{auth.name}={quote(secret, safe='')}" if query else f"{auth.name}={quote(secret, safe='')}"
+            kept = without_credentials(query, frozenset({auth.name}))
+            return f"{kept}{'&' if kept else ''}{auth.name}={quote(secret, safe='')}"
     return query
 
 
 def _payload(body: Body, headers: CIMultiDict[str]) -> Any:
     """The body as aiohttp sends it: a large one in slices, so that one write does not hold the loop."""
-    if isinstance(body, bytes):
-        return body or None
+    if len(body) <= IN_MEMORY:
+        return bytes(body) or None
     headers["Content-Length"] = str(len(body))
     return _slices(body)
 
 
-async def _slices(body: memoryview) -> AsyncIterator[bytes]:
+async def _slices(body: Body) -> AsyncIterator[bytes]:
     for start in range(0, len(body), SLICE):
         yield bytes(body[start : start + SLICE])
 
 
-async def _judge(dialect: Dialect, operation: str, held: Held, response: aiohttp.ClientResponse) -> Reply:
+async def _judge(call: Call, operation: str, held: Held, response: aiohttp.ClientResponse) -> Reply:
     """Reads as much of the answer as its outcome needs."""
-    loop = asyncio.get_running_loop()
-    first_byte_at = loop.time()
+    first_byte_at = monotonic()
+    dialect, provider = call.place.judge, held.pool.provider
     headers = {name.lower(): value for name, value in response.headers.items()}
-    inflate = Inflate(headers.get("content-encoding", "").strip().lower())
+    coding = headers.get("content-encoding", "")
+    inflate = Inflate(coding)
     answer = Answer(response.status, headers, b"", held.now_us(first_byte_at) / SECOND_US)
-    provider = held.pool.provider
     if 200 <= response.status < 300:
-        reader = dialect.reader(operation, headers.get("content-type", ""))
+        silent = call.method == "HEAD"
+        reader = dialect.reader(operation, "" if silent else headers.get("content-type", ""))
         raw, ended = await _until_it_speaks(response, reader, inflate)
-        outcome = reader.outcome(provider, answer)
+        # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
+        outcome = SHOWN if reader.first == "event" and not ended else reader.outcome(provider, answer)
         if reader.first == "error" and not ended:
             more, ended = await _rest_of_error(response, HOLD_S)
             raw += more
         return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at)
     raw, ended = await _rest_of_error(response, None)
-    answer = replace(answer, head=inflate(raw) or b"")
+    answer = replace(answer, head=unpacked(coding, raw, ERROR_BYTES)[0])
     outcome = dialect.classify(provider, answer)
     return Reply(response, answer, outcome, None, inflate, raw, ended, first_byte_at)
 
@@ -242,7 +246,7 @@ async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inf
     ended = False
     with suppress(TimeoutError):
         async with asyncio.timeout(None) as hold:
-            while reader.first == "waiting" and len(raw) < HEAD_BYTES:
+            while reader.first == "waiting" and not inflate.broken and len(raw) < HEAD_BYTES:
                 data = await chunk(response)
                 if not data:
                     ended = True
@@ -251,10 +255,8 @@ async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inf
                 if hold.when() is None:
                     hold.reschedule(asyncio.get_running_loop().time() + HOLD_S)
                 raw += data
-                plain = inflate(data)
-                if plain is None:
-                    break
-                reader.feed(plain)
+                for piece in inflate(data):
+                    reader.feed(piece)
     return bytes(raw), ended
 
 

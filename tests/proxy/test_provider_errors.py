@@ -1,0 +1,122 @@
+"""A provider's error passes as it is, but for the one thing that it must not show."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from urllib.parse import quote
+
+import pytest
+
+from sidecar.providers.dialect import ERROR_BYTES
+from tests.proxy.plane import new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
+
+SECRET = "sk-live/4711+x=="
+
+
+def telling(secret: str) -> bytes:
+    return json.dumps({"error": {"message": f"Incorrect API key provided: {secret}.", "code": 7}}).encode()
+
+
+async def test_an_error_passes_with_its_bytes_status_and_headers() -> None:
+    body = b'{ "error" :{"message":"The model `x` does not exist",\n "type":"invalid_request_error"}}\n'
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(body, "404 Not Found", "X-Request-Id: req-9", "Content-Type: application/problem+json")
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        reply = await plane.chat()
+        assert (reply.status, reply.body, reply.headers["x-request-id"]) == (404, body, "req-9")
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert (reply.key, reply.grant, reply.attempts) == ("k0", 0, 1)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "deflate"])
+@pytest.mark.parametrize(
+    "shown", [SECRET, quote(SECRET, safe=""), SECRET.replace("/", "\\/")], ids=["plain", "in a URL", "in JSON"]
+)
+async def test_the_secret_in_an_error_is_replaced_by_the_keys_id(coding: str, shown: str) -> None:
+    """However it is written and packed, in the body and in the headers."""
+    body = b'{"error": {"message": "Incorrect API key provided: ' + shown.encode() + b'."}}'
+
+    async def answer(exchange: Exchange) -> None:
+        packed = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding, bytes)(body)
+        coded = [f"Content-Encoding: {coding}"] if coding else []
+        await exchange.reply(packed, "400 Bad Request", f"X-Key: <{SECRET}>", "X-Key: other", *coded)
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, [SECRET])}) as plane:
+        reply = await plane.chat({"Accept-Encoding": "gzip, deflate"})
+        assert reply.status == 400
+        assert reply.data == {"error": {"message": "Incorrect API key provided: k0."}}
+        assert "content-encoding" not in reply.headers
+        assert reply.headers.getall("x-key") == ["<k0>", "other"]
+        assert shown.encode() not in b"".join(name + value for name, value in raw_headers(reply.headers.items()))
+
+
+def raw_headers(items: object) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in items]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_an_error_without_a_secret_stays_packed(coding: str) -> None:
+    packed = (gzip.compress if coding == "gzip" else zlib.compress)(telling("***"))
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(packed, "400 Bad Request", f"Content-Encoding: {coding}")
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        reply = await plane.chat({"Accept-Encoding": coding})
+        assert (reply.body, reply.headers["content-encoding"]) == (packed, coding)
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (telling(SECRET) + b" " * ERROR_BYTES, ""),
+        (telling(SECRET) + bytes(4 * ERROR_BYTES), "gzip"),
+        (telling(SECRET), "br"),
+        (telling(SECRET), "gzip, gzip"),
+    ],
+    ids=["over a MiB", "over a MiB unpacked", "packed so that it cannot be read", "packed twice"],
+)
+async def test_what_cannot_be_searched_is_not_shown(body: bytes, coding: str) -> None:
+    """The status stays the provider's; the words are the sidecar's."""
+
+    async def answer(exchange: Exchange) -> None:
+        packed = gzip.compress(body) if coding == "gzip" else body
+        await exchange.reply(packed, "422 Unprocessable Entity", *([f"Content-Encoding: {coding}"] if coding else []))
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, [SECRET])}) as plane:
+        reply = await plane.chat({"Accept-Encoding": "gzip"})
+        assert reply.status == 422
+        assert SECRET.encode() not in reply.body
+        assert reply.data["error"]["code"] == "upstream_error"
+        assert (await plane.chat()).status == 422
+
+
+async def test_an_error_of_almost_a_mib_passes_whole() -> None:
+    body = telling("***").ljust(ERROR_BYTES)
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(body, "400 Bad Request")
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        assert (await plane.chat()).body == body
+
+
+async def test_an_error_event_that_passes_keeps_the_secret_to_itself() -> None:
+    """A 200 whose first event blames the request and quotes the key."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        told = {"error": {"message": f"bad parameter for {SECRET}", "type": "invalid_request_error", "code": 400}}
+        await exchange.chunk(b"data: " + json.dumps(told).encode() + b"\n\ndata: [DONE]\n\n")
+        await exchange.chunk(b"")
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, [SECRET])}) as plane:
+        reply = await plane.chat(stream=True)
+        assert b"bad parameter for k0" in reply.body
+        assert SECRET.encode() not in reply.body
+        assert reply.body.endswith(b"data: [DONE]\n\n")

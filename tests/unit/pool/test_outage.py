@@ -1,0 +1,127 @@
+"""Redis away: a request waits for it as it would wait for room, and nothing hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.model.events import StoreChanged
+from sidecar.model.words import Limit, NotYet, Report, Rest, Subject
+from sidecar.pool.pool import Pools
+from sidecar.store import connect, memory
+from sidecar.store.connect import StoreAway
+from tests.servers import RedisProcess
+from tests.unit.pool.configs import config, held, limit, pool, search
+from tests.unit.pool.conftest import WatchedStore, World
+
+
+@pytest.fixture
+async def replica(redis_process: RedisProcess) -> AsyncIterator[tuple[Pools, WatchedStore]]:
+    """One replica on a Redis that can be killed; it has been reached."""
+    world = World(connect.opener(redis_process.url))
+    pools, store = world.pools(config(pool(keys=2), limits=[limit(50)]))
+    held(await pools.acquire(search()))
+    yield pools, store
+    await world.close()
+
+
+async def test_request_waits_for_redis_no_longer_than_it_may(
+    replica: tuple[Pools, WatchedStore], redis_process: RedisProcess
+) -> None:
+    """Then it is told why there is no answer."""
+    pools, _ = replica
+    redis_process.kill()
+    for max_wait_s, within_s in ((0.0, 60.0), (0.3, 60.0), (60.0, 0.3)):
+        one = search(max_wait_s=max_wait_s, within_s=within_s)
+        with pytest.raises(StoreAway):
+            await pools.acquire(one)
+        assert one.waited_s >= min(max_wait_s, within_s) - 0.05
+        assert one.acquire_s == 0
+
+
+async def test_request_that_waits_for_redis_goes_on_when_it_is_back(
+    replica: tuple[Pools, WatchedStore], redis_process: RedisProcess
+) -> None:
+    pools, store = replica
+    redis_process.kill()
+    with pytest.raises(StoreAway):
+        await pools.acquire(search(max_wait_s=0))
+    assert not store.up.is_set()
+    waiting = search(max_wait_s=60)
+    task = asyncio.create_task(pools.acquire(waiting))
+    await asyncio.sleep(0)
+    redis_process.start()
+    assert held(await task).grant.number == 0  # it came back empty
+    assert waiting.waited_s > 0
+
+
+async def test_frozen_redis_holds_nobody_for_ever(
+    replica: tuple[Pools, WatchedStore], redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is open and silent; the time spent on it counts as waiting."""
+    monkeypatch.setattr(connect, "CALL_S", 0.2)
+    pools, _ = replica
+    redis_process.freeze()
+    one = search(max_wait_s=0.1)
+    with pytest.raises(StoreAway):
+        await pools.acquire(one)
+    assert one.waited_s >= 0.2
+    redis_process.thaw()
+    held(await pools.acquire(search(max_wait_s=60)))
+
+
+async def test_request_whose_confirm_was_lost_asks_anew(
+    replica: tuple[Pools, WatchedStore], redis_process: RedisProcess
+) -> None:
+    """The grant that nobody can tell of stays counted; the wait for Redis goes on as before an acquire."""
+    pools, store = replica
+    first = held(await pools.acquire(search()))
+    rests = tuple(Rest(Subject(f"acc-k{n}"), 50_000, "rate_limit_minute") for n in range(2))
+    pools.report(Report("r0", rests=rests), first)
+    store.renewals = [NotYet(0)]
+    task = asyncio.create_task(pools.acquire(search(max_wait_s=60)))
+    await store.confirming.wait()
+    redis_process.kill()
+    redis_process.start()
+    held(await task)
+    assert len(store.asked) >= 4
+
+
+async def test_renewal_without_redis_keeps_the_grant_counted(
+    replica: tuple[Pools, WatchedStore], redis_process: RedisProcess
+) -> None:
+    """Whether it was moved is not known, so nothing may be taken out for it."""
+    pools, store = replica
+    late = held(await pools.acquire(search()))
+    redis_process.kill()
+    with pytest.raises(StoreAway):
+        await pools.renew(late)
+    assert not late.in_hand
+    pools.release(late)
+    assert store.reason
+
+
+async def test_store_that_was_never_reached_is_away(redis_process: RedisProcess) -> None:
+    redis_process.kill()
+    world = World(connect.opener(redis_process.url))
+    pools, _ = world.pools(config(pool()))
+    with pytest.raises(StoreAway, match=r"\d"):
+        await pools.acquire(search(max_wait_s=0.05))
+    assert [event.up for event in world.events if isinstance(event, StoreChanged)] == [False]
+    await world.close()
+
+
+@pytest.mark.parametrize("max_wait_s", [0.0, 60.0])
+async def test_closed_store_ends_the_search(max_wait_s: float) -> None:
+    """Nobody brings it back, so there is nothing to wait for, whatever the request may wait."""
+    world = World(memory.opener())
+    limits: list[Limit] = [limit(5)]
+    pools, store = world.pools(config(pool(), limits=limits))
+    late = held(await pools.acquire(search()))
+    await store.close()
+    with pytest.raises(StoreAway, match="closed"):
+        await pools.acquire(search(max_wait_s=max_wait_s))
+    with pytest.raises(StoreAway, match="closed"):
+        await pools.renew(late)

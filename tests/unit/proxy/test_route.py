@@ -1,0 +1,214 @@
+"""Which targets serve a call: routes, then names in front, then bare names; and what a 404 says."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.model.words import Config, Target
+from sidecar.proxy.errors import Refused
+from sidecar.proxy.route import SHOWN, named, targets
+from tests.unit.pool.configs import config, key, pool, provider
+
+GEMINI = provider("gemini", "gemini", "openai")
+OPENAI = provider("openai", "openai")
+ANTHROPIC = provider("anthropic", "anthropic")
+
+ROUTES = {
+    "gpt-4": (Target("chat", "gemini-2.0-flash"), Target("spare", "gpt-4o")),
+    "claude-*": (Target("chat", "gemini-2.0-flash"),),
+    "claude-opus-*": (Target("own", None), Target("chat", "gemini-2.5-pro")),
+    "claude-opus-4": (Target("own", "claude-opus-4-1"),),
+    "*-embed": (Target("spare", None),),
+}
+
+
+def world(routes: dict[str, tuple[Target, ...]] | None = None) -> Config:
+    """Three providers; `second` is another pool of the second one."""
+    return config(
+        pool("chat", 2, GEMINI, names_models=("gemini-2.0-flash", "gemini-2.5-pro")),
+        pool("spare", 2, OPENAI, names_models=("gpt-4o", "o3*")),
+        pool("second", ["s"], OPENAI, names_models=("gpt-4o", "davinci")),
+        pool("own", ["a"], ANTHROPIC),
+        routes=ROUTES if routes is None else routes,
+    )
+
+
+def found(model: str | None, dialect: str = "openai", of: Config | None = None) -> list[tuple[str, str | None]]:
+    return [(target.pool, target.model) for target in targets(of or world(), dialect, model)]
+
+
+def refused(model: str | None, dialect: str = "openai", of: Config | None = None) -> Refused:
+    with pytest.raises(Refused) as raised:
+        targets(of or world(), dialect, model)
+    assert raised.value.status == 404
+    return raised.value
+
+
+# --- routes --------------------------------------------------------------------------------------------
+
+
+def test_route_of_the_exact_name_gives_its_targets_in_order() -> None:
+    assert found("gpt-4") == [("chat", "gemini-2.0-flash"), ("spare", "gpt-4o")]
+
+
+def test_exact_name_goes_before_patterns_and_the_longest_pattern_before_the_others() -> None:
+    assert found("claude-opus-4", "anthropic") == [("own", "claude-opus-4-1")]
+    assert found("claude-opus-5", "anthropic") == [("own", "claude-opus-5")]
+    assert found("claude-haiku") == [("chat", "gemini-2.0-flash")]
+
+
+def test_target_without_a_model_takes_the_clients_name() -> None:
+    assert found("text-embed") == [("spare", "text-embed")]
+
+
+def test_route_goes_before_a_prefix_and_a_bare_name() -> None:
+    everything = world({"*": (Target("own", None), Target("chat", "gemini-2.0-flash"))})
+    assert found("chat/gemini-2.5-pro", of=everything) == [("chat", "gemini-2.0-flash")]
+    assert found("gpt-4o", of=everything) == [("chat", "gemini-2.0-flash")]
+
+
+def test_targets_that_do_not_speak_the_dialect_are_skipped() -> None:
+    assert found("claude-opus-5", "openai") == [("chat", "gemini-2.5-pro")]
+    assert found("gpt-4", "gemini") == [("chat", "gemini-2.0-flash")]
+
+
+def test_request_for_which_no_target_is_left_is_told_why() -> None:
+    error = refused("gpt-4", "anthropic")
+    assert error.code == "model_not_found"
+    assert all(word in error.message for word in ('"gpt-4"', "chat, spare", "anthropic dialect"))
+
+
+# --- names in front ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("spare/gpt-4.1", ("spare", "gpt-4.1")),
+        ("second/gpt-4o", ("second", "gpt-4o")),
+        ("openai/whatever", ("spare", "whatever")),  # a provider: its first pool
+        ("gemini/models/gemini-x", ("chat", "models/gemini-x")),
+        ("chat/spare/x", ("chat", "spare/x")),
+        ("spare/meta-llama/Llama-3", ("spare", "meta-llama/Llama-3")),
+    ],
+)
+def test_prefix_is_a_pool_else_a_provider(model: str, expected: tuple[str, str]) -> None:
+    assert found(model) == [expected]
+
+
+def test_pool_goes_before_a_provider_of_the_same_name() -> None:
+    same = config(pool("first", 1, provider("acme")), pool("acme", 1, OPENAI))
+    assert found("acme/x", of=same) == [("acme", "x")]
+
+
+@pytest.mark.parametrize("model", ["nobody/x", "spare/", "/x", "spare"])
+def test_what_is_no_prefix_is_a_bare_name(model: str) -> None:
+    only = config(pool("spare", 1, OPENAI))
+    assert found(model, of=only) == [("spare", model)]
+
+
+def test_prefix_of_a_pool_that_does_not_speak_the_dialect_is_told_why() -> None:
+    assert "pool own" in refused("own/claude").message
+
+
+# --- bare names ----------------------------------------------------------------------------------------
+
+
+def test_bare_name_goes_to_the_first_pool_that_names_it() -> None:
+    assert found("gpt-4o") == [("spare", "gpt-4o")]
+    assert found("o3-mini") == [("spare", "o3-mini")]
+    assert found("davinci") == [("second", "davinci")]
+    assert found("gemini-2.5-pro") == [("chat", "gemini-2.5-pro")]
+
+
+def test_pool_that_names_it_but_cannot_serve_it_is_passed_over() -> None:
+    """It speaks another dialect, or none of its keys may serve the model."""
+    told = config(
+        pool("silent", 1, ANTHROPIC, names_models=("m",)),
+        pool("keyless", [key("k", models=["other"])], OPENAI, names_models=("m",)),
+        pool("able", 1, OPENAI, names_models=("m",)),
+    )
+    assert found("m", of=told) == [("able", "m")]
+
+
+def test_name_that_belongs_elsewhere_is_not_sent_to_the_only_pool_of_the_dialect() -> None:
+    error = refused("gpt-4o", "anthropic")
+    assert '"gpt-4o" leads to pool spare' in error.message
+
+
+def test_unnamed_model_goes_to_the_only_pool_whose_own_dialect_it_is() -> None:
+    """Another provider's compatible endpoint does not make it ambiguous."""
+    assert found("claude-instant", "anthropic", config(pool("own", 1, ANTHROPIC))) == [("own", "claude-instant")]
+    assert found("new", "gemini") == [("chat", "new")]
+    assert found("new", of=config(pool("chat", 1, GEMINI), pool("spare", 1, OPENAI))) == [("spare", "new")]
+    assert found("new", of=config(pool("chat", 1, GEMINI))) == [("chat", "new")]
+
+
+def test_unnamed_model_of_several_pools_is_unknown() -> None:
+    refused("new")
+    refused("new", of=config(pool("a", 1, GEMINI), pool("b", 1, GEMINI)))
+
+
+def test_model_that_no_key_may_serve_is_told_why() -> None:
+    listed = config(pool("p", [key("a", models=["gpt-4o*"])], OPENAI))
+    assert found("gpt-4o-mini", of=listed) == [("p", "gpt-4o-mini")]
+    assert "no key that may serve that model" in refused("o3", of=listed).message
+
+
+# --- calls without a model -----------------------------------------------------------------------------
+
+
+def test_call_without_a_model_goes_to_the_first_pool_of_the_dialect() -> None:
+    """One whose own dialect it is, before one that is only compatible."""
+    assert found(None) == [("spare", "")]
+    assert found(None, "gemini") == [("chat", "")]
+    assert found(None, of=config(pool("chat", 1, GEMINI))) == [("chat", "")]
+
+
+def test_call_without_a_model_passes_pools_whose_keys_all_list_theirs() -> None:
+    listed = pool("listed", [key("a", models=["gpt-4o"])], OPENAI)
+    assert found(None, of=config(listed, pool("open", 1, OPENAI))) == [("open", "")]
+    assert "pool listed" in refused(None, of=config(listed)).message
+
+
+def test_call_without_a_model_where_nobody_speaks_the_dialect_is_told_the_pools() -> None:
+    error = refused(None, "gemini", config(pool("spare", 1, OPENAI), pool("own", 1, ANTHROPIC)))
+    assert error.code == "not_found"
+    assert all(word in error.message for word in ("gemini dialect", "spare, own", "/pools/<pool>/<path>"))
+
+
+# --- what can be asked for -----------------------------------------------------------------------------
+
+
+def test_unknown_model_is_told_what_exists_and_what_is_near() -> None:
+    error = refused("gpt-4p")
+    assert error.code == "model_not_found"
+    assert 'No route or pool serves "gpt-4p". Did you mean "gpt-4"? Served: gpt-4, claude-*,' in error.message
+    assert "chat/*, spare/*" in error.message
+    assert "davinci" in error.message
+
+
+def test_nearest_name_may_be_a_pools_model_and_nothing_near_is_guessed() -> None:
+    assert 'Did you mean "davinci"?' in refused("davinchi").message
+    assert "Did you mean" not in refused("zzzzzz").message
+
+
+def test_long_lists_are_cut() -> None:
+    many = config(*(pool(f"p{n}", [f"k{n}"], OPENAI) for n in range(50)))
+    message = refused("x", of=many).message
+    assert message.endswith(", ...."), message
+    assert message.count("/*") == SHOWN
+
+
+def test_names_are_routes_and_models_that_the_dialect_can_have() -> None:
+    """Without patterns, each once."""
+    assert named(world(), "openai") == ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro", "gpt-4o", "davinci")
+    assert named(world(), "gemini") == ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro")
+    assert named(world(), "anthropic") == ("claude-opus-4",)
+    assert named(config(), "openai") == ()
+
+
+def test_every_name_that_is_told_can_be_asked_for() -> None:
+    for dialect in ("openai", "gemini", "anthropic"):
+        for name in named(world(), dialect):
+            assert targets(world(), dialect, name)
