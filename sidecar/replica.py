@@ -10,15 +10,13 @@ from typing import Any
 
 import sidecar
 from sidecar.model.events import Emit
-from sidecar.model.words import Class, Config, Target
+from sidecar.model.words import Config
 from sidecar.pool.pool import Pools
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
 
 BEAT_S = 5.0  # between two signs of life
 SILENCE_US = 20_000_000  # after which the others count a replica as gone
-
-DEAD = frozenset({Class.INVALID_KEY, Class.PERMISSION, Class.BILLING})  # rests that no wait for budget cures
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +80,10 @@ class Replica:
         if not self.store.up.is_set():
             return f"the store is away: {self.store.reason or 'not reached yet'}"
         try:
-            usable = [await self.usable(name) for name in self.state.config.pools]
+            usable = [await self.state.pools.usable(name) for name in self.state.config.pools]
         except (StoreAway, StoreUnable) as error:
             return f"the store is away: {error}"
         return "" if any(usable) else "no pool has a usable key"
-
-    async def usable(self, pool: str) -> int:
-        """How many of a pool's keys do not rest as dead for all models."""
-        why = await self.state.pools.why(Target(pool, ""))
-        return why.keys - sum(reason in DEAD for reason in why.proved.values())
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether it can serve, and what `/health` says."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _AUTHORITY = re.compile(r"[^\s@/?#\\]+")  # no user, path, query or fragment
 
 
-def host_allowed(host: str | None, hosts: Iterable[str]) -> bool:
+@lru_cache(maxsize=256)
+def host_allowed(host: str | None, hosts: tuple[str, ...]) -> bool:
     """Whether a `Host` header is an IP literal, a loopback name or one of `hosts`; the port is not looked at."""
     if host is None or not _AUTHORITY.fullmatch(host):
         return False
@@ -18,7 +20,8 @@ def host_allowed(host: str | None, hosts: Iterable[str]) -> bool:
     return _is_address(name) or _is_loopback_name(name) or _is_listed(name, hosts)
 
 
-def origin_allowed(origin: str | None, hosts: Iterable[str]) -> bool:
+@lru_cache(maxsize=256)
+def origin_allowed(origin: str | None, hosts: tuple[str, ...]) -> bool:
     """Whether an `Origin` header is absent, or a page of this machine or of one of `hosts`."""
     if origin is None:
         return True

@@ -28,6 +28,7 @@ _NUMBERS: dict[Level, int] = {
 }
 _COLOURS: dict[Level, str] = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[1;31m"}
 _PLAIN = "\x1b[0m"
+_OURS = frozenset({"request_id", "outcome", "pool", "key", "client"})  # ids of ours, which no secret can be in
 
 
 class Log:
@@ -45,7 +46,7 @@ class Log:
         if _NUMBERS[level] < self.threshold:
             return
         said = {
-            name: self._redact(value) if isinstance(value, str) else value
+            name: self._redact(value) if isinstance(value, str) and name not in _OURS else value
             for name, value in fields.items()
             if value is not None and value != ""
         }

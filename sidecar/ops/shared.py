@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from sidecar.config.limits import per
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.survey import Cooldown, Survey, survey
-from sidecar.replica import DEAD, Replica
+from sidecar.pool.resting import DEAD
+from sidecar.replica import Replica
 from sidecar.store.connect import StoreAway, StoreUnable
 
 FRESH_S = 5.0

@@ -28,6 +28,7 @@ from sidecar.model.words import (
     Target,
     Withdrawn,
 )
+from sidecar.pool.resting import DEAD
 from sidecar.store.commands import Reported, Store
 from sidecar.store.connect import StoreAway
 from sidecar.store.names import rest_field
@@ -297,6 +298,17 @@ class Pools:
         looked_at, found = known
         age_us = round((self._now() - looked_at) * SECOND_US)
         return replace(found, ends_in_us=max(0, found.ends_in_us - age_us))
+
+    async def usable(self, pool: str) -> int:
+        """How many of a pool's keys do not rest, proved, as dead for all models."""
+        keys = self.config.pools[pool].keys
+        fields = [[rest_field(Subject(key.account, whose)) for whose in (key.fingerprint, None)] for key in keys]
+        found = await self.store.inspect([name for names in fields for name in names])
+        rests = [[read_rest(text) for name in names if (text := found.fields[name])] for names in fields]
+        return sum(
+            not any(rest.proved and rest.reason in DEAD and rest.until_us > found.now_us for rest in of_key)
+            for of_key in rests
+        )
 
     async def outlast_suspicion(self, search: Search) -> bool:
         """After a refusal: pauses where an untried key rests or just rested on suspicion, for that ends with an answer.

@@ -11,6 +11,8 @@ from sidecar.pool.blame import REFUSALS
 _RESTS_NOTHING = frozenset({Class.OK, Class.BLOCKED})
 _FIRST_OF_MONTH = 1
 
+DEAD = frozenset({Class.INVALID_KEY, Class.PERMISSION, Class.BILLING})  # reasons of rests that no wait for budget cures
+
 
 def subject(outcome: Outcome, member: Member, model: str, of_key: bool) -> Subject:
     """What the outcome says of: the key or its account, for all models or for this one."""

@@ -22,6 +22,11 @@ from sidecar.providers.usage import Tally
 
 TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
 _USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
+# What an event must hold to be worth reading once the answer is shown: usage, an error, a last word, a block. A false
+# hit costs a parse.
+_TELLS = re.compile(
+    rb'"\w*(?i:usage)\w*"\s*:\s*\{|"meta"|error|"finish_?[rR]eason"\s*:\s*"|(?i:block)|"type"|"object"\s*:\s*"[\w.]*done"|\[DONE\]'
+)
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -152,6 +157,8 @@ class AnswerReader:
             self.feed(data)
 
     def _block(self, block: bytes) -> None:
+        if self.first == "event" and not self._closed and block.startswith(b"data: {") and not _TELLS.search(block):
+            return
         if self._framer is not None:
             for event in self._framer.events(block):
                 self._event(event)

@@ -15,6 +15,7 @@ _OWN = {
     "gemini": re.compile(r"/v1(?:alpha|beta)?\d*(?=/|$)"),
 }
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~:-]+)+")  # nothing in it can be a dot, a backslash, a control or an escape
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
@@ -73,6 +74,8 @@ def check_path(raw_path: str) -> None:
 
     It looks at the path as sent and as decoded once and twice, because who reads it upstream may decode again.
     """
+    if _PLAIN.fullmatch(raw_path):
+        return
     if not raw_path.startswith("/"):
         raise BadCall("The request target must be a path that begins with /.")
     path = raw_path.encode("utf-8", "surrogateescape")

@@ -34,6 +34,7 @@ from sidecar.replica import Replica, State
 log = logging.getLogger(__name__)
 
 Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+KEEPALIVE_S = 75.0  # that an idle client keeps its connection
 # Of the pages, those that anybody may see on a `listen` beyond loopback; the others want a token.
 FREE_PAGES = ("/health",)
 
@@ -44,7 +45,9 @@ def server(replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> w
     A client that goes away cancels its handler, and with it the attempt under way.
     """
     handle = DataPlane(replica, pages, upstream).handle
-    return _Server(handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+    return _Server(
+        handle, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=KEEPALIVE_S
+    )
 
 
 class _Connection(RequestHandler):

@@ -9,11 +9,11 @@ from time import monotonic
 from sidecar.model.events import Attempted, Emit
 from sidecar.model.words import Class, Exhausted, Outcome, Refusal
 from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.resting import DEAD
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import Refused, out_of_budget, retry_after, store_away
 from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
-from sidecar.replica import DEAD
 from sidecar.store.connect import StoreAway, StoreUnable
 
 LATE_GRANTS = 3  # that a request may lose to its own connections before it is told to come back

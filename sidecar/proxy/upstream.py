@@ -242,18 +242,24 @@ async def _judge(call: Call, operation: str, held: Held, response: aiohttp.Clien
 
 async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
     """Reads until the answer has said something, or has been silent too long, or is too long to be held back."""
-    raw = bytearray()
-    ended = False
+    if reader.first != "waiting":
+        return b"", False
+    raw = bytearray(await chunk(response))
+    ended = not raw
+    for piece in inflate(bytes(raw)):
+        reader.feed(piece)
+    if ended:
+        reader.close()
+    if ended or reader.first != "waiting":  # as mostly, without the cost of a deadline
+        return bytes(raw), ended
     with suppress(TimeoutError):
-        async with asyncio.timeout(None) as hold:
+        async with asyncio.timeout(HOLD_S):
             while reader.first == "waiting" and not inflate.broken and len(raw) < HEAD_BYTES:
                 data = await chunk(response)
                 if not data:
                     ended = True
                     reader.close()
                     break
-                if hold.when() is None:
-                    hold.reschedule(asyncio.get_running_loop().time() + HOLD_S)
                 raw += data
                 for piece in inflate(data):
                     reader.feed(piece)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import hiredis
 import redis
 from redis.asyncio.connection import Connection
 
@@ -136,7 +137,9 @@ class Lane:
 
 async def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     """The reply to each command; one that is an error is that error."""
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    # hiredis itself: the library's own way to it takes 10 us an acquire, this 2.
+    packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]
+    await connection.send_packed_command(packed, check_health=False)
     replies: list[Any] = []
     for _ in commands:
         try:

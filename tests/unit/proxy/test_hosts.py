@@ -103,7 +103,7 @@ def test_pages_of_others_may_not_call(origin: str) -> None:
 
 
 def test_listed_address_may_be_an_origin() -> None:
-    assert origin_allowed("http://10.1.2.3:8080", ["10.1.2.3"])
+    assert origin_allowed("http://10.1.2.3:8080", ("10.1.2.3",))
 
 
 @pytest.mark.parametrize(
