@@ -91,6 +91,11 @@ class Plane:
         """The events of a kind, in their order."""
         return [event for event in self.events if isinstance(event, kind)]
 
+    async def entered(self) -> None:
+        """Returns once a request is under way."""
+        while not self.replica.inflight:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
     async def answered(self) -> Answered:
         """The event of the latest request, once the last byte of it is told."""
         await self.replica.idle.wait()

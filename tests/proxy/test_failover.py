@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sidecar.model.events import Attempted, KeyChanged
-from sidecar.simulate.provider import Fault, StrictProvider
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.servers import free_port

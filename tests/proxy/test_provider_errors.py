@@ -42,7 +42,7 @@ async def test_the_secret_in_an_error_is_replaced_by_the_keys_id(coding: str, sh
     body = b'{"error": {"message": "Incorrect API key provided: ' + shown.encode() + b'."}}'
 
     async def answer(exchange: Exchange) -> None:
-        packed = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding, bytes)(body)
+        packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body) if coding else body
         coded = [f"Content-Encoding: {coding}"] if coding else []
         await exchange.reply(packed, "400 Bad Request", f"X-Key: <{SECRET}>", "X-Key: other", *coded)
 
@@ -52,11 +52,7 @@ async def test_the_secret_in_an_error_is_replaced_by_the_keys_id(coding: str, sh
         assert reply.data == {"error": {"message": "Incorrect API key provided: k0."}}
         assert "content-encoding" not in reply.headers
         assert reply.headers.getall("x-key") == ["<k0>", "other"]
-        assert shown.encode() not in b"".join(name + value for name, value in raw_headers(reply.headers.items()))
-
-
-def raw_headers(items: object) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in items]  # type: ignore[attr-defined]
+        assert SECRET not in "".join(reply.headers.values())
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])

@@ -15,7 +15,8 @@ import pytest
 from sidecar.model.events import Attempted
 from sidecar.model.words import Usage
 from sidecar.proxy import upstream as wire
-from sidecar.simulate.provider import Fault, StrictProvider
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 
