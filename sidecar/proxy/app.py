@@ -84,8 +84,8 @@ class Visit:
     client: str = ""
     dialect: Dialect = DIALECTS["openai"]
     model: str = ""
-    pool: str = ""
     attempts: Attempts | None = None
+    answer: Answer | None = None
     status: int = 499
     outcome: str = "cancelled"
 
@@ -149,10 +149,10 @@ class DataPlane:
         call = await calls.read(request, visit.request_id, where, query, state.config.max_body)
         visit.model = call.reading.model or ""
         visit.attempts = self._attempts(state, call)
-        answer = await visit.attempts.run()
+        visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status
         try:
-            return await relay.send(request, answer, _ours(visit, answer), visit.attempts.search.deadline)
+            return await relay.send(request, answer, _ours(visit), visit.attempts.search.deadline)
         finally:
             visit.outcome = visit.attempts.finished(answer).kind
 
@@ -198,7 +198,8 @@ def _check(request: web.BaseRequest, where: Place) -> None:
         raise Refused(
             405, "method_not_allowed", f"{request.method} is not forwarded.", {"Allow": "GET, POST, PUT, PATCH, DELETE"}
         )
-    if "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers:
+    wanted = request.headers.get("Upgrade", "h2c").lower()  # an offer of HTTP/2 may be passed over
+    if wanted != "h2c" and "upgrade" in request.headers.get("Connection", "").lower():
         raise Refused(501, "not_implemented", "Upgraded connections (WebSocket) are not forwarded yet.")
 
 
@@ -237,9 +238,9 @@ async def _list(request: web.BaseRequest, config: Config, where: Place, visit: V
     return await _send(request, web.Response(body=body, content_type="application/json", headers=_ours(visit)))
 
 
-def _ours(visit: Visit, answer: Answer | None = None) -> CIMultiDict[str]:
+def _ours(visit: Visit) -> CIMultiDict[str]:
     """The `x-sidecar-*` headers; pool, key, model and grant where a key answered."""
-    attempts = visit.attempts
+    attempts, answer = visit.attempts, visit.answer
     headers = CIMultiDict(
         {
             "x-sidecar-request-id": visit.request_id,

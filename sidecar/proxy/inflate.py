@@ -30,8 +30,9 @@ class Inflate:
         if self._plain:
             yield data
             return
-        while data and not self.broken:
-            if self._decoder is None or self._decoder.eof:  # gzip: one member may follow another
+        full = False  # a full piece may have left output behind without input
+        while (data or full) and not self.broken:
+            if data and (self._decoder is None or self._decoder.eof):  # gzip: one member may follow another
                 self._decoder = zlib.decompressobj(_window(data[0]))
             try:
                 plain = self._decoder.decompress(data, PIECE)
@@ -39,6 +40,7 @@ class Inflate:
                 self.broken = True
                 return
             data = self._decoder.unconsumed_tail or self._decoder.unused_data
+            full = len(plain) == PIECE
             if plain:
                 yield plain
 

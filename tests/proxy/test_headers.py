@@ -123,6 +123,14 @@ async def test_what_belongs_to_the_clients_connection_or_account_stays_behind() 
         assert upstream.heard[0].header("host") == [upstream.url.removeprefix("http://")]
 
 
+async def test_an_offer_of_http_2_is_passed_over() -> None:
+    """Some clients make it with every first request on a plain connection; it binds nobody."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+    async with RawUpstream(ok) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        assert (await plane.chat(offer)).status == 200
+        assert not {"upgrade", "http2-settings"} & {name for name, _ in upstream.heard[0].headers}
+
+
 async def test_all_other_headers_pass_as_they_are() -> None:
     """Values, repetitions and an empty one; and nothing is invented where the client said nothing."""
     async with RawUpstream(ok) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:

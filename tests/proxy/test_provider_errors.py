@@ -89,6 +89,7 @@ async def test_what_cannot_be_searched_is_not_shown(body: bytes, coding: str) ->
         assert reply.status == 422
         assert SECRET.encode() not in reply.body
         assert reply.data["error"]["code"] == "upstream_error"
+        assert (reply.key, reply.grant, reply.attempts) == ("k0", 0, 1)
         assert (await plane.chat()).status == 422
 
 

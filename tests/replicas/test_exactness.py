@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from typing import Any
 
 import aiohttp
 
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
-from tests.fleet import Sidecar, fleet
-
-BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
-
-
-def config(provider: StrictProvider, redis_url: str, keys: int, **pool: Any) -> dict[str, Any]:
-    """A pool of the provider's first keys in a namespace of its own."""
-    listed = [{"id": f"k{i}", "secret": secret} for i, secret in enumerate(list(provider.accounts)[:keys])]
-    own = {"base_url": f"{provider.url}/v1", "dialect": "openai", "keys": listed}
-    return {"redis": redis_url, "namespace": f"t-{secrets.token_hex(6)}", "pools": {"chat": own | pool}}
-
-
-def new_keys(count: int) -> list[str]:
-    return [f"sk-{secrets.token_hex(16)}" for _ in range(count)]
-
-
-async def ask(http: aiohttp.ClientSession, sidecar: Sidecar, **headers: str) -> tuple[int, Any]:
-    """Status and headers of one chat completion; 0 where the connection broke."""
-    try:
-        async with http.post(f"{sidecar.url}/v1/chat/completions", json=BODY, headers=headers) as answer:
-            await answer.read()
-            return answer.status, answer.headers
-    except aiohttp.ClientError:
-        return 0, {}
+from tests.fleet import fleet
+from tests.replicas.traffic import ask, config, many, new_keys
 
 
 async def test_grant_n_goes_to_key_n_mod_7(redis_url: str) -> None:
@@ -41,7 +17,7 @@ async def test_grant_n_goes_to_key_n_mod_7(redis_url: str) -> None:
     async with (
         StrictProvider(new_keys(7)) as provider,
         fleet(3, config(provider, redis_url, 7)) as replicas,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+        many() as http,
     ):
         answers = await asyncio.gather(*(ask(http, replicas[n % 3]) for n in range(1000)))
         assert {status for status, _ in answers} == {200}
@@ -60,7 +36,7 @@ async def test_budgets_hold_while_a_replica_dies_and_another_comes(redis_url: st
         async with (
             fleet(3, told) as replicas,
             fleet(1, told) as late,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+            many() as http,
         ):
             alive = list(replicas)
 

@@ -6,7 +6,7 @@ Their own retries are off: whatever they are told, they raise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -27,8 +27,6 @@ TEXT = "".join(WORDS)
 TOTAL = INPUT_TOKENS + len(WORDS)
 ASK: Any = [{"role": "user", "content": "hi"}]
 COUNTED: Any = {"stream_options": {"include_usage": True}}
-
-Sdk = tuple[str, Callable[[], str]]  # the pool that it speaks to, and one call that returns the text it got
 
 
 # --- one call of each, blocking: they run in a thread beside the server ------------------------------
@@ -56,6 +54,7 @@ def openai_responses(url: str, stream: bool) -> str:
 
 def anthropic_messages(url: str, stream: bool) -> str:
     with anthropic.Anthropic(api_key="unused", base_url=url, max_retries=0) as sdk:
+        answer: anthropic.types.Message
         if stream:
             with sdk.messages.stream(model="claude-x", max_tokens=9, messages=ASK) as events:
                 answer = events.get_final_message()
@@ -92,7 +91,7 @@ def openai_at_geminis_own_path(url: str, stream: bool) -> str:
         return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
-CALLS = {
+CALLS: dict[Callable[[str, bool], str], str] = {
     openai_chat: "openai",
     openai_responses: "openai",
     anthropic_messages: "anthropic",
@@ -145,7 +144,7 @@ async def test_async_sdks_stream_past_a_429(plane: Plane, provider: StrictProvid
         sdk.close()
         return text
 
-    assert await asyncio.gather(chat(), message(), generate()) == [TEXT] * 3
+    assert [*await asyncio.gather(chat(), message(), generate())] == [TEXT] * 3
     assert len(provider.arrivals) == 6
 
 
@@ -159,14 +158,14 @@ async def test_the_rest_of_each_sdk_works(plane: Plane) -> None:
             assert "best" in [model.id for model in sdk.models.list()]
         with anthropic.Anthropic(api_key="unused", base_url=plane.url, max_retries=0) as claude:
             assert claude.messages.count_tokens(model="claude-x", messages=ASK).input_tokens == INPUT_TOKENS
-            assert list(claude.models.list()) is not None
+            assert [model.type for model in claude.models.list()] == []
         with genai.Client(api_key="unused", http_options=types.HttpOptions(base_url=plane.url)) as gemini:
             counted = gemini.models.count_tokens(model="gemini-2.0-flash", contents="hi")
             assert counted.total_tokens == INPUT_TOKENS
             vectors = gemini.models.embed_content(model="gemini-embedding-001", contents=["a", "b"]).embeddings
             assert vectors
             assert len(vectors) == 2
-            assert [model.name for model in gemini.models.list()] is not None
+            assert "models/best" in [model.name for model in gemini.models.list()]
 
     await asyncio.to_thread(use)
 
@@ -174,27 +173,20 @@ async def test_the_rest_of_each_sdk_works(plane: Plane) -> None:
 # --- the sidecar's own errors -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def tried(plane: Plane) -> Iterator[Callable[[str, str, str], BaseException]]:
-    """Calls an SDK with a token and a model and returns what it raises."""
-
-    def run(name: str, token: str, model: str) -> BaseException:
-        try:
-            if name == "openai":
-                with openai.OpenAI(api_key=token, base_url=f"{url}/v1", max_retries=0) as sdk:
-                    sdk.chat.completions.create(model=model, messages=ASK)
-            elif name == "anthropic":
-                with anthropic.Anthropic(api_key=token, base_url=url, max_retries=0) as claude:
-                    claude.messages.create(model=model, max_tokens=9, messages=ASK)
-            else:
-                with genai.Client(api_key=token, http_options=types.HttpOptions(base_url=url)) as gemini:
-                    gemini.models.generate_content(model=model, contents="hi")
-        except (openai.APIError, anthropic.APIError, errors.APIError) as error:
-            return error
-        raise AssertionError("it raised nothing")
-
-    url = plane.url
-    yield run
+def raised(url: str, name: str, model: str) -> BaseException:
+    """What an SDK raises when it asks for this model."""
+    try:
+        if name == "openai":
+            openai_chat(url, stream=False, model=model)
+        elif name == "anthropic":
+            with anthropic.Anthropic(api_key="unused", base_url=url, max_retries=0) as claude:
+                claude.messages.create(model=model, max_tokens=9, messages=ASK)
+        else:
+            with genai.Client(api_key="unused", http_options=types.HttpOptions(base_url=url)) as gemini:
+                gemini.models.generate_content(model=model, contents="hi")
+    except (openai.APIError, anthropic.APIError, errors.APIError) as error:
+        return error
+    raise AssertionError("it raised nothing")
 
 
 async def test_an_unknown_token_is_each_sdks_authentication_error(provider: StrictProvider) -> None:
@@ -226,12 +218,15 @@ async def test_an_unknown_token_is_each_sdks_authentication_error(provider: Stri
 
 
 @pytest.mark.parametrize("name", ["openai", "anthropic", "gemini"])
-async def test_an_unknown_model_is_each_sdks_not_found_error(
-    plane: Plane, tried: Callable[[str, str, str], BaseException], name: str
-) -> None:
-    """A pool's name in front of a model of another dialect leads nowhere."""
-    other = {"openai": "anthropic/claude-x", "anthropic": "gemini/flash", "gemini": "anthropic/x"}[name]
-    error = await asyncio.to_thread(tried, name, "unused", other)
+async def test_an_unknown_model_is_each_sdks_not_found_error(provider: StrictProvider, name: str) -> None:
+    """A pool's name in front of a model leads nowhere where that pool does not speak the caller's dialect."""
+    pools = {
+        kind: pool(provider.url, [secret], dialect=kind)
+        for kind, secret in zip(("openai", "anthropic", "gemini"), provider.accounts, strict=False)
+    }
+    other = {"openai": "anthropic/m", "anthropic": "gemini/m", "gemini": "openai/m"}[name]
+    async with sidecar(pools) as plane:
+        error = await asyncio.to_thread(raised, plane.url, name, other)
     assert isinstance(error, openai.NotFoundError | anthropic.NotFoundError | errors.ClientError)
     if isinstance(error, errors.ClientError):
         assert (error.code, error.status) == (404, "NOT_FOUND")
@@ -239,11 +234,11 @@ async def test_an_unknown_model_is_each_sdks_not_found_error(
 
 @pytest.mark.parametrize("name", ["openai", "anthropic", "gemini"])
 async def test_a_pool_without_room_is_each_sdks_rate_limit_error(
-    plane: Plane, provider: StrictProvider, tried: Callable[[str, str, str], BaseException], name: str
+    plane: Plane, provider: StrictProvider, name: str
 ) -> None:
     """With the delay where the SDK looks for it."""
     provider.faults.append(Fault(status=429, headers={"retry-after": "33"}))
-    error = await asyncio.to_thread(tried, name, "unused", f"{name}/m")
+    error = await asyncio.to_thread(raised, plane.url, name, f"{name}/m")
     if isinstance(error, errors.ClientError):
         assert (error.code, error.status) == (429, "RESOURCE_EXHAUSTED")
     else:

@@ -1,0 +1,122 @@
+"""Replicas come, change, lose their store and go: what was promised before holds on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
+from tests.fleet import Sidecar, fleet
+from tests.replicas.traffic import BODY, ask, config, many, new_keys
+from tests.servers import RedisProcess
+
+
+async def test_budgets_hold_while_a_change_of_config_rolls_through(redis_url: str) -> None:
+    """Two replicas with different configs of one pool: a rotation each, but one budget for an account."""
+    limit = {"requests": 10, "per": "2s", "guard": "300ms"}
+    async with StrictProvider(new_keys(4), [(10, 2.0)]) as provider:
+        before = config(provider, redis_url, 3, limits=[limit], max_wait="0s")
+        after = json.loads(json.dumps(before))
+        after["pools"]["chat"]["keys"] = config(provider, redis_url, 4)["pools"]["chat"]["keys"][::-1]
+        after["routes"] = {"other": [{"pool": "chat", "model": "gpt-4o"}]}
+        async with fleet(1, before) as (old,), fleet(1, after) as (new,), many() as http:
+            answers = await asyncio.gather(*(ask(http, (old, new)[n % 2]) for n in range(160)))
+            assert [status for status, _ in answers].count(200) == 40
+            assert set(provider.counts().values()) == {10}
+            assert {headers["x-sidecar-key"] for status, headers in answers if status == 200} == {
+                "k0",
+                "k1",
+                "k2",
+                "k3",
+            }
+            assert provider.violations == []
+            assert provider.excess() == []
+
+
+async def test_a_redis_that_restarts_empty_is_said_loudly_and_served_from(redis_process: RedisProcess) -> None:
+    """Rotations are registered again; requests that came meanwhile have waited, and no client saw an error."""
+    async with (
+        StrictProvider(new_keys(2)) as provider,
+        fleet(2, config(provider, redis_process.url, 2, max_wait="20s")) as replicas,
+        many() as http,
+    ):
+        for replica in replicas:
+            assert (await ask(http, replica))[0] == 200
+        redis_process.kill()
+        waiting = asyncio.gather(*(ask(http, replicas[n % 2]) for n in range(10)))
+        redis_process.start()
+        answers = await waiting
+        assert [status for status, _ in answers] == [200] * 10
+        grants = sorted(int(headers["x-sidecar-grant"]) for _, headers in answers)
+        assert grants == list(range(10))
+        assert [replica for replica in replicas if "emptied" in replica.log.read_text()]
+
+
+async def streaming(http: aiohttp.ClientSession, sidecar: Sidecar) -> aiohttp.ClientResponse:
+    """A stream of which the first event has come."""
+    answer = await http.post(f"{sidecar.url}/v1/chat/completions", json=BODY | {"stream": True})
+    assert await answer.content.readline()
+    return answer
+
+
+async def test_sigterm_lets_a_stream_finish_and_exits_0(redis_url: str) -> None:
+    """Readiness goes at once, new connections are refused, what runs runs to its end."""
+    async with StrictProvider(new_keys(1)) as provider, many() as http:
+        provider.faults.append(Fault(chunk_s=0.15))
+        async with fleet(1, config(provider, redis_url, 1)) as (replica,):
+            answer = await streaming(http, replica)
+            replica.signal(signal.SIGTERM)
+            await draining(http, replica)
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await http.get(f"{replica.url}/health", headers={"Connection": "close"})
+            rest = await answer.read()
+            assert rest.endswith(b"data: [DONE]\n\n")
+            assert await replica.wait() == 0
+            assert provider.arrivals[0].ended == "answered"
+
+
+async def draining(http: aiohttp.ClientSession, sidecar: Sidecar) -> None:
+    """Returns once its readiness has gone."""
+    while True:
+        async with http.get(f"{sidecar.ops_url}/health/ready") as answer:
+            if answer.status == 503:
+                assert "shutting down" in await answer.text()
+                return
+        await asyncio.sleep(0.01)
+
+
+async def test_a_second_sigterm_ends_at_once(redis_url: str) -> None:
+    """A stream that never ends is cut, the provider's side too."""
+    async with StrictProvider(new_keys(1), words=("x",) * 1000) as provider, many() as http:
+        provider.faults.append(Fault(chunk_s=0.3))
+        async with fleet(1, config(provider, redis_url, 1)) as (replica,):
+            answer = await streaming(http, replica)
+            replica.signal(signal.SIGTERM)
+            await draining(http, replica)
+            replica.signal(signal.SIGTERM)
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+            assert await replica.wait() == 0
+
+
+async def test_a_replica_that_is_killed_leaves_its_budget_spent(redis_url: str) -> None:
+    """What it had sent stays counted: the others do not send it again."""
+    limit: dict[str, Any] = {"requests": 4, "per": "minute"}
+    async with StrictProvider(new_keys(2), [(4, 60.0)]) as provider, many() as http:
+        told = config(provider, redis_url, 2, limits=[limit], max_wait="0s")
+        async with fleet(2, told) as (doomed, other):
+            provider.faults.append(Fault(hang=True))
+            lost = asyncio.gather(*(ask(http, doomed) for _ in range(5)))
+            await provider.wait_for(lambda: len(provider.calls) == 5)
+            await doomed.kill()
+            assert {status for status, _ in await lost} == {0}
+            provider.faults.clear()
+            statuses = [(await ask(http, other))[0] for _ in range(6)]
+            assert statuses == [200, 200, 200, 429, 429, 429]
+            assert provider.excess() == []
