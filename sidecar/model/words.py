@@ -167,7 +167,7 @@ class Config:
     clients: tuple[Client, ...] = ()
     listen: Address = Address("127.0.0.1", 4000)
     ops_listen: Address = Address("127.0.0.1", 9464)
-    redis: str = "memory"
+    redis: str = field(default="memory", repr=False)  # may hold a password
     namespace: str = "default"
     max_body: int = 100 * 1024 * 1024
     hosts: tuple[str, ...] = ()

@@ -22,11 +22,8 @@ from sidecar.providers.usage import Tally
 
 TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
 _USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
-# What an event must hold to be worth reading once the answer is shown: usage, an error, a last word, a block. A false
-# hit costs a parse.
-_TELLS = re.compile(
-    rb'"\w*(?i:usage)\w*"\s*:\s*\{|"meta"|error|"finish_?[rR]eason"\s*:\s*"|(?i:block)|"type"|"object"\s*:\s*"[\w.]*done"|\[DONE\]'
-)
+_WORDS = (b"error", b'"type"', b"lock", b"DONE", b'"meta"', b"done")
+_MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -105,6 +102,23 @@ def _usage_of_tail(tail: bytes) -> bytes:
     return b""
 
 
+def _tells(block: bytes) -> bool:
+    """Whether an event of a shown answer may hold usage, an error, a block or a last word. A false hit costs a parse.
+
+    Substrings, not a pattern: this is looked at for every event of every stream, and a search costs ten times as much.
+    """
+    for word in _WORDS:
+        if word in block:
+            return True
+    if b"finishReason" in block:
+        return True
+    for name in _MAY_BE_NULL:
+        named = block.count(name)
+        if named and named > block.count(name + b'":null') + block.count(name + b'": null'):
+            return True
+    return False
+
+
 class AnswerReader:
     """The `Reader` of every dialect."""
 
@@ -157,7 +171,7 @@ class AnswerReader:
             self.feed(data)
 
     def _block(self, block: bytes) -> None:
-        if self.first == "event" and not self._closed and block.startswith(b"data: {") and not _TELLS.search(block):
+        if self.first == "event" and not self._closed and block.startswith(b"data: {") and not _tells(block):
             return
         if self._framer is not None:
             for event in self._framer.events(block):
