@@ -44,7 +44,7 @@ class Anthropic:
         needed = operation in _NEED_MODEL
         if multipart.is_form(content_type) and not needed:
             return Reading(None, False, False)
-        head = jsonhead.required(body) if needed else jsonhead.optional(body)
+        head = jsonhead.required(body) if needed else jsonhead.optional(body, content_type)
         return Reading(head.model, head.stream, needed)
 
     def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:

@@ -64,6 +64,8 @@ class Gemini:
             return Reading(model, False, method in {"GET", "HEAD"})
         if not found["model"]:
             raise BadCall("The path must name a model: models/<name>:<verb>.")
+        if method == "POST":
+            jsonhead.optional(body, content_type)
         verb = re.sub(r"^(?::|%3[Aa])", "", found["verb"])
         return Reading(_model(found), verb == _STREAMS, verb in _RETRY_SAFE)
 
@@ -100,7 +102,7 @@ def _model(found: re.Match[str]) -> str:
 
 def _model_of_body(body: Body) -> str | None:
     """Of a cached content or an interaction, which name it there alone."""
-    model = jsonhead.optional(body).model
+    model = jsonhead.tolerant(body).model
     return model.removeprefix("models/") if model else None
 
 

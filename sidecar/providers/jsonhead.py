@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -32,10 +32,11 @@ _decoder = msgspec.json.Decoder(_Members)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a body says at its top: `model` None where it has none or one that is no string."""
+    """What a body says at its top: `model` None where it has none or one that is no string (then `odd`)."""
 
     model: str | None
     stream: bool
+    odd: bool = field(default=False, compare=False)
 
 
 def looks_like_json(body: Body) -> bool:
@@ -48,7 +49,9 @@ def read(body: Body) -> Head:
     text = body[len(_BOM) :] if bytes(body[:3]) == _BOM else body
     try:
         members = _decoder.decode(text)
-        return Head(_string(members.model), bytes(members.stream) == b"true")
+        model = _string(members.model)
+        odd = model is None and bytes(members.model) not in {b"", b"null"}
+        return Head(model, bytes(members.stream) == b"true", odd)
     except msgspec.ValidationError:
         raise BadCall("The body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -70,20 +73,38 @@ def required(body: Body) -> Head:
     return head
 
 
-def optional(body: Body) -> Head:
-    """As `read`, for a call that may have no model, and no JSON either."""
+def optional(body: Body, content_type: str = "") -> Head:
+    """As `read`, for a call that may have no model, and no JSON either.
+
+    Raises BadCall where it says that it is JSON and is not, or where its model is no string.
+    """
+    said = "json" in content_type.lower() and len(body) > 0
+    head = read(body) if said or looks_like_json(body) else Head(None, False)
+    if head.odd:
+        raise BadCall('"model" must be a string.')
+    return head
+
+
+def tolerant(body: Body) -> Head:
+    """As `read`, for an API of which nothing is known: what cannot be read names no model."""
     try:
-        return read(body) if looks_like_json(body) else Head(None, False)
+        return optional(body)
     except BadCall:
         return Head(None, False)
 
 
 def replace(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> bytes:
-    """The body with each string at one of the paths replaced; duplicates too: readers differ in which one they take."""
+    """The body with each string at one of the paths replaced; duplicates too: readers differ in which one they take.
+
+    Raises BadCall for a string that is none: `read` skips over what it is not asked for.
+    """
     pieces: list[Body] = []
     end = 0
     for start, stop in _spans(body, paths):
-        old = msgspec.json.decode(bytes(body[start:stop]), type=str)
+        try:
+            old = msgspec.json.decode(bytes(body[start:stop]), type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadCall(f"The body is no JSON: {error}.") from None
         pieces += [body[end:start], msgspec.json.encode(new(old))]
         end = stop
     return b"".join([*pieces, body[end:]])
@@ -110,5 +131,8 @@ def _spans(body: Body, paths: frozenset[Path]) -> Iterator[tuple[int, int]]:
 
 def _key(text: bytes) -> str:
     if b"\\" in text:
-        return msgspec.json.decode(text, type=str)
+        try:
+            return msgspec.json.decode(text, type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ""  # no key that is looked for
     return text[1:-1].decode("utf-8", "replace")

@@ -43,7 +43,7 @@ def _fields(content_type: str, body: Body) -> Iterator[tuple[bytes, int, int]]:
     found = _BOUNDARY.search(content_type)
     if not found:
         return
-    mark = re.escape((found.group(1) or found.group(2)).encode())
+    mark = re.escape((found.group(1) or found.group(2)).encode("utf-8", "surrogateescape"))
     marks = list(re.finditer(rb"(?:^|\r?\n)--" + mark + rb"(?=--|[ \t]*\r?\n)", body))
     for opening, closing in pairwise(marks):
         head = _HEAD_END.search(body, opening.end(), min(closing.start(), opening.end() + _LONGEST_HEAD))

@@ -43,7 +43,7 @@ class OpenAI:
         elif multipart.is_form(content_type):
             head = multipart.read(content_type, body)
         else:
-            head = jsonhead.optional(body)
+            head = jsonhead.optional(body, content_type)
         return Reading(head.model, head.stream, operation in _RETRY_SAFE)
 
     def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:

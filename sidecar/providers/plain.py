@@ -26,7 +26,7 @@ class Plain:
 
     def read_call(self, method: str, operation: str, content_type: str, body: Body) -> Reading:
         found = _IN_PATH.fullmatch(operation)
-        head = jsonhead.optional(body)
+        head = jsonhead.tolerant(body)
         model = unquote(found["model"]) if found else head.model
         return Reading(model if model and _is_name(model) else None, head.stream, method in {"GET", "HEAD"})
 

@@ -106,7 +106,8 @@ class DataPlane:
         self._replica.entered()
         try:
             return await self._forward(request, state, visit)
-        except Refused as refused:
+        except (Refused, BadCall) as error:
+            refused = error if isinstance(error, Refused) else bad_request(str(error))
             visit.status, visit.outcome = refused.status, refused.code
             return await _refuse(request, visit, refused)
         except (asyncio.CancelledError, ConnectionResetError):

@@ -62,12 +62,16 @@ _OPENAI_PATHS = (
     "vector_stores",
 )
 _GEMINI_V1 = re.compile(r"(/v1/)(?:models|tunedModels)/[^:]+:[A-Za-z]+$")
+_GOOGLES_V1 = re.compile(
+    r"/v1/(?:models|tunedModels|files|cachedContents|batches|operations|corpora|fileSearchStores|authTokens)(?:/|$)"
+)
 # Path -> dialect, and the prefix of its operation: the first that fits. Group 1 is what the operation does without.
 _PLACES = (
     (re.compile(r"(/v1/)messages(?:/|$)"), "anthropic", "/v1/"),
     (re.compile(r"(/v1beta/openai/)"), "openai", "/v1/"),
     (re.compile(r"(/v1beta/)"), "gemini", "/v1beta/"),
     (re.compile(r"(/upload/v1beta/)"), "gemini", "/upload/v1beta/"),
+    (re.compile(r"(/upload/v1/)"), "gemini", "/upload/v1/"),
     (_GEMINI_V1, "gemini", "/v1/"),
     (re.compile(r"(/v1/)"), "openai", "/v1/"),
     (re.compile(rf"(/)(?:{'|'.join(_OPENAI_PATHS)})(?:/|$)"), "openai", "/"),
@@ -114,6 +118,9 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
     if method == "GET" and path in _LISTS:
         lister = _lister(path, headers, query)
         return Place(lister, lister, "/v1/", "models", lists=True)
+    if _GOOGLES_V1.match(path) and _is_googles(headers, query):
+        # Google's resources lie at OpenAI's paths: its SDK is known by its credential.
+        return Place(DIALECTS["gemini"], DIALECTS["gemini"], "/v1/", path[len("/v1/") :])
     for pattern, dialect, prefix in _PLACES:
         found = pattern.match(path)
         if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
@@ -127,11 +134,15 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
 
 
 def _lister(path: str, headers: CIMultiDictProxy[str], query: str) -> Dialect:
-    if path == "/v1beta/models" or "x-goog-api-key" in headers or re.search(r"(?:^|&)key=", query):
+    if path == "/v1beta/models" or _is_googles(headers, query):
         return DIALECTS["gemini"]
     if "x-api-key" in headers or "anthropic-version" in headers:
         return DIALECTS["anthropic"]
     return DIALECTS["openai"]
+
+
+def _is_googles(headers: CIMultiDictProxy[str], query: str) -> bool:
+    return "x-goog-api-key" in headers or re.search(r"(?:^|&)key=", query) is not None
 
 
 async def read(request: web.BaseRequest, request_id: str, where: Place, query: str, max_body: int) -> Call:
@@ -164,7 +175,7 @@ def _check_model(model: str | None) -> None:
 def _max_wait_s(text: str | None) -> float | None:
     if text is None:
         return None
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text.strip()):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
         raise bad_request(f'x-sidecar-max-wait: "{text[:40]}" is no number of seconds such as 0, 2.5 or 30.')
     return float(text)
 

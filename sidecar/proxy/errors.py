@@ -17,6 +17,7 @@ class Refused(Exception):
     """
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        message = message.encode("utf-8", "replace").decode()  # a header's bytes may be no text
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.headers = dict(headers or {})

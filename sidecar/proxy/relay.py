@@ -11,6 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 from multidict import CIMultiDict
 
+from sidecar.model.words import Key
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
@@ -102,9 +103,8 @@ def _client_headers(answer: Answer) -> CIMultiDict[str]:
     """The provider's headers as far as they concern the client, with the key's id where its secret stood."""
     headers = answer.reply.response.headers
     dropped = HOP_BY_HOP | connection_named(headers) | {"content-length"}
-    secret, key_id = answer.held.key.secret.reveal(), answer.held.key.id
     return CIMultiDict(
-        (name, value.replace(secret, key_id))
+        (name, _cleaned(value, answer.held.key))
         for name, value in headers.items()
         if (lower := name.lower()) not in dropped and not lower.startswith(_NOT_PASSED)
     )
@@ -121,13 +121,18 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
         status = reply.status if reply.status >= 400 else 502
         message = "The provider's error is too large or cannot be decoded to be passed on."
         raise Refused(status, "upstream_error", message)
-    clean = body
-    for form in _forms(key.secret.reveal()):
-        clean = clean.replace(form.encode(), key.id.encode())
+    clean = _cleaned(body.decode("latin-1"), key).encode("latin-1")
     if clean == body:
         return headers, reply.held
     headers.popall("Content-Encoding", None)
     return headers, clean
+
+
+def _cleaned(text: str, key: Key) -> str:
+    """The text with the key's id where its secret stood."""
+    for form in _forms(key.secret.reveal()):
+        text = text.replace(form, key.id)
+    return text
 
 
 def _forms(secret: str) -> set[str]:

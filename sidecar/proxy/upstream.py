@@ -234,7 +234,7 @@ async def _judge(call: Call, operation: str, held: Held, response: aiohttp.Clien
             more, ended = await _rest_of_error(response, HOLD_S)
             raw += more
         return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at)
-    raw, ended = await _rest_of_error(response, None)
+    raw, ended = await _rest_of_error(response, HOLD_S)
     answer = replace(answer, head=unpacked(coding, raw, ERROR_BYTES)[0])
     outcome = dialect.classify(provider, answer)
     return Reply(response, answer, outcome, None, inflate, raw, ended, first_byte_at)
@@ -266,10 +266,13 @@ async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inf
     return bytes(raw), ended
 
 
-async def _rest_of_error(response: aiohttp.ClientResponse, within_s: float | None) -> tuple[bytes, bool]:
-    """The body of an error, at most ERROR_BYTES of it, and whether that is all."""
+async def _rest_of_error(response: aiohttp.ClientResponse, within_s: float) -> tuple[bytes, bool]:
+    """The body of an error, at most ERROR_BYTES of it, and whether that is all.
+
+    One that is cut or stalls keeps the status and the headers that it came with: they say most of it.
+    """
     raw = bytearray()
-    with suppress(TimeoutError):
+    with suppress(TimeoutError, Lost):
         async with asyncio.timeout(within_s):
             while len(raw) <= ERROR_BYTES:
                 data = await chunk(response)
