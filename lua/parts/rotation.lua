@@ -131,9 +131,9 @@ function rotation.keep(names, now)
   redis.call('EXPIRE', names.state, rotation.STATE_KEEP_S)
 end
 
--- Tells every rotation of the pools with these wake sets that an account may have room earlier than its keys were parked for. It names the
--- account, not members: those differ between replicas whose configs do. Scores are moments, each above the last, so
--- that no rotation misses one or reads one twice, also after the set expired.
+-- Tells every rotation of the pools with these wake sets that an account may have room earlier than its keys were
+-- parked for. It names the account, not members: those differ between replicas whose configs do. Scores are moments,
+-- each above the last, so that no rotation misses one or reads one twice, also after the set expired.
 function rotation.wake(wakes, account, now)
   for _, wake in ipairs(wakes) do
     local top = redis.call('ZREVRANGE', wake, 0, 0, 'WITHSCORES')

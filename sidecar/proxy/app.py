@@ -55,6 +55,13 @@ class _Connection(RequestHandler):
 
     __slots__ = ()
 
+    def close(self) -> None:
+        """In a drain an idle connection ends at once: its client's next request would be read by nobody."""
+        idle = self._current_request is None
+        super().close()
+        if idle and self.transport is not None:
+            self.transport.close()
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
@@ -105,23 +112,28 @@ class DataPlane:
             return await self._page(request, state.config, page, visit)
         self._replica.entered()
         try:
-            return await self._forward(request, state, visit)
-        except (Refused, BadCall) as error:
-            refused = error if isinstance(error, Refused) else bad_request(str(error))
-            visit.status, visit.outcome = refused.status, refused.code
-            return await _refuse(request, visit, refused)
+            return await self._forward_or_refuse(request, state, visit)
         except (asyncio.CancelledError, ConnectionResetError):
             visit.status, visit.outcome = 499, "cancelled"  # the client is gone
             raise asyncio.CancelledError from None  # which the server takes without a traceback
-        except Exception:
-            visit.status, visit.outcome = 500, "internal_error"
-            log.exception("request %s failed", visit.request_id)
-            return await _refuse(
-                request, visit, Refused(500, "internal_error", "The sidecar failed; its log says why.")
-            )
         finally:
             self._replica.left()
             self._replica.emit(_answered(visit))
+
+    async def _forward_or_refuse(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
+        try:
+            return await self._forward(request, state, visit)
+        except Refused as error:
+            refused = error
+        except BadCall as error:
+            refused = bad_request(str(error))
+        except (asyncio.CancelledError, ConnectionResetError):
+            raise
+        except Exception:
+            log.exception("request %s failed", visit.request_id)
+            refused = Refused(500, "internal_error", "The sidecar failed; its log says why.")
+        visit.status, visit.outcome = refused.status, refused.code
+        return await _refuse(request, visit, refused)
 
     async def _page(self, request: web.BaseRequest, config: Config, page: Page, visit: Visit) -> web.StreamResponse:
         try:

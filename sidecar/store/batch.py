@@ -85,6 +85,10 @@ class Lane:
         if away is not None:
             await self._drop()  # the next connection may reach a server that can serve
             self._away(away)
+            # Those that gathered meanwhile fail with it: one deadline after the other, the last would wait for minutes.
+            gathered, self._waiting = self._waiting, []
+            self._gathered.clear()
+            _answer(gathered, [away] * len(gathered))
         _answer(batch, replies)
 
     async def _round_trip(self, calls: Sequence[Call]) -> list[Any]:

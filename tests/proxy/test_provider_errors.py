@@ -117,3 +117,35 @@ async def test_an_error_event_that_passes_keeps_the_secret_to_itself() -> None:
         assert b"bad parameter for k0" in reply.body
         assert SECRET.encode() not in reply.body
         assert reply.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_429_whose_body_is_cut_still_rests_its_key() -> None:
+    """Its status and its headers came whole, and they say how long."""
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.header("authorization") != [f"Bearer {first}"]:
+            await exchange.reply()
+            return
+        await exchange.say(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 500\r\n\r\n{")
+        exchange.cut()
+
+    first, *_ = keys = new_keys(2)
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, keys)}) as plane:
+        replies = [await plane.chat() for _ in range(4)]
+        assert [(reply.status, reply.key) for reply in replies] == [(200, "k1")] * 4
+        assert [reply.attempts for reply in replies] == [2, 1, 1, 1]
+
+
+async def test_the_secret_in_a_header_is_found_in_each_form() -> None:
+    """A redirect quotes the request's own target, where the key stands percent-encoded."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(b"", "302 Found", f"Location: http://other.test{exchange.target.decode()}")
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, [SECRET], auth={"query": "token"})}) as plane,
+    ):
+        reply = await plane.chat()
+        assert reply.status == 302
+        assert reply.headers["location"].endswith("token=k0")
