@@ -6,18 +6,20 @@
 --       member, model, moment    the grant's, as acquire returned it
 --       limits   the member's set (parts/args.lua)
 -- returns        {"confirmed", moment, age}: it counts at `moment`, `age` microseconds ago
---                {"not yet", wait}: its moment is `wait` microseconds ahead
---                {"withdrawn"}: the key rests, or has no room for so late a send; the grant was given back
--- cost           on time 3 commands, late 4, withdrawn 4 and 3 a pool
+--                {"not yet", wait, moment}: it counts at `moment`, which is `wait` microseconds ahead
+--                {"withdrawn"}: the key rests; the grant was given back
+-- cost           on time 3 commands, late or put off 4, withdrawn 4 and 3 a pool
 --
--- Within the least guard of its windows a grant keeps its moment: moved by the milliseconds of every send, the
--- reservations behind it would no longer fit. A later one is taken out and entered now; its number stays.
+-- Within the least guard of its windows a grant keeps its moment; a later one is taken out and entered now; its number
+-- stays. Only what counts before it is asked, not the reservations behind it: each of those asks for itself when its
+-- moment has come, and is put off by as much as what is before it came late. Were they asked, every late grant in front
+-- of a queue would be lost, and its room with it.
 --@ use clock window_log cooldown order_round_robin rotation room args
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
 local member, model, moment, limits = rotation.read_member(args.text()), args.text(), args.number(), args.limits()
 if now < moment then
-  return { 'not yet', string.format('%.0f', moment - now) }
+  return { 'not yet', string.format('%.0f', moment - now), clock.text(moment) }
 end
 
 local guard = math.huge
@@ -25,16 +27,20 @@ for _, limit in ipairs(limits) do
   guard = math.min(guard, limit.guard)
 end
 local of = room.read(state, member, model, limits)
-if of.rests <= now and now - moment <= guard then
+room.leave(of, moment, now)
+if of.rests > now then
+  room.write(state, of, clock_text)
+  rotation.wake({ unpack(KEYS, 2) }, member.account, now)
+  return { 'withdrawn' }
+end
+if now - moment <= guard and room.free_before(of, moment) <= moment then
   return { 'confirmed', clock.text(moment), string.format('%.0f', now - moment) }
 end
 
-room.leave(of, moment, now)
-local confirmed = room.free_at(of) <= now
-if confirmed then
-  room.enter(of, now, now)
-else
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now)
-end
+local free = math.max(now, room.free_before(of, now))
+room.enter(of, free, now)
 room.write(state, of, clock_text)
-return confirmed and { 'confirmed', clock.text(now), '0' } or { 'withdrawn' }
+if free > now then
+  return { 'not yet', string.format('%.0f', free - now), clock.text(free) }
+end
+return { 'confirmed', clock.text(now), '0' }

@@ -36,6 +36,15 @@ function room.free_at(of)
   return free
 end
 
+-- The same, with regard only to what counts up to `moment`.
+function room.free_before(of, moment)
+  local free = 0
+  for i, limit in ipairs(of.limits) do
+    free = math.max(free, window.free_before(limit, of.texts[i], moment))
+  end
+  return free
+end
+
 function room.enter(of, moment, now)
   for i, limit in ipairs(of.limits) do
     of.texts[i] = window.enter(limit, of.texts[i], moment, now)

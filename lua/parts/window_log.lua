@@ -47,6 +47,22 @@ function window.free_at(limit, text)
   return moment_at(text, i) + limit.window + limit.guard
 end
 
+-- The same, with regard only to grants of moments up to `moment`: of one that was rounded up nobody knows how much of
+-- its sixtieth is past, so it counts when its sixtieth has begun.
+function window.free_before(limit, text, moment)
+  local left, bound = limit.max, rounded_up(limit, moment)
+  for i = #text - window.PAIR + 1, window.TOTAL + 1, -window.PAIR do
+    local at = moment_at(text, i)
+    if at <= moment or (at <= bound and at == rounded_up(limit, at)) then
+      left = left - count_at(text, i)
+      if left <= 0 then
+        return at + limit.window + limit.guard
+      end
+    end
+  end
+  return 0
+end
+
 -- The text with one entry more, in its place, and without what can matter to nobody at `now`.
 function window.enter(limit, text, moment, now)
   local stamp = limit.max <= window.EXACT and moment or rounded_up(limit, moment)

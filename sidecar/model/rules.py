@@ -197,21 +197,30 @@ def _wake(state: State, accounts: set[str], now: int) -> None:
 
 
 def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdrawn:
-    """Whether the grant may be sent now; later than its guard allows, it is entered anew or given back."""
+    """Whether the grant may be sent now; later than its guard allows, it counts from now on, or as soon as it may."""
     now, _ = now_of(state, raw)
     if now < grant.moment_us:
-        return NotYet(grant.moment_us - now)
-    rests = _rests_until(state, grant.member, grant.rotation.model) > now
-    late = grant.guard_us is not None and now - grant.moment_us > grant.guard_us
-    if not rests and not late:
-        return Confirmed(grant.moment_us, now - grant.moment_us)
-    _tick(state, raw)
+        return NotYet(grant.moment_us - now, grant.moment_us)
+    before = dict(state.logs)
     _leave(state, grant, now)
-    if free_at(state, grant.rotation, grant.member) > now:
+    if _rests_until(state, grant.member, grant.rotation.model) > now:
+        _tick(state, raw)
         _wake(state, {grant.member.account}, now)
         return Withdrawn()
-    _enter(state, grant.member, grant.limits, now, now)
-    return Confirmed(now, 0)
+    late = grant.guard_us is not None and now - grant.moment_us > grant.guard_us
+    if not late and _free_before(state, grant, grant.moment_us) <= grant.moment_us:
+        state.logs = before
+        return Confirmed(grant.moment_us, now - grant.moment_us)
+    _tick(state, raw)
+    free = max(now, _free_before(state, grant, now))
+    _enter(state, grant.member, grant.limits, free, now)
+    return NotYet(free - now, free) if free > now else Confirmed(now, 0)
+
+
+def _free_before(state: State, grant: Grant, moment: int) -> int:
+    """From which moment on the grant has room, with regard only to what counts up to `moment`."""
+    logs = ((limit, state.logs.get((grant.member.account, limit.name), ())) for limit in grant.limits)
+    return max((windows.free_before(limit, log, moment) for limit, log in logs), default=0)
 
 
 def release(state: State, grant: Grant, raw: int) -> int:

@@ -28,6 +28,13 @@ def free_at(limit: Limit, log: Log) -> int:
     return newest_first[limit.max - 1] + limit.window_us + limit.guard_us
 
 
+def free_before(limit: Limit, log: Log, moment: int) -> int:
+    """As `free_at`, with regard only to grants up to `moment`, and to rounded ones whose sixtieth has begun."""
+    bound = rounded_up(limit, moment)
+    past = tuple(entry for entry in log if entry[0] <= moment or bound >= entry[0] == rounded_up(limit, entry[0]))
+    return free_at(limit, past)
+
+
 def enter(limit: Limit, log: Log, moment: int, now: int) -> Log:
     """The log with one grant more, and without what can matter to nobody at `now`."""
     stamp = moment if limit.max <= EXACT else rounded_up(limit, moment)

@@ -271,14 +271,15 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The grant's moment lies ahead by `wait_us`."""
+    """The grant counts at `moment_us`, which lies ahead by `wait_us`."""
 
     wait_us: int
+    moment_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The key rests, or has no room for so late a send. The grant was given back: ask again."""
+    """The key rests. The grant was given back: ask again."""
 
 
 class Class(StrEnum):

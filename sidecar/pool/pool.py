@@ -35,7 +35,8 @@ from sidecar.store.names import rest_field
 from sidecar.store.texts import read_rest
 
 ROTATIONS_KEPT = 4096  # of this process, by pool and model: the names come from clients
-CONFIRMS = 3  # how often one late grant is confirmed before it is given back
+CONFIRMS = 10  # how often one grant is confirmed, each time late or put off again, before it is given back
+LONGEST_PUT_OFF_US = 5_000_000  # that a grant waits for those before it that came late
 SUSPICION_S = 1.0  # after which one that was seen no longer explains a refusal
 SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
 WHY_S = 5.0  # how long an answer to `why` is good
@@ -216,10 +217,12 @@ class Pools:
             if isinstance(answer, Withdrawn):
                 return False
             held.in_hand = True
+            held.grant = replace(held.grant, moment_us=answer.moment_us)
             if isinstance(answer, NotYet):
+                if answer.wait_us > LONGEST_PUT_OFF_US:
+                    break
                 await asyncio.sleep(answer.wait_us / SECOND_US)
                 continue
-            held.grant = replace(held.grant, moment_us=answer.moment_us)
             held.moment_at = asked_at - answer.age_us / SECOND_US
             held.send_by = held.moment_at + _guard_s(held.grant)
             if self._now() <= held.send_by:

@@ -100,8 +100,8 @@ def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn:
     match reply:
         case [b"confirmed", moment, age]:
             return Confirmed(int(moment), int(age))
-        case [b"not yet", wait]:
-            return NotYet(int(wait))
+        case [b"not yet", wait, moment]:
+            return NotYet(int(wait), int(moment))
         case [b"withdrawn"]:
             return Withdrawn()
     raise ValueError(f"confirm answered {reply!r}")

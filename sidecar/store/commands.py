@@ -86,8 +86,8 @@ class Store:
             match calls.read_confirm(reply):
                 case Confirmed(moment_us):
                     orphaned(replace(grant, moment_us=moment_us))
-                case NotYet():
-                    orphaned(grant)
+                case NotYet(_, moment_us):
+                    orphaned(replace(grant, moment_us=moment_us))
 
         return calls.read_confirm(await self._call(calls.confirm(self.names, grant, pools), left_behind))
 

@@ -6,6 +6,7 @@ played first and tells every argument, so that the scripts get the whole history
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,29 +41,30 @@ DELAYS = (1, SECOND, 2 * SECOND, 10 * SECOND, 30 * SECOND, 100 * SECOND)
 
 
 class Judge:
-    """Knows only what was granted and given back, and counts windows by itself."""
+    """Knows only what may be on its way, and counts windows by itself."""
 
     def __init__(self) -> None:
-        self.sent: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self.sent: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(
+            list
+        )  # (moment, the maximum it was under)
 
     def granted(self, account: str, limits: Sequence[Limit], moment: int) -> None:
-        """No window that holds this grant holds more than the maximum, though arrivals are up to a guard late.
+        """No window that ends with this grant, or with one behind it, holds more than the maximum of its last.
 
-        The worst that lateness can do is to bring the first of max + 1 grants a guard closer to the last.
+        Though arrivals are up to a guard late: the worst that it can do is to bring the first closer to the last.
         """
         for limit in limits:
             sent = self.sent[account, limit.name]
-            sent.append(moment)
-            sent.sort()
-            at = sent.index(moment)
-            for first in range(max(0, at - limit.max), min(at, len(sent) - limit.max - 1) + 1):
-                last = sent[first + limit.max]
-                late = sent[first] + limit.guard_us
-                assert last - late >= limit.window_us, f"{account} {limit}: {limit.max + 1} within {last - late} us"
+            insort(sent, (moment, limit.max))
+            for last in range(sent.index((moment, limit.max)), len(sent)):
+                ends, maximum = sent[last]
+                if last >= maximum:
+                    late = sent[last - maximum][0] + limit.guard_us
+                    assert ends - late >= limit.window_us, f"{account} {limit}: {maximum + 1} within {ends - late} us"
 
     def given_back(self, account: str, limits: Sequence[Limit], moment: int) -> None:
         for limit in limits:
-            self.sent[account, limit.name].remove(moment)
+            self.sent[account, limit.name].remove((moment, limit.max))
 
 
 @dataclass
@@ -73,7 +75,8 @@ class Play:
     raw: int = START
     state: rules.State = field(default_factory=rules.State)
     judge: Judge = field(default_factory=Judge)
-    open: list[tuple[World, Grant]] = field(default_factory=list)
+    # The last of each: whether it may be on its way, and the judge counts it; a reservation once it is confirmed.
+    open: list[tuple[World, Grant, bool]] = field(default_factory=list)
     script: list[tuple[calls.Call, Callable[[Any], Any], Any]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
@@ -125,8 +128,9 @@ class Play:
         )
         self._is_right(ask, answer)
         if isinstance(answer, Grant):
-            self.judge.granted(answer.member.account, answer.limits, answer.moment_us)
-            self.open.append((self.world, answer))
+            if not answer.wait_us:
+                self.judge.granted(answer.member.account, answer.limits, answer.moment_us)
+            self.open.append((self.world, answer, not answer.wait_us))
 
     def _ask(self, ask: Ask) -> Grant | Refusal | Exhausted:
         call = calls.acquire(NAMES, ask, str(self.raw))
@@ -170,7 +174,7 @@ class Play:
         assert answer.wait_us == min(free.values()), "not the earliest room"
         assert all(wait > ask.max_wait_us[target] for (target, _), wait in free.items()), "could have waited"
 
-    def _take(self, choice: int) -> tuple[World, Grant] | None:
+    def _take(self, choice: int) -> tuple[World, Grant, bool] | None:
         """One of the open grants, with the config that its request began with and keeps."""
         return self.open.pop(choice % len(self.open)) if self.open else None
 
@@ -178,31 +182,32 @@ class Play:
         taken = self._take(choice)
         if taken is None:
             return
-        world, grant = taken
+        world, grant, counted = taken
         held = rules.release(self.state, grant, self.raw)
         call = calls.release(NAMES, grant, world.pools_of(grant.member.account), str(self.raw))
         self._expect(call, int, held)
-        self.judge.given_back(grant.member.account, grant.limits, grant.moment_us)
+        if counted:
+            self.judge.given_back(grant.member.account, grant.limits, grant.moment_us)
         self.words.append(f"release {tell(grant)} -> {held}")
 
     def confirm(self, choice: int) -> None:
         taken = self._take(choice)
         if taken is None:
             return
-        world, grant = taken
+        world, grant, counted = taken
         answer = rules.confirm(self.state, grant, self.raw)
         account = grant.member.account
         call = calls.confirm(NAMES, grant, world.pools_of(account), str(self.raw))
         self._expect(call, calls.read_confirm, answer)
         self.words.append(f"confirm {tell(grant)} -> {answer}")
+        if counted:
+            self.judge.given_back(account, grant.limits, grant.moment_us)
         if isinstance(answer, Withdrawn):
-            self.judge.given_back(account, grant.limits, grant.moment_us)
             return
-        if isinstance(answer, Confirmed) and answer.moment_us != grant.moment_us:
-            self.judge.given_back(account, grant.limits, grant.moment_us)
-            self.judge.granted(account, grant.limits, answer.moment_us)
-            grant = moved(grant, answer.moment_us)
-        self.open.append((world, grant))
+        grant = moved(grant, answer.moment_us)
+        if isinstance(answer, Confirmed):
+            self.judge.granted(account, grant.limits, grant.moment_us)
+        self.open.append((world, grant, isinstance(answer, Confirmed)))
 
     def report(self, choice: int) -> None:
         choice, request = divmod(choice, 3)

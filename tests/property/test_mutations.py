@@ -40,8 +40,14 @@ MUTATIONS = {
     ),
     "nobody is woken": ("if #woken > 0 then", "if false then"),
     "a parked key is not looked up again": ("score >= rotation.PARKED and free <= score", "score >= rotation.PARKED"),
-    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now)\nlocal confirmed", "local confirmed"),
-    "a late grant keeps its moment": ("of.rests <= now and now - moment <= guard", "of.rests <= now"),
+    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now)\nif of.rests", "if of.rests"),
+    "a reservation does not look at those that came late": (
+        "now - moment <= guard and room.free_before(of, moment) <= moment",
+        "now - moment <= guard",
+    ),
+    "a late grant looks at nothing": ("math.max(now, room.free_before(of, now))", "now"),
+    "a late grant looks at the reservations behind it": ("room.free_before(of, now))", "room.free_at(of))"),
+    "a late grant keeps its moment": ("now - moment <= guard and room.free_before", "room.free_before"),
     "the model's rest forgotten": ("for i = n + 1, n + 4 do", "for i = n + 1, n + 3 do"),
     "the clock goes back": ("elseif raw + offset < last then", "elseif false then"),
     "numbers skip where a wait is refused": (

@@ -116,7 +116,9 @@ def test_confirm(real: Place, keys: int, limits: int) -> None:
     """On time, late, and withdrawn."""
     turns = turns_of(keys, limits)
     grant = spend(real.raw, turns)
-    on_time, late, a_pool = promised("confirm", r"on time (\d+) commands, late (\d+), withdrawn \d+ and (\d+) a pool")
+    on_time, late, a_pool = promised(
+        "confirm", r"on time (\d+) commands, late or put off (\d+), withdrawn \d+ and (\d+) a pool"
+    )
     assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], str(NOW))) == on_time - 1
     assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], str(NOW + SECOND_US))) == late - 1
     moved = Grant(0, turns, grant.member, grant.number, NOW + SECOND_US, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -39,7 +40,8 @@ class WatchedStore(Store):
     async def confirm(self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]) -> Renewal:
         self.confirming.set()
         if self.renewals:
-            return self.renewals.pop(0)
+            answer = self.renewals.pop(0)
+            return replace(answer, moment_us=grant.moment_us) if isinstance(answer, NotYet) else answer
         return await super().confirm(grant, pools, orphaned)
 
     async def settled(self) -> None:

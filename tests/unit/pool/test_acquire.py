@@ -154,7 +154,7 @@ async def test_confirm_counts_as_waiting(world: World) -> None:
     """Else a Redis that answers slowly would let a request wait for ever, a little at a time."""
     pools, store = world.pools(config(pool(keys=1)))
     rest(pools, held(await pools.acquire(search())), "acc-k0", 50_000)
-    store.renewals = [NotYet(150_000)]
+    store.renewals = [NotYet(150_000, 0)]
     waiting = search()
     held(await pools.acquire(waiting))
     assert waiting.waited_s * SECOND_US >= reserved(store).wait_us + 150_000

@@ -90,7 +90,7 @@ async def test_request_that_ends_between_two_confirms_gives_its_reservation_back
     """Redis's clock has not reached the moment yet, so it sleeps a little more."""
     pools, store = world.pools(config(pool(keys=1), limits=[ONE]))
     await rested(pools, 50_000)
-    store.renewals = [NotYet(60 * SECOND_US)]
+    store.renewals = [NotYet(4 * SECOND_US, 0)]
     one = search()
     task = asyncio.create_task(pools.acquire(one))
     await store.confirming.wait()

@@ -80,7 +80,7 @@ async def test_request_whose_confirm_was_lost_asks_anew(
     first = held(await pools.acquire(search()))
     rests = tuple(Rest(Subject(f"acc-k{n}"), 50_000, "rate_limit_minute") for n in range(2))
     pools.report(Report("r0", rests=rests), first)
-    store.renewals = [NotYet(0)]
+    store.renewals = [NotYet(0, 0)]
     task = asyncio.create_task(pools.acquire(search(max_wait_s=60)))
     await store.confirming.wait()
     redis_process.kill()
