@@ -33,6 +33,9 @@ _AMOUNT_PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
 _SPOKEN = re.compile(
     rf"\b(?:again|retry|retrying|wait|resets?|available|back)\b[^.\d]{{0,40}}?({_AMOUNT}(?:\s*(?:,|and)?\s*{_AMOUNT})*)"
 )
+_SPOKEN_CLOCK = re.compile(
+    r"\b(?:again|retry|wait|resets?|available|replenished)\b[^.\d]{0,40}?\bin (?:(\d{1,3})\.)?(\d{1,3}):(\d\d):(\d\d)\b"
+)
 _SPOKEN_MOMENT = re.compile(
     r"\b(?:access|resets?|until|available|again|after|retry)\b[^\d]{0,12}"
     r"(\d{4}-\d\d-\d\d)(?:t| at | )(\d\d:\d\d(?::\d\d(?:\.\d+)?)?) ?(z|utc|gmt|[+-]\d\d:?\d\d)?"
@@ -114,10 +117,11 @@ def retry_after_ms(text: str) -> float | None:
 def spoken(text: str, now_s: float) -> float | None:
     """The longest wait that a sentence names.
 
-    `try again in 7m12s`, `retry after 45 seconds`, `regain access on 2026-07-01 at 00:00 UTC`.
+    `try again in 7m12s`, `retry after 45 seconds`, `regain access on 2026-07-01 at 00:00 UTC`,
+    `replenished in 16:22:11` (a .NET TimeSpan, with days as `1.16:22:11`).
     """
     text = text.lower()
-    return max((*_spoken_spans(text), *_spoken_moments(text, now_s)), default=None)
+    return max((*_spoken_spans(text), *_spoken_clocks(text), *_spoken_moments(text, now_s)), default=None)
 
 
 def _spoken_spans(text: str) -> Iterator[float]:
@@ -130,6 +134,11 @@ def _spoken_spans(text: str) -> Iterator[float]:
 
 def _singular(unit: str) -> str:
     return unit if unit in _UNITS else unit.removesuffix("s")
+
+
+def _spoken_clocks(text: str) -> Iterator[float]:
+    for days, hours, minutes, seconds in _SPOKEN_CLOCK.findall(text):
+        yield min(int(days or 0) * 86_400.0 + int(hours) * 3600 + int(minutes) * 60 + int(seconds), LONGEST_S)
 
 
 def _spoken_moments(text: str, now_s: float) -> Iterator[float]:

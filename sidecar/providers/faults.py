@@ -46,6 +46,7 @@ _STATUS = {
     "request_too_large": 413,
     "rate_limit_error": 429, "rate_limit_exceeded": 429, "resource_exhausted": 429, "insufficient_quota": 429,
     "rate_limited": 429, "too_many_requests": 429, "rate_limit_reached_error": 429, "usage_limit_reached": 429,
+    "too_many_requests_error": 429,
     "cancelled": 499,
     "api_error": 500, "server_error": 500, "internal": 500, "internal_server_error": 500, "internal_error": 500,
     "unavailable": 503, "service_unavailable": 503, "server_overloaded": 503, "engine_overloaded_error": 503,
@@ -76,9 +77,12 @@ class Fault:
     def says(self, pattern: re.Pattern[str]) -> bool:
         return any(pattern.search(sentence) for sentence in self.sentences)
 
+    def coded(self, sign: Sign) -> bool:
+        return not sign.codes.isdisjoint(self.codes)
+
     def shows(self, sign: Sign) -> bool:
         """By a code, or in words; those of a page for people mean nothing."""
-        return not sign.codes.isdisjoint(self.codes) or (not self.html and self.says(sign.words))
+        return self.coded(sign) or (not self.html and self.says(sign.words))
 
 
 def of_answer(answer: Answer) -> Fault:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 from sidecar.model.words import Scope
-from sidecar.providers import delays
+from sidecar.providers import delays, signs
 from sidecar.providers.faults import Fault
 
 Window = Literal["", "second", "minute", "hour", "session", "day", "month"]
@@ -22,25 +22,29 @@ HOUR_S = 3600.0
 
 _ORDER: tuple[Window, ...] = ("", "second", "minute", "hour", "session", "day", "month")
 _QUOTA_ID = re.compile(r"per_?(second|minute|hour|day|month)", re.IGNORECASE)
-_METRIC_LINE = re.compile(r"quota exceeded for metric: (\S+), limit: (\d+)(?:, model: (\S+))?")
+_METRIC_LINE = re.compile(
+    r"quota exceeded for (?:metric: |(?=[\w.-]*googleapis\.com/))([^\s,]+)(?:, limit: (\d+))?"
+    r"(?:(?:,| with base) model: (\S+))?"
+)
 _ZERO = re.compile(r"\blimit(?: of|:)? ?0\b(?![.,]?\d)")
 _WINDOWS: tuple[tuple[Window, re.Pattern[str]], ...] = (
     ("month", re.compile(
-        r"\bper[- ]month\b|/ ?month\b|(?:\b|_)monthly\b.{0,30}\b(?:limit|quota|calls|requests|tokens)\b"
+        r"(?:\b|_)per[-_ ]month(?:\b|_)|/ ?month\b|(?:\b|_)monthly\b.{0,30}\b(?:limit|quota|calls|requests|tokens)\b"
     )),
     ("session", re.compile(r"session (?:usage )?limit|\bweekly\b|per[- ]week\b|usage_limit_reached|5[- ]hour")),
-    ("day", re.compile(r"\bper[-_ ]day\b|/ ?day\b|(?:\b|_)daily\b|\b[rt]pd\b|\bper 24 ?h")),
-    ("hour", re.compile(r"\bper[-_ ]hour\b|/ ?hour\b|\bhourly\b|\b[rt]ph\b")),
-    ("minute", re.compile(r"\bper[-_ ]min(?:ute)?\b|/ ?min(?:ute)?\b|\b[rt]pm\b")),
-    ("second", re.compile(r"\bper[-_ ]second\b|\brps\b")),
+    ("day", re.compile(r"(?:\b|_)per[-_ ]day(?:\b|_)|/ ?day\b|(?:\b|_)daily\b|(?:\b|_)[rt]pd\b|\bper 24 ?h")),
+    ("hour", re.compile(r"(?:\b|_)per[-_ ]hour(?:\b|_)|/ ?hour\b|\bhourly\b|(?:\b|_)[rt]ph\b")),
+    ("minute", re.compile(r"(?:\b|_)per[-_ ]min(?:ute)?(?:\b|_)|/ ?min(?:ute)?\b|(?:\b|_)[rt]pm\b")),
+    ("second", re.compile(r"(?:\b|_)per[-_ ]second(?:\b|_)|\brps\b")),
 )  # fmt: skip
 _UNITS: tuple[tuple[Unit, re.Pattern[str]], ...] = (
     ("tokens", re.compile(
-        r"\btokens? (?:rate |usage )?(?:limit|quota)|\btokens?[-_ /]*(?:per|/)|\btp[mdh]\b|number of (?:\w+ )?tokens"
+        r"\btokens? (?:rate |usage )?(?:limit|quota)|(?:\b|_)tokens?[-_ /]*(?:per|/)|(?:\b|_)tp[mdh]\b"
+        r"|number of (?:\w+ )?tokens"
         r"|(?:input|output|prompt|completion|request) tokens|too[_ ]many[_ ]tokens|token_(?:quota|count)"
     )),
     ("requests", re.compile(
-        r"\brequests?[-_ /]*(?:per|/)|\brp[mdh]\b|number of requests|request rate|\bcalls? ?/|request_quota"
+        r"(?:\b|_)requests?[-_ /]*(?:per|/)|(?:\b|_)rp[mdh]\b|number of requests|request rate|\bcalls? ?/|request_quota"
     )),
 )  # fmt: skip
 _PER_MODEL = re.compile(
@@ -90,11 +94,11 @@ def hit(fault: Fault) -> Quota:
 def _by_google(fault: Fault) -> Quota | None:
     """Of several violations the longest window: the day's is not over when the minute's is."""
     lines = [match.groups() for sentence in fault.sentences for match in _METRIC_LINE.finditer(sentence)]
-    named = any(int(limit) for _, limit, _ in lines)
+    named = any(int(limit or 0) for _, limit, _ in lines)
     violations = [_violation(violation, zero_if_absent=not named) for violation in _violations(fault)]
     quotas = violations or [_limit_of_info(info) for info in _infos(fault)]
     if not quotas:
-        quotas = [Quota(_window(metric), _unit(metric), _scope(model is not None)) for metric, _, model in lines]
+        quotas = [_metric(metric, model) for metric, _, model in lines]
     if not quotas:
         return None
     longest = max(quotas, key=lambda quota: _ORDER.index(quota.window))
@@ -135,6 +139,12 @@ def _limit_of_info(metadata: Mapping[str, Any]) -> Quota:
     return Quota(_window(name) or _window(metric), _unit(name + metric), _scope("permodel" in name.lower()), none)
 
 
+def _metric(metric: str, model: str | None) -> Quota:
+    """What stands in words alone. Whose quota it is, it does not say unless it names a model."""
+    per_model = model is not None or "per_model" in metric or "per_base_model" in metric
+    return Quota(_window(metric), _unit(metric), Scope.KEY_MODEL if per_model else None)
+
+
 def _window(name: str) -> Window:
     found = _QUOTA_ID.search(name)
     return cast(Window, found.group(1).lower()) if found else ""
@@ -158,9 +168,15 @@ def _by_words(fault: Fault) -> Quota:
     return Quota(
         window=_first(text, _WINDOWS) or "",
         unit=unit or _first(text, _UNITS) or _unit_of_policy(fault),
-        scope=Scope.KEY_MODEL if fault.says(_PER_MODEL) else None,
+        scope=_scope_of_words(fault),
         none=fault.says(_ZERO),
     )
+
+
+def _scope_of_words(fault: Fault) -> Scope | None:
+    if fault.says(signs.VOLUME):
+        return Scope.KEY
+    return Scope.KEY_MODEL if fault.says(_PER_MODEL) else None
 
 
 def _first(text: str, named: tuple[tuple[_Name, re.Pattern[str]], ...]) -> _Name | None:
@@ -179,6 +195,11 @@ def _by_headers(fault: Fault, told: Quota) -> Quota:
     units = {bucket.unit for bucket in spent}
     window: Window = max((bucket.window for bucket in spent), key=_ORDER.index, default="")
     return replace(told, window=told.window or window, unit=told.unit or (units.pop() if len(units) == 1 else ""))
+
+
+def spent(fault: Fault) -> bool:
+    """Whether a header, or one that the body repeats, shows a quota without rest."""
+    return any(bucket.remaining == 0 for bucket in _buckets(fault))
 
 
 def _buckets(fault: Fault) -> list[_Bucket]:

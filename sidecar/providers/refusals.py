@@ -18,7 +18,7 @@ from sidecar.providers.faults import Fault
 Rule = Callable[[Provider, Fault], Outcome | None]
 
 _SERVER_TIMEOUTS = frozenset({408, 504, 522, 524})
-_OVERLOADS = frozenset({498, 503, 529})
+_OVERLOADS = frozenset({503, 529})
 
 
 def classify(provider: Provider, answer: Answer) -> Outcome:
@@ -34,7 +34,7 @@ def of_error(provider: Provider, answer: Answer, error: object) -> Outcome:
 
 
 def _judge(provider: Provider, fault: Fault) -> Outcome:
-    rules = _SERVER_RULES if fault.status >= 498 or fault.status in {408, 425} else _CLIENT_RULES
+    rules = _SERVER_RULES if fault.status >= 499 or fault.status in {408, 425} else _CLIENT_RULES
     for rule in rules:
         outcome = rule(provider, fault)
         if outcome is not None:
@@ -75,10 +75,14 @@ def _egress(_provider: Provider, fault: Fault) -> Outcome | None:
 
 
 def _capacity(_provider: Provider, fault: Fault) -> Outcome | None:
-    """A 429 for everybody: the model is full, or the provider behind a reseller is."""
-    if fault.status == 429 and (fault.upstream or fault.shows(signs.CAPACITY)):
-        return _of_provider(Class.OVERLOADED, fault)
-    return None
+    """A 429, or Groq's 498, for everybody: the model is full, or the provider behind a reseller is.
+
+    OpenRouter calls a quota of the key "high demand" too; then its headers show the quota spent.
+    """
+    if fault.status not in {429, 498}:
+        return None
+    full = fault.coded(signs.CAPACITY) or (fault.shows(signs.CAPACITY) and not quotas.spent(fault))
+    return _of_provider(Class.OVERLOADED, fault) if fault.upstream or full else None
 
 
 # --- the request's fault ----------------------------------------------------------------------------
@@ -114,7 +118,7 @@ def _plan(_provider: Provider, fault: Fault) -> Outcome | None:
 
 
 def _flagged(_provider: Provider, fault: Fault) -> Outcome | None:
-    if fault.status in {400, 403, 422} and (fault.shows(signs.FLAGGED)):
+    if fault.status in {400, 403, 422, 498} and fault.shows(signs.FLAGGED):
         return Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
     return None
 
@@ -160,7 +164,7 @@ def _model(provider: Provider, fault: Fault) -> Outcome | None:
     """A model that this account may not see is "not found"; where all accounts see the same, it is just wrong."""
     if fault.status not in {400, 404}:
         return None
-    hidden = fault.status == 404 and fault.says(signs.NO_ACCESS) and provider.models_by_account
+    hidden = fault.status == 404 and fault.shows(signs.NO_ACCESS) and provider.models_by_account
     if fault.shows(signs.MODEL) or hidden:
         return Outcome(Class.PERMISSION, Scope.KEY_MODEL, other=True)
     return None
@@ -168,7 +172,7 @@ def _model(provider: Provider, fault: Fault) -> Outcome | None:
 
 def _rate(provider: Provider, fault: Fault) -> Outcome | None:
     """A quota that is spent, or that is none at all."""
-    if fault.status != 429:
+    if fault.status != 429 and not (fault.status == 403 and fault.says(signs.VOLUME)):
         return None
     quota = quotas.hit(fault)
     scope = quota.scope or (Scope.KEY_MODEL if provider.counts == "account+model" else Scope.KEY)
@@ -200,8 +204,8 @@ _CLIENT_RULES: tuple[Rule, ...] = (
     _region,
     _key_bound,
     _key,
-    _permission,
     _model,
     _capacity,
     _rate,
+    _permission,
 )

@@ -29,7 +29,7 @@ def _words(*words: str) -> re.Pattern[str]:
 REGION = _sign(
     "unsupported_country_region_territory unsupported_country unsupported_location",
     r"country, region,? or territory not supported",
-    r"location is not supported",
+    r"location is not supported|check your network settings",
     r"not (?:available|supported) in your (?:country|region|location)|^request not allowed$",
 )
 # A page in front of the API takes the sidecar for a robot.
@@ -41,7 +41,7 @@ EGRESS = _words(
 CREDIT = _sign(
     "insufficient_quota billing_hard_limit_reached billing_not_active billing_error billing_disabled payment_required "
     "insufficient_balance insufficient_credits insufficient_funds insufficient_user_quota credits_exhausted "
-    "out_of_credits exceeded_current_quota_error",
+    "out_of_credits exceeded_current_quota_error credit_limit",
     r"credit balance is too low",
     r"insufficient[ _](?:account )?(?:balance|credits?|funds|quota)",
     r"not enough (?:credits?|balance|funds)|(?:n't|not) have (?:any |enough |sufficient )?(?:credits?|balance|funds)",
@@ -49,7 +49,7 @@ CREDIT = _sign(
     r"(?:used|exhausted|spent|consumed) all (?:of )?(?:your |its |the )?(?:available |monthly |included |free )*credit",
     r"(?:out of|no|more) (?:available |remaining )?credits\b",
     r"balance is (?:too low|insufficient|not enough|negative|exhausted)",
-    r"purchase (?:more |additional )?credits",
+    r"purchase (?:more |additional )?credits|credit limit exceeded",
     r"spend(?:ing)? (?:limit|cap)|billing (?:hard )?limit|hard limit has been reached|key limit exceeded",
     r"exceeded your (?:monthly )?budget|specified api usage limits|payment required|check your billing|in arrears",
     r"billing (?:is |has )?(?:not|to be) (?:been )?enabled|requires billing|free tier is not available",
@@ -80,6 +80,7 @@ KEY = _sign(
     r"(?:account|organi[sz]ation|project|team|user) [^.\n]{0,80}(?:deactivated|suspended|terminated|banned)",
     r"(?:account|organi[sz]ation|project|team|user) [^.\n]{0,40}(?:is|been|was) (?:disabled|restricted|blocked)",
     r"missing (?:or invalid )?auth(?:orization|entication)|invalid (?:authentication|credentials|bearer)",
+    r"^authori[sz]ation failed|\bauthentication failed",
 )
 SCOPES = _words(r"insufficient permissions|missing scopes|does not have (?:the )?(?:permission|access)")
 
@@ -96,6 +97,8 @@ ELSEWHERE = _sign(
     rf"\b{_THING}(?:/\S+)?(?: object)?(?: with)?(?: id)?:?(?: ['\"`]?[\w./:-]+['\"`]?)? "
     r"(?:was |were |is |could )?(?:not (?:be )?found|does not exist|may not exist)",
 )
+# A quota of a gateway, which refuses what exceeds it with 403 (Azure API Management, policy `quota`).
+VOLUME = _words(r"out of (?:call volume|bandwidth) quota|quota will be replenished")
 # What no wait makes fit.
 TOO_LARGE = _words(r"request (?:is |was )?too large|request exceeds the maximum size")
 ASKED = re.compile(r"limit:? ([\d,]+)\b.{0,60}?requested:? ([\d,]+)")
@@ -111,8 +114,8 @@ FLAGGED = _sign(
 # Everybody waits.
 CAPACITY = _sign(
     "engine_overloaded_error engine_overloaded overloaded_error overloaded model_overloaded capacity_exceeded "
-    "service_tier_capacity_exceeded server_overloaded no_capacity slow_down",
-    r"capacity exceeded|\boverloaded\b|(?:over|at|no|insufficient) capacity|high demand",
+    "service_tier_capacity_exceeded server_overloaded no_capacity slow_down queue_exceeded",
+    r"capacity exceeded|\boverloaded\b|(?:over|at|no|insufficient) capacity|high (?:demand|traffic)",
     r"(?:server|service|model|system) is (?:currently )?(?:too )?busy",
     r"rate-limited upstream|temporarily limiting requests",
 )
@@ -122,6 +125,8 @@ MODEL = _sign(
     "deploymentnotfound model_permission_blocked_project model_permission_blocked_org",
     r"api deployment for this resource does not exist",
 )
-NO_ACCESS = _words(
+NO_ACCESS = _sign(
+    "model_not_found",
     r"(?:do|does|may|might) not have access|not have (?:permission|access)|no access to|unable to access model",
+    r"not found for account",
 )

@@ -173,3 +173,58 @@ def test_absent_value_beside_a_named_limit_is_no_zero() -> None:
         quota("RequestsPerMinutePerProject", None),
     )
     assert short(classified("gemini", 429, body)) == "rate_limit_minute key other"
+
+
+METRIC = "Quota exceeded for metric: generativelanguage.googleapis.com/{}, limit: 200\nPlease retry in 23.4s."
+VERTEX = "Quota exceeded for aiplatform.googleapis.com/{}"
+
+
+@pytest.mark.parametrize(
+    ("provider", "message", "expected", "until"),
+    [
+        ("gemini", METRIC.format("generate_requests_per_model_per_day"), "rate_limit_day key+model", "midnight"),
+        ("gemini", METRIC.format("generate_requests_per_day"), "rate_limit_day key+model", "midnight"),
+        ("openrouter", METRIC.format("generate_requests_per_day"), "rate_limit_day key", "midnight"),
+        (
+            "vertex",
+            VERTEX.format("global_generate_content_requests_per_day with base model: x"),
+            "rate_limit_day key+model",
+            "midnight",
+        ),
+        (
+            "vertex",
+            VERTEX.format("online_prediction_input_tokens_per_minute_per_base_model"),
+            "rate_limit_tokens key+model",
+            None,
+        ),
+        (
+            "openrouter",
+            VERTEX.format("online_prediction_requests_per_base_model with base model: x. Ask for more."),
+            "rate_limit_minute key+model",
+            None,
+        ),
+    ],
+)
+def test_a_metric_is_read_from_words_where_no_details_are(
+    provider: str, message: str, expected: str, until: str | None
+) -> None:
+    """Its name tells window, unit and whose it is; a wait of seconds says nothing of a day."""
+    outcome = classified(provider, 429, google(message, "RESOURCE_EXHAUSTED", retry("23s")))
+    assert (short(outcome), outcome.until) == (f"{expected} other", until)
+    assert outcome.delay_s is None or until is None
+
+
+def test_a_spent_quota_goes_before_words_of_capacity() -> None:
+    """OpenRouter speaks of high demand where the key's day is used up, and names its end in the body."""
+    message = "Rate limit exceeded: limit_rpd/a/b. High demand for b on OpenRouter - limited to 50 requests per day."
+    headers = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1791331200000"}
+    body = {"error": {"message": message, "code": 429, "metadata": {"headers": headers}}}
+    outcome = classified("openrouter", 429, body)
+    assert (short(outcome), outcome.delay_s) == ("rate_limit_day key other", 31_200.0)
+
+
+def test_a_gateways_volume_is_a_quota_though_its_status_is_403() -> None:
+    """Azure API Management counts it for the subscription, and says when it is filled up again."""
+    message = "Out of call volume quota. Quota will be replenished in 16:22:11."
+    outcome = classified("azure", 403, {"statusCode": 403, "message": message})
+    assert (short(outcome), outcome.delay_s, outcome.until) == ("rate_limit_day key other", 58_931.0, None)

@@ -25,7 +25,7 @@ from tests.unit.providers.told import HTML, anthropic, classified, detail, googl
         (425, "server_error provider other"),
         (429, "rate_limit_minute key+model other"),
         (451, "permission provider no other"),
-        (498, "overloaded provider other"),
+        (498, "bad_request request no other"),
         (499, "server_error provider other"),
         (500, "server_error provider other"),
         (502, "server_error provider other"),
@@ -306,4 +306,50 @@ def test_another_key_may_do_better(provider: str, status: int, body: object, exp
 )
 def test_no_key_rests(provider: str, status: int, body: object, expected: str) -> None:
     """For what is the provider's fault or the request's."""
+    assert short(classified(provider, status, body)) == expected
+
+
+BUSY = "We're experiencing high traffic right now! Please try again soon."
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body", "expected"),
+    [
+        (
+            "cerebras",
+            429,
+            {"message": BUSY, "type": "too_many_requests_error", "param": "queue", "code": "queue_exceeded"},
+            "overloaded provider other",
+        ),
+        ("cerebras", 429, {"message": BUSY}, "overloaded provider other"),
+        ("cerebras", 429, {"message": "?", "code": "queue_exceeded"}, "overloaded provider other"),
+        ("groq", 498, {"error": {"code": "capacity_exceeded"}}, "overloaded provider other"),
+        ("cohere", 498, {"message": "the request contained a deny-listed token"}, "bad_request request no other"),
+        ("cohere", 498, {"message": "?", "code": "content_filter"}, "blocked request no other"),
+        ("openai", 404, openai("?", code="model_not_found"), "permission key+model other"),
+        ("groq", 404, openai("?", code="model_not_found"), "bad_request request no other"),
+        (
+            "nvidia",
+            403,
+            {"status": 403, "title": "Forbidden", "detail": "Authorization failed"},
+            "invalid_key key other",
+        ),
+        ("nvidia", 404, {"detail": "Function 'x': Not found for account 'y'"}, "permission key+model other"),
+        (
+            "together",
+            429,
+            openai("Credit limit exceeded, please navigate to https://x.y/settings/billing", "credit_limit"),
+            "quota_exhausted_billing key other",
+        ),
+        ("together", 429, openai("?", "credit_limit"), "quota_exhausted_billing key other"),
+        (
+            "groq",
+            403,
+            openai("Access denied. Please check your network settings."),
+            "permission provider no other",
+        ),
+    ],
+)
+def test_codes_and_words_of_one_provider(provider: str, status: int, body: object, expected: str) -> None:
+    """Mean there what they mean to its customers, whatever their status means elsewhere."""
     assert short(classified(provider, status, body)) == expected
