@@ -30,7 +30,8 @@ async def test_grant_n_goes_to_key_n_mod_7(redis_url: str) -> None:
 
 async def test_budgets_hold_while_a_replica_dies_and_another_comes(redis_url: str) -> None:
     """Counted at the provider: in no window more than the budget, and no client sees a refusal of the provider."""
-    limit = {"requests": 10, "per": "2s", "guard": "200ms"}
+    # The provider shares a process with 300 clients: it may look at an arrival much later than it came.
+    limit = {"requests": 10, "per": "2s", "guard": "1s"}
     async with StrictProvider(new_keys(4), budgets=[(10, 2.0)]) as provider:
         told = config(provider, redis_url, 4, limits=[limit], max_wait="0s")
         async with (
