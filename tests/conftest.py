@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import RedisProcess, binary, real_redis, unavailable
+from tests.servers import RedisProcess, own_process, real_redis
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +19,5 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture
 def redis_process() -> Iterator[RedisProcess]:
     """A `redis-server` of this test's own, started; it may be frozen and killed."""
-    found = binary()
-    if found is None:
-        unavailable("no redis-server process")
-        raise AssertionError
-    process = RedisProcess(found)
-    process.start()
-    try:
+    with own_process("no redis-server process") as process:
         yield process
-    finally:
-        process.close()

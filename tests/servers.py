@@ -103,14 +103,21 @@ def real_redis() -> Iterator[str]:
         with container:
             yield address()
         return
+    with own_process("no real Redis") as process:
+        yield process.url
+
+
+@contextmanager
+def own_process(missing: str) -> Iterator[RedisProcess]:
+    """A started `redis-server` of our own; `missing` says what there is not where no binary is."""
     found = binary()
     if found is None:
-        unavailable("no real Redis")
+        unavailable(missing)
         raise AssertionError
     process = RedisProcess(found)
     process.start()
     try:
-        yield process.url
+        yield process
     finally:
         process.close()
 

@@ -10,12 +10,11 @@ class Resting:
     """A cooldown as `lua/parts/cooldown.lua` writes it; moments in microseconds of Redis's clock."""
 
     until_us: int
-    since_us: int
     proved: bool  # False: a suspicion, which the request that set it may take back
     reason: str
 
 
 def read_rest(text: str) -> Resting:
     """The cooldown of a field that `names.rest_field` names."""
-    until, since, proved, _streak, _request, reason = text.split("|", 5)
-    return Resting(int(until), int(since), proved == "1", reason)
+    until, _since, proved, _streak, _request, reason = text.split("|", 5)
+    return Resting(int(until), proved == "1", reason)
