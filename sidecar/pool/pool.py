@@ -60,6 +60,10 @@ class Search:
         """The targets that may still be asked."""
         return [index for index in range(len(self.targets)) if index not in self.closed]
 
+    def model(self, held: Held) -> str:
+        """The upstream model that a grant of this search is for; "" for a call without one."""
+        return self.targets[held.target].model or ""
+
 
 @dataclass(slots=True)
 class Held:
@@ -146,11 +150,8 @@ class Pools:
             if not isinstance(answer, Grant):
                 return answer
             held = self._held(answer, targets[answer.target], asked_at)
-            try:
-                if not answer.wait_us or await self._wait(search, held):
-                    return held
-            except StoreAway as away:
-                await self._outlast(search, self._now(), away)
+            if not answer.wait_us or await self._wait(search, held):
+                return held
 
     async def _ask(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
         while True:
@@ -192,28 +193,41 @@ class Pools:
             search.waited_s += self._now() - now
 
     async def _wait(self, search: Search, held: Held) -> bool:
-        """Sleeps until a reserved grant's moment and confirms it; False: given back, ask again."""
-        began = self._now()
+        """Sleeps until a reserved grant's moment and confirms it; False: it is gone, ask again."""
         try:
-            await asyncio.sleep(held.grant.wait_us / SECOND_US)
-            return await self.renew(held)
-        except asyncio.CancelledError:
+            await self._sleep(search, held.grant.wait_us)
+            return await self.renew(search, held)
+        except (asyncio.CancelledError, StoreAway):
             self.release(held)
             raise
+
+    async def _sleep(self, search: Search, wait_us: int) -> None:
+        began = self._now()
+        try:
+            await asyncio.sleep(wait_us / SECOND_US)
         finally:
             search.waited_s += self._now() - began
 
-    async def renew(self, held: Held) -> bool:
-        """Makes a grant that is late, or was reserved, good for sending now; False: it was given back.
+    async def renew(self, search: Search, held: Held) -> bool:
+        """Makes a grant that is late, or was reserved, good for sending now; False: it is gone, ask anew.
 
-        Raises StoreAway; the grant then stays counted. A caller that is cancelled releases it, as before a renewal.
+        It was given back then; or Redis went away over it, so that nobody can tell what it counts as, and it stays
+        counted. Raises StoreAway when Redis is away for longer than the request may wait. A caller that is cancelled,
+        or gets that, releases the grant, as before a renewal.
         """
         for _ in range(CONFIRMS):
             asked_at = self._now()
             # Until the answer is known it may count at either moment: a release of the wrong one could take out
             # another's. Where nobody waits for the answer any more, it releases the grant itself.
             held.in_hand = False
-            answer = await self.store.confirm(held.grant, self._pools_of[held.grant.member.account], self._release)
+            try:
+                answer = await self.store.confirm(held.grant, self._pools_of[held.grant.member.account], self._release)
+            except StoreAway as away:
+                held.in_hand = not away.sent
+                await self._outlast(search, asked_at, away)
+                if away.sent:
+                    return False
+                continue
             if isinstance(answer, Withdrawn):
                 return False
             held.in_hand = True
@@ -221,7 +235,7 @@ class Pools:
             if isinstance(answer, NotYet):
                 if answer.wait_us > LONGEST_PUT_OFF_US:
                     break
-                await asyncio.sleep(answer.wait_us / SECOND_US)
+                await self._sleep(search, answer.wait_us)
                 continue
             held.moment_at = asked_at - answer.age_us / SECOND_US
             held.send_by = held.moment_at + _guard_s(held.grant)

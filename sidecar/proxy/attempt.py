@@ -119,22 +119,21 @@ class Attempts:
 
     async def _attempt(self, held: Held) -> Next:
         """Sends once and learns from what comes. Raises Late."""
-        model = self.search.targets[held.target].model or ""
         sent_at = monotonic()
         self.began_upstream = self.began_upstream or sent_at
         self.under_way = True
         try:
-            reply = await self.upstream.send(self.call, held, model, self.pools)
+            reply = await self.upstream.send(self.call, self.search, held, self.pools)
         except (NotSent, Lost) as error:
             self.under_way = False
             outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
             self._unanswered(held, outcome)
             return self.progress.learn(held, outcome, None, monotonic())
-        except Late:
+        except (Late, StoreAway):
             self.under_way = False
             raise
         self.under_way = False
-        self.last = Answer(reply, held, model, sent_at)
+        self.last = Answer(reply, held, self.search.model(held), sent_at)
         self.first = self.first or self.last
         follows = self.progress.learn(held, reply.outcome, reply.status, monotonic())
         if follows is not Next.PASS:
@@ -144,8 +143,8 @@ class Attempts:
         return follows
 
     def _unanswered(self, held: Held, outcome: Outcome) -> None:
-        model = self.search.targets[held.target].model or ""
-        self.emit(Attempted(self.search.request_id, held.pool.name, held.key.id, model, outcome.kind, None, None))
+        of, model = self.search.request_id, self.search.model(held)
+        self.emit(Attempted(of, held.pool.name, held.key.id, model, outcome.kind, None, None))
 
     def finished(self, answer: Answer) -> Outcome:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.model.words import SECOND_US, Auth, Class, Outcome, Scope, Speech
-from sidecar.pool.pool import Held, Pools
+from sidecar.pool.pool import Held, Pools, Search
 from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Body, Reader
 from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
@@ -36,7 +36,7 @@ TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
 
 
 class Late(Exception):
-    """The grant was too late and could not be renewed; it was given back and nothing was sent."""
+    """The grant was too late and could not be renewed: it is gone, and nothing was sent."""
 
 
 class NotSent(Exception):
@@ -55,6 +55,7 @@ class _SentBefore(Exception):
 class Sending:
     """What the connection's hook must know of the attempt it is about to let through."""
 
+    search: Search
     held: Held
     pools: Pools
     sent: bool = False
@@ -93,7 +94,7 @@ async def _let_through(session: aiohttp.ClientSession, context: SimpleNamespace,
     sending: Sending = context.trace_request_ctx
     if sending.sent:
         raise _SentBefore
-    if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.held):
+    if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.search, sending.held):
         raise Late
     sending.sent = True
 
@@ -120,14 +121,14 @@ class Upstream:
     async def close(self) -> None:
         await self._session.close()
 
-    async def send(self, call: Call, held: Held, model: str, pools: Pools) -> Reply:
-        """Sends the call with the held key, for this model, and reads until the outcome is known.
+    async def send(self, call: Call, search: Search, held: Held, pools: Pools) -> Reply:
+        """Sends the call with the held key and reads until the outcome is known.
 
-        Raises NotSent, Late (the grant was given back: ask anew), or Lost. The grant of a NotSent is released.
+        Raises NotSent, Late (ask anew), StoreAway (nothing was sent), or Lost. The grant of a NotSent is released.
         """
-        sending = Sending(held, pools)
+        sending = Sending(search, held, pools)
         try:
-            wire = _wire(call, held, model)
+            wire = _wire(call, held, search.model(held))
             response = await self._session.request(
                 call.method,
                 wire.url,

@@ -28,7 +28,14 @@ _CANNOT_SERVE_TEXT = re.compile(r"^(?:.*: -)?(?:READONLY|OOM|NOPERM|MISCONF|NORE
 
 
 class StoreAway(Exception):
-    """Redis did not answer in time, or not as it should; the text says why, without a password."""
+    """Redis did not answer in time, or not as it should; the text says why, without a password.
+
+    `sent`: whether the call may have reached it, so that its effect is not known.
+    """
+
+    def __init__(self, reason: str, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.sent = sent
 
 
 class StoreUnable(Exception):

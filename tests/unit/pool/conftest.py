@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.model.events import Event
+from sidecar.model.events import Event, StoreChanged
 from sidecar.model.words import Ask, Config, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
 from sidecar.pool.pool import Pools
 from sidecar.store import connect, memory
@@ -21,11 +21,16 @@ Renewal = Confirmed | NotYet | Withdrawn
 
 
 class WatchedStore(Store):
-    """Says when a request has its grant and when it asks for a confirm; may answer the confirm itself."""
+    """Says when a request has its grant, when it asks for a confirm and when Redis is gone; may answer a confirm itself."""
 
     def __init__(self, opener: Opener, namespace: str, emit: Callable[[Event], None]) -> None:
-        super().__init__(opener, namespace, emit)
-        self.answered, self.confirming = asyncio.Event(), asyncio.Event()
+        def told(event: Event) -> None:
+            if isinstance(event, StoreChanged) and not event.up:
+                self.gone.set()
+            emit(event)
+
+        super().__init__(opener, namespace, told)
+        self.answered, self.confirming, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.answers: list[Answer] = []
         self.renewals: list[Renewal] = []  # what confirm says instead of asking
         self.asked: list[Ask] = []

@@ -105,7 +105,7 @@ async def test_renewal_that_nobody_waits_for_is_given_back_once(world: World) ->
     """The connection's hook is cancelled in its confirm, and whoever holds the grant releases it too."""
     pools, store = world.pools(config(pool(keys=1), limits=[MANY]))
     first, *_ = [held(await pools.acquire(search())) for _ in range(3)]
-    task = asyncio.create_task(pools.renew(first))
+    task = asyncio.create_task(pools.renew(search(), first))
     await store.confirming.wait()
     await cancelled(task)
     pools.release(first)
@@ -135,7 +135,7 @@ async def test_late_grant_is_moved_to_now_and_keeps_its_number(world: World) -> 
     late = held(await pools.acquire(search()))
     before = late.grant
     await asyncio.sleep(1.2 * GUARD_US / SECOND_US)
-    assert await pools.renew(late)
+    assert await pools.renew(search(), late)
     assert late.grant.moment_us > before.moment_us + GUARD_US
     assert late.grant.number == before.number
     assert await used(store, ONE) == 1
@@ -149,7 +149,7 @@ async def test_late_grant_is_good_again_from_when_it_was_confirmed(world: World)
     late = held(await pools.acquire(search()))
     late.send_by = late.moment_at = 0.0
     before = asyncio.get_running_loop().time()
-    assert await pools.renew(late)
+    assert await pools.renew(search(), late)
     assert before - 1 <= late.moment_at <= asyncio.get_running_loop().time()
     assert late.send_by == pytest.approx(late.moment_at + 30)
     assert await used(store, limit(2, guard_us=guard_us)) == 1
@@ -169,7 +169,7 @@ async def test_grant_that_stays_late_is_given_back(world: World, monkeypatch: py
         return await confirm(grant, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "confirm", counted)
-    assert not await pools.renew(late)
+    assert not await pools.renew(search(), late)
     assert len(asked) == CONFIRMS
     assert sorted({one.moment_us for one in asked}) == [one.moment_us for one in asked]
     await store.settled()
@@ -181,7 +181,7 @@ async def test_late_grant_of_a_key_that_rests_is_withdrawn(world: World) -> None
     pools, store = world.pools(config(pool(keys=1), limits=[MANY]))
     late, other = held(await pools.acquire(search())), held(await pools.acquire(search()))
     pools.report(Report("r2", rests=(Rest(Subject("acc-k0"), 60 * SECOND_US, "rate_limit_day"),)), other)
-    assert not await pools.renew(late)
+    assert not await pools.renew(search(), late)
     assert await used(store, MANY) == 1
     pools.release(late)
     assert await used(store, MANY) == 1

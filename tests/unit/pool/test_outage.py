@@ -89,18 +89,54 @@ async def test_request_whose_confirm_was_lost_asks_anew(
     assert len(store.asked) >= 4
 
 
-async def test_renewal_without_redis_keeps_the_grant_counted(
+@pytest.fixture
+def frozen(redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> RedisProcess:
+    """A Redis whose silence is noticed soon."""
+    monkeypatch.setattr(connect, "CALL_S", 0.2)
+    return redis_process
+
+
+async def test_late_grant_outlasts_a_redis_that_was_away_before_it_asked(
+    replica: tuple[Pools, WatchedStore], frozen: RedisProcess
+) -> None:
+    """Nobody was told of it, so it is good: it is confirmed when Redis is back, and the time counts as waiting."""
+    pools, store = replica
+    late, one = held(await pools.acquire(search())), search(max_wait_s=60)
+    number = late.grant.number
+    frozen.freeze()
+    with pytest.raises(StoreAway):
+        await pools.acquire(search(max_wait_s=0))
+    task = asyncio.create_task(pools.renew(one, late))
+    await store.confirming.wait()
+    frozen.thaw()
+    assert await task
+    assert late.grant.number == number
+    assert one.waited_s > 0
+
+
+async def test_late_grant_is_gone_with_a_redis_that_froze_over_its_confirm(
+    replica: tuple[Pools, WatchedStore], frozen: RedisProcess
+) -> None:
+    """Whether it was moved is not known, so nothing may be taken out for it; the request asks anew."""
+    pools, store = replica
+    late, one = held(await pools.acquire(search())), search(max_wait_s=60)
+    frozen.freeze()
+    task = asyncio.create_task(pools.renew(one, late))
+    await store.gone.wait()
+    frozen.thaw()
+    assert not await task
+    assert not late.in_hand
+    assert one.waited_s >= 0.2
+
+
+async def test_renewal_waits_for_redis_no_longer_than_its_request_may(
     replica: tuple[Pools, WatchedStore], redis_process: RedisProcess
 ) -> None:
-    """Whether it was moved is not known, so nothing may be taken out for it."""
-    pools, store = replica
+    pools, _ = replica
     late = held(await pools.acquire(search()))
     redis_process.kill()
     with pytest.raises(StoreAway):
-        await pools.renew(late)
-    assert not late.in_hand
-    pools.release(late)
-    assert store.reason
+        await pools.renew(search(max_wait_s=0.1), late)
 
 
 async def test_store_that_was_never_reached_is_away(redis_process: RedisProcess) -> None:
@@ -124,4 +160,4 @@ async def test_closed_store_ends_the_search(max_wait_s: float) -> None:
     with pytest.raises(StoreAway, match="closed"):
         await pools.acquire(search(max_wait_s=max_wait_s))
     with pytest.raises(StoreAway, match="closed"):
-        await pools.renew(late)
+        await pools.renew(search(), late)

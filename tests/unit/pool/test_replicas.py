@@ -33,7 +33,7 @@ async def send(pools: Pools, judge: Judge, one: Search) -> Held | Refusal | Exha
     """As the connection's hook does: what is late is renewed before it is sent."""
     while isinstance(got := await pools.acquire(one), Held):
         loop = asyncio.get_running_loop()
-        if loop.time() <= got.send_by or await pools.renew(got):
+        if loop.time() <= got.send_by or await pools.renew(search(), got):
             judge.arrivals[got.grant.member.account].append(loop.time())
             return got
     return got
