@@ -164,7 +164,7 @@ class Store:
         self, call: calls.Call, orphaned: Callable[[Any], None] | None = None, lane: Lane | None = None
     ) -> Any:
         if self._reviver is not None:
-            raise StoreAway(self.reason)
+            raise StoreAway(self.reason, sent=False)
         reply = await (lane or self._front).call(call, orphaned)
         if self._reviver is None:
             self.up.set()

@@ -21,7 +21,7 @@ Renewal = Confirmed | NotYet | Withdrawn
 
 
 class WatchedStore(Store):
-    """Says when a request has its grant, when it asks for a confirm and when Redis is gone; may answer a confirm itself."""
+    """Says when a request has its grant, asks for a confirm, or finds Redis gone; may answer a confirm itself."""
 
     def __init__(self, opener: Opener, namespace: str, emit: Callable[[Event], None]) -> None:
         def told(event: Event) -> None:
