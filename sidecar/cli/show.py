@@ -51,7 +51,8 @@ def status(told: Mapping[str, Any]) -> Table:
             _add_key(table, name, key)
         grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
         if grants:
-            table.add_row(name, Text("grants", style="dim"), Text(grants, style="dim"))
+            # In the one column that wraps: clients may have named any number of models.
+            table.add_row(name, Text("grants", style="dim"), "", "", "", Text(grants, style="dim"))
     return table
 
 

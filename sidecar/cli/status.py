@@ -14,7 +14,7 @@ from sidecar.config.limits import per
 from sidecar.model.rotations import rotation
 from sidecar.model.words import Config
 from sidecar.ops.redact import redactor
-from sidecar.ops.survey import Survey, named_models, survey
+from sidecar.ops.survey import Survey, known_models, survey
 from sidecar.replica import SILENCE_US
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -31,8 +31,8 @@ Status = dict[str, Any]  # what `--json` prints
 def command(config_file: Path | None, watch: bool, as_json: bool) -> None:
     """Show the budgets, cooldowns and rotations of every key, as all replicas share them.
 
-    Reads the store, not a replica, so it answers where none runs. Cooldowns of single models are shown for the
-    models that the config names.
+    Reads the store, not a replica, so it answers where none runs. Cooldowns and grants of single models are shown
+    for the models that the config names and for all that clients have asked for.
 
     \b
         sidecar status
@@ -69,15 +69,16 @@ async def _show(config: Config, watch: bool, as_json: bool) -> None:
 
 async def read(config: Config, store: Store) -> Status:
     """All that the store says of the config's keys. Raises StoreAway or StoreUnable."""
-    seen = await survey(config, store, named_models(config))
+    models = await known_models(config, store)
+    seen = await survey(config, store, models)
     return {
         "namespace": config.namespace,
         "replicas": await store.beat("", SILENCE_US),
-        "pools": {name: await _pool(config, store, seen, name) for name in config.pools},
+        "pools": {name: await _pool(config, store, seen, name, models[name]) for name in config.pools},
     }
 
 
-async def _pool(config: Config, store: Store, seen: Survey, name: str) -> Status:
+async def _pool(config: Config, store: Store, seen: Survey, name: str, models: tuple[str, ...]) -> Status:
     pool = config.pools[name]
     keys: dict[str, Status] = {key.id: {"id": key.id, "budgets": [], "cooldowns": []} for key in pool.keys}
     for budget in seen.budgets():
@@ -89,12 +90,12 @@ async def _pool(config: Config, store: Store, seen: Survey, name: str) -> Status
         if rest.pool == name:
             told = {"model": rest.model, "reason": rest.reason, "seconds": round(rest.seconds, 1)}
             keys[rest.key]["cooldowns"].append(told | {"suspicion": not rest.proved})
-    return {"keys": list(keys.values()), "grants": await _grants(config, store, name)}
+    return {"keys": list(keys.values()), "grants": await _grants(config, store, name, models)}
 
 
-async def _grants(config: Config, store: Store, name: str) -> dict[str, int]:
-    """How many grants each rotation has given, by model, as far as the config names it; "" is that of no model."""
-    models = ("", *named_models(config)[name])
-    rotations = [rotation(config.pools[name], config.budgets, model) for model in models]
+async def _grants(config: Config, store: Store, name: str, models: tuple[str, ...]) -> dict[str, int]:
+    """How many grants the rotation of each model has given; "" is that of calls without one."""
+    all_models = ("", *models)
+    rotations = [rotation(config.pools[name], config.budgets, model) for model in all_models]
     found = await store.inspect((), rotations)
-    return {model: number for model, number in zip(models, found.numbers, strict=True) if number is not None}
+    return {model: number for model, number in zip(all_models, found.numbers, strict=True) if number is not None}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -53,11 +51,6 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"sidecar_{name}_seconds", text, buckets=buckets, registry=self.registry)
-
-    @property
-    def models(self) -> Mapping[str, Iterable[str]]:
-        """Of each pool the models that the config names or that were served: those with a label of their own."""
-        return {pool: tuple(names) for pool, names in self._seen.items()}
 
     def __call__(self, event: Event) -> None:
         """Listens."""

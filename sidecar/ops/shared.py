@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sidecar.config.limits import per
-from sidecar.ops.metrics import Metrics
-from sidecar.ops.survey import Cooldown, Survey, survey
+from sidecar.model.words import Config
+from sidecar.ops.metrics import MOST_MODELS, OTHER, Metrics
+from sidecar.ops.survey import Cooldown, Survey, known_models, named_models, survey
 from sidecar.pool.resting import DEAD
 from sidecar.replica import Replica
+from sidecar.store.calls import SHARED
 from sidecar.store.connect import StoreAway, StoreUnable
 
 FRESH_S = 5.0
@@ -24,8 +26,9 @@ class Shared(Collector):
     """Collects the last survey. `refresh` is called before; without a store only `sidecar_store_up` is told."""
 
     def __init__(self, replica: Replica, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._replica, self._metrics, self._clock = replica, metrics, clock
+        self._replica, self._clock = replica, clock
         self._survey: Survey | None = None
+        self._labels: frozenset[str] = frozenset()  # the models that have one of their own
         self._at = float("-inf")
         self._one = asyncio.Lock()
         metrics.inflight.set_function(lambda: replica.inflight)
@@ -38,17 +41,13 @@ class Shared(Collector):
             if self._survey is not None and now - self._at < FRESH_S:
                 return
             self._at = now
-            config = self._replica.state.config
+            config, store = self._replica.state.config, self._replica.store
             try:
-                self._survey = await survey(config, self._replica.store, self._models())
+                models = await known_models(config, store)
+                self._survey = await survey(config, store, _affordable(config, models))
+                self._labels = _labels(config, models)
             except (StoreAway, StoreUnable):
                 self._survey = None
-
-    def _models(self) -> dict[str, tuple[str, ...]]:
-        """As many models of each pool as may be looked at, the config's own first."""
-        pools = self._replica.state.config.pools
-        most = MOST_FIELDS // max(1, 2 * sum(len(pool.keys) for pool in pools.values()))
-        return {name: tuple(models)[:most] for name, models in self._metrics.models.items() if name in pools}
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing: the registry need not collect to know the names."""
@@ -63,8 +62,24 @@ class Shared(Collector):
         yield GaugeMetricFamily("sidecar_replicas", "Replicas that share the store", value=self._replica.alive)
         rests = tuple(seen.cooldowns())
         yield _budgets(seen)
-        yield _cooldowns(rests)
+        yield _cooldowns(rests, self._labels)
         yield _enabled(seen, rests)
+
+
+def _affordable(config: Config, models: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """As many models of each pool as may be looked at, the config's own first."""
+    most = MOST_FIELDS // max(1, 2 * sum(len(pool.keys) for pool in config.pools.values()))
+    return {pool: names[:most] for pool, names in models.items()}
+
+
+def _labels(config: Config, models: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """The models that are told by their names: the config's own, then by name up to MOST_MODELS.
+
+    Counters name the first that their process has served; a gauge must have the same names on every replica.
+    """
+    named = {model for names in named_models(config).values() for model in names}
+    others = sorted({model for names in models.values() for model in names} - named)
+    return frozenset({"", SHARED, *named, *others[: max(0, MOST_MODELS - len(named))]})
 
 
 def _budgets(seen: Survey) -> GaugeMetricFamily:
@@ -80,14 +95,19 @@ def _budgets(seen: Survey) -> GaugeMetricFamily:
     return family
 
 
-def _cooldowns(rests: Iterable[Cooldown]) -> GaugeMetricFamily:
+def _cooldowns(rests: Iterable[Cooldown], labels: frozenset[str]) -> GaugeMetricFamily:
+    """Of the models without a label of their own, which share `other`, the rest that ends last."""
     family = GaugeMetricFamily(
         "sidecar_key_cooldown_seconds",
         'How long a key or its account still rests; model "": for all models',
         labels=("pool", "key", "model", "reason"),
     )
+    longest: dict[tuple[str, str, str, str], float] = {}
     for rest in rests:
-        family.add_metric((rest.pool, rest.key, rest.model, rest.reason), rest.seconds)
+        told = rest.pool, rest.key, rest.model if rest.model in labels else OTHER, rest.reason
+        longest[told] = max(rest.seconds, longest.get(told, 0.0))
+    for told, seconds in longest.items():
+        family.add_metric(told, seconds)
     return family
 
 

@@ -94,6 +94,18 @@ def named_models(config: Config) -> dict[str, tuple[str, ...]]:
     return {pool.name: tuple(name for name in pool.names_models if "*" not in name) for pool in config.pools.values()}
 
 
+async def known_models(config: Config, store: Store) -> dict[str, tuple[str, ...]]:
+    """The models of each pool that the config names in full, then by name those that clients of any replica named.
+
+    Raises StoreAway or StoreUnable.
+    """
+    asked_for = await store.models(config.pools)
+    return {
+        pool: tuple(dict.fromkeys((*names, *filter(None, asked_for[pool]))))
+        for pool, names in named_models(config).items()
+    }
+
+
 async def survey(config: Config, store: Store, models: Mapping[str, Collection[str]]) -> Survey:
     """Reads the budgets of all keys and their cooldowns: for all models, and for each of `models` of their pool.
 

@@ -148,5 +148,14 @@ def inspect(names: Names, fields: Sequence[str], rotations: Sequence[Rotation] =
     return Call("inspect", keys, (now, str(len(fields)), *fields))
 
 
+def models(names: Names, pools: Iterable[str]) -> Call:
+    return Call("models", tuple(names.models(pool) for pool in pools), ())
+
+
+def read_models(pools: Iterable[str], reply: Sequence[Sequence[bytes]]) -> dict[str, tuple[str, ...]]:
+    """By pool, sorted."""
+    return {pool: tuple(sorted(name.decode() for name in names)) for pool, names in zip(pools, reply, strict=True)}
+
+
 def beat(names: Names, replica: str, silence_us: int, now: str = "") -> Call:
     return Call("beat", (names.replicas,), (now, replica, str(silence_us)))

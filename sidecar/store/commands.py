@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,6 +130,11 @@ class Store:
             found |= {name: text and text.decode() for name, text in zip(part, rest[: len(part)], strict=True)}
             numbers += rest[len(part) :]
         return Inspected(int(now), found, tuple(None if text is None else int(float(text)) for text in numbers))
+
+    async def models(self, pools: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""
+        reply = await self._call(calls.models(self.names, pools), lane=self._back)
+        return calls.read_models(pools, reply)
 
     async def beat(self, replica: str, silence_us: int) -> int:
         """Says that this replica ("": nobody) is alive and returns how many are."""

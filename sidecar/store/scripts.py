@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sidecar
 
-NAMES = ("acquire", "confirm", "report", "release", "register", "inspect", "beat")
+NAMES = ("acquire", "confirm", "report", "release", "register", "inspect", "models", "beat")
 
 _USE = re.compile(r"^--@ use (.+)$")
 _LINE = re.compile(r"""(?:user_script: ?|\[string "<python>"\]:)(\d+)""")  # Redis's and fakeredis's name of a script

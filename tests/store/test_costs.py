@@ -156,10 +156,12 @@ def test_report(real: Place, keys: int, models: int) -> None:
     assert commands(real.raw, clearing) == always - 1 + a_clear + 2 * a_pool
 
 
-def test_inspect_and_beat(real: Place) -> None:
+def test_inspect_models_and_beat(real: Place) -> None:
     always, a_rotation = promised("inspect", r"(\d+) commands and (\d+) a rotation")
     inspecting = calls.inspect(NAMES, [f"f{i}" for i in range(100)], [rotation(1), rotation(2)])
     assert commands(real.raw, inspecting) == always + 2 * a_rotation
+    (a_pool,) = promised("models", r"(\d+) command a pool")
+    assert commands(real.raw, calls.models(NAMES, ["p", "q", "r"])) == 3 * a_pool
     (cost,) = promised("beat", r"(\d+) commands")
     assert commands(real.raw, calls.beat(NAMES, "a", SECOND_US)) == cost
 

@@ -118,9 +118,17 @@ async def test_models_beyond_256_share_one_rotation(place: Place, store: Store) 
     ]
     assert [grant.number for grant in shared] == list(range(44))
     assert [grant.member.id for grant in shared] == [f"k{k % 5}" for k in range(44)]
+    assert len((await store.models(["p"]))["p"]) == 256
     assert len(list(place.raw.scan_iter("sc:{test}:rotation:*", count=1000))) == 257
     again = granted(await store.acquire(ask(rotation(5, model="m7")), unexpected))
     assert (again.rotation.model, again.number) == ("m7", 1)
+
+
+async def test_the_models_of_a_pool_are_those_with_a_rotation_of_their_own(store: Store) -> None:
+    """Of each pool, sorted; a call without a model has the rotation of the name "", an unused pool has none."""
+    for pool, model in (("p", "z/\u00fc"), ("p", ""), ("q", "m"), ("p", "a"), ("p", "a")):
+        granted(await store.acquire(ask(rotation(1, pool=pool, model=model)), unexpected))
+    assert await store.models(["p", "q", "r"]) == {"p": ("", "a", "z/\u00fc"), "q": ("m",), "r": ()}
 
 
 async def test_confirm_lets_a_grant_be_sent_at_its_moment_and_not_before(store: Store) -> None:

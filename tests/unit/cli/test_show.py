@@ -23,6 +23,16 @@ def test_a_duration_is_as_exact_as_one_wants_to_read_it(seconds: float, text: st
     assert show.duration(seconds) == text
 
 
+def test_any_number_of_models_leaves_the_table_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = {"unit": "requests", "per": "minute", "model": "", "used": 3, "max": 15}
+    key = {"id": "a", "budgets": [budget], "cooldowns": []}
+    pool = {"keys": [key], "grants": {f"model-{number}": number for number in range(256)}}
+    show.console().print(show.status({"namespace": "x", "replicas": 1, "pools": {"chat": pool}}))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "chat a requests per minute 3/15" in told
+    assert "model-255: 255" in told
+
+
 def test_without_a_terminal_nothing_is_cut_or_coloured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,11 +21,12 @@ from tests.unit.cli.conftest import Command, Written
 from tests.unit.running import environ
 
 MODEL = "gemini-2.5-pro"
+UNNAMED = "gemini-9-new"  # the config says nothing of it
 
 
 @pytest.fixture
 def used(written: Written, redis_url: str, tmp_path: Path) -> Config:
-    """Three grants for MODEL, a rest of key b for it, and one of account acme for all models."""
+    """Three grants for MODEL and one for UNNAMED, a rest of key b for each, and one of account acme for all models."""
     written(redis=redis_url, namespace=f"status-{uuid4().hex[:8]}")
     loaded = config.load(None, {}, tmp_path)
     asyncio.run(_use(loaded))
@@ -37,10 +38,13 @@ async def _use(loaded: Config) -> None:
     asked = Ask((rotation(loaded.pools["chat"], loaded.budgets, MODEL),), (0,))
     for _ in range(3):
         assert isinstance(await store.acquire(asked, lambda _: None), Grant)
+    unnamed = Ask((rotation(loaded.pools["chat"], loaded.budgets, UNNAMED),), (0,))
+    assert isinstance(await store.acquire(unnamed, lambda _: None), Grant)
     first, second = loaded.pools["chat"].keys
     rests = (
         Rest(Subject(first.account, None), 5400_000_000, "quota_exhausted_billing"),
         Rest(Subject(second.account, second.fingerprint, MODEL), 60_000_000, "permission", proved=False),
+        Rest(Subject(second.account, None, UNNAMED), 30_000_000, "rate_limit_minute"),
     )
     told = asyncio.Event()
     store.report(Report("r", rests), (), lambda _: told.set())
@@ -57,14 +61,15 @@ def test_json_has_budgets_cooldowns_grants_and_replicas(command: Command) -> Non
     status = json.loads(line)
     first, second = status["pools"]["chat"]["keys"]
     assert status["replicas"] == 1
-    assert status["pools"]["chat"]["grants"] == {MODEL: 3}
-    assert {"unit": "requests", "per": "minute", "model": "", "used": 2, "max": 15} in first["budgets"]
+    assert status["pools"]["chat"]["grants"] == {MODEL: 3, UNNAMED: 1}
+    assert {"unit": "requests", "per": "minute", "model": "", "used": 3, "max": 15} in first["budgets"]
     assert {"unit": "requests", "per": "90s", "model": MODEL, "used": 1, "max": 2} in second["budgets"]
     (rest,) = first["cooldowns"]
     assert (rest["model"], rest["reason"], rest["suspicion"]) == ("", "quota_exhausted_billing", False)
     assert 5300 < rest["seconds"] <= 5400
-    (doubt,) = second["cooldowns"]
+    doubt, unnamed = second["cooldowns"]
     assert (doubt["model"], doubt["reason"], doubt["suspicion"]) == (MODEL, "permission", True)
+    assert (unnamed["model"], unnamed["reason"], unnamed["suspicion"]) == (UNNAMED, "rate_limit_minute", False)
 
 
 @pytest.mark.usefixtures("used")
@@ -72,12 +77,13 @@ def test_the_table_shows_every_key_with_what_it_used_and_why_it_rests(command: C
     told = " ".join(command("status").output.split())
     for part in (
         "replicas alive: 1",
-        "chat a requests per minute 2/15",
+        "chat a requests per minute 3/15",
         "quota_exhausted_billing, 1h",
         f"requests per 90s for {MODEL} 1/2",
         f"permission for {MODEL}, ",
         "more (suspicion)",
-        f"grants {MODEL}: 3",
+        f"rate_limit_minute for {UNNAMED}, ",
+        f"grants {MODEL}: 3, {UNNAMED}: 1",
     ):
         assert part in told
 

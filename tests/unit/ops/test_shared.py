@@ -16,17 +16,24 @@ from sidecar.ops.metrics import Metrics
 from sidecar.ops.shared import FRESH_S, Shared
 from sidecar.ops.survey import survey as read
 from sidecar.replica import Replica
+from sidecar.store import memory
 from sidecar.store.commands import Store
-from sidecar.store.connect import StoreAway
-from tests.unit.ops.worlds import CONFIG, attempted
+from sidecar.store.connect import Opener, StoreAway
+from tests.unit.ops.worlds import CONFIG
 
 LOCAL = replace(CONFIG, redis="memory")
 
 
 @pytest.fixture
-async def replica() -> AsyncIterator[Replica]:
-    """On a memory store, started."""
-    made = Replica(LOCAL, Store.at("memory", "test", lambda _: None), lambda _: None)
+def opener() -> Opener:
+    """A memory store, empty."""
+    return memory.opener()
+
+
+@pytest.fixture
+async def replica(opener: Opener) -> AsyncIterator[Replica]:
+    """On that store, started."""
+    made = Replica(LOCAL, Store(opener, "test", lambda _: None), lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -68,7 +75,7 @@ async def test_budgets_remain_as_the_store_counts_them(replica: Replica, metrics
 
 async def test_cooldowns_name_key_model_and_reason(replica: Replica, metrics: Metrics) -> None:
     gauges = Shared(replica, metrics)
-    metrics(attempted(model="seen"))
+    await grant(replica, "seen")
     await rest(
         replica,
         Rest(Subject("f1", None, "small"), 20_000_000, "rate_limit_minute"),
@@ -86,6 +93,38 @@ async def test_cooldowns_name_key_model_and_reason(replica: Replica, metrics: Me
     assert 20 < of_seen <= 30
     (family,) = (family for family in gauges.collect() if family.name == "sidecar_key_cooldown_seconds")
     assert len(family.samples) == 2
+
+
+async def test_models_are_told_that_only_another_replica_has_served(
+    replica: Replica, metrics: Metrics, opener: Opener
+) -> None:
+    """Neither the config names this one, nor has anybody asked here for it."""
+    other = Replica(LOCAL, Store(opener, "test", lambda _: None), lambda _: None)
+    await grant(other, "theirs")
+    await rest(other, Rest(Subject("f1", None, "theirs"), 20_000_000, "rate_limit_minute"))
+    await Shared(replica, metrics).refresh()
+    theirs = value(
+        metrics, "key_cooldown_seconds", pool="chat", key="chat-1", model="theirs", reason="rate_limit_minute"
+    )
+    assert theirs is not None
+    assert 10 < theirs <= 20
+    await other.close()
+
+
+async def test_models_beyond_the_first_share_a_label_and_tell_the_longest_rest(
+    replica: Replica, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config's own come first, then the others by name: on every replica alike."""
+    monkeypatch.setattr(shared, "MOST_MODELS", 2)
+    for model, seconds in (("d", 30), ("c", 40), ("b", 20), ("small", 10)):
+        await grant(replica, model)
+        await rest(replica, Rest(Subject("f1", None, model), seconds * 1_000_000, "rate_limit_minute"))
+    gauges = Shared(replica, metrics)
+    await gauges.refresh()
+    (family,) = (family for family in gauges.collect() if family.name == "sidecar_key_cooldown_seconds")
+    told = {sample.labels["model"]: sample.value for sample in family.samples}
+    assert told.keys() == {"small", "b", "other"}
+    assert 30 < told["other"] <= 40
 
 
 async def test_a_key_is_enabled_unless_its_refusal_is_proved_for_all_models(replica: Replica, metrics: Metrics) -> None:
@@ -150,7 +189,7 @@ async def test_single_models_are_looked_at_only_as_far_as_a_scrape_may_cost(
 ) -> None:
     monkeypatch.setattr(shared, "MOST_FIELDS", 8)
     for number in range(10):
-        metrics(attempted(model=f"model-{number}"))
+        await grant(replica, f"model-{number}")
     asked: list[str] = []
     inspect = replica.store.inspect
 
