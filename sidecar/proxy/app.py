@@ -25,6 +25,7 @@ from sidecar.providers.urls import check_path
 from sidecar.proxy import call as calls
 from sidecar.proxy import relay, route
 from sidecar.proxy.attempt import Answer, Attempts
+from sidecar.proxy.bodies import Share, Storage
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import identify, tokens
 from sidecar.proxy.errors import Refused, bad_request
@@ -87,6 +88,7 @@ class Visit:
     request_id: str
     began: float
     method: str
+    body: Share
     path: str = ""
     client: str = ""
     dialect: Dialect = DIALECTS["openai"]
@@ -102,11 +104,13 @@ class DataPlane:
 
     def __init__(self, replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> None:
         self._replica, self._pages, self._upstream = replica, pages, upstream
+        self._bodies = Storage()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """A page, a forwarded call, or an error in the caller's dialect."""
         state = self._replica.state
-        visit = Visit(secrets.token_hex(8), monotonic(), request.method)
+        body = Share(self._bodies, state.config.max_body)
+        visit = Visit(secrets.token_hex(8), monotonic(), request.method, body)
         page = self._pages.get(request.raw_path.partition("?")[0]) if request.method in {"GET", "HEAD"} else None
         if page is not None:
             return await self._page(request, state.config, page, visit)
@@ -117,6 +121,7 @@ class DataPlane:
             visit.status, visit.outcome = 499, "cancelled"  # the client is gone
             raise asyncio.CancelledError from None  # which the server takes without a traceback
         finally:
+            body.release()
             self._replica.left()
             self._replica.emit(_answered(visit))
 
@@ -159,7 +164,7 @@ class DataPlane:
         _check(request, where)
         if where.lists:
             return await _list(request, state.config, where, visit)
-        call = await calls.read(request, visit.request_id, where, query, state.config.max_body)
+        call = await calls.read(request, visit.request_id, where, query, visit.body)
         visit.model = call.reading.model or ""
         visit.attempts = self._attempts(state, call)
         visit.answer = answer = await visit.attempts.run()

@@ -1,10 +1,11 @@
-"""Request bodies: small ones in memory, large ones in a mapped file."""
+"""Request bodies: small ones in memory, large ones in a mapped file, and never more of them at once than fit."""
 
 from __future__ import annotations
 
 import mmap
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import IO
 
 from aiohttp import web
@@ -14,23 +15,78 @@ from sidecar.providers.dialect import Body
 from sidecar.proxy.errors import Refused, bad_request
 from sidecar.proxy.inflate import PLAIN, READABLE, Inflate
 
-IN_MEMORY = 1024 * 1024  # bytes of one body before it moves to a file
+MIB = 1024 * 1024
+IN_MEMORY = MIB  # bytes of one body before it moves to a file
+
+# Bytes of all bodies at once. In memory 256 of the longest prompts or tens of thousands of usual ones: a burst of them
+# gets its 503s before a container is killed together with all that it serves. In files ten of the default `max_body`,
+# and at any `max_body` four of the largest, so that one that is not too large can pass.
+MEMORY_MOST = 256 * MIB
+FILES_MOST, FILES_MOST_BODIES = 1024 * MIB, 4
 
 
-async def read(request: web.BaseRequest, max_body: int) -> Body:
-    """The whole body, decompressed. Raises Refused: 413 too large, 415 unknown coding, 400 broken."""
+@dataclass(slots=True)
+class Storage:
+    """Bytes that the request bodies of this process take now."""
+
+    memory: int = 0
+    files: int = 0
+
+
+@dataclass(slots=True)
+class Share:
+    """What one request's body takes of the storage, until it is released: when the request ends, however it ends."""
+
+    storage: Storage
+    max_body: int
+    size: int = 0
+
+    def check(self, size: int) -> None:
+        """Raises Refused: 413 for a body that is too large, 503 where one of so many bytes does not fit now."""
+        if size > self.max_body:
+            raise Refused(413, "request_too_large", f"The body is larger than max_body ({self.max_body} bytes).")
+        if size <= IN_MEMORY:
+            fits = self.storage.memory + size <= MEMORY_MOST
+        else:
+            fits = self.storage.files + size <= max(FILES_MOST, FILES_MOST_BODIES * self.max_body)
+        if not fits:
+            message = "The sidecar holds as many request bodies as it may: try again when some have been answered."
+            raise Refused(503, "too_many_bodies", message, {"Retry-After": "1"})
+
+    def grow(self, size: int) -> None:
+        """The body has so many bytes by now. Raises Refused as `check` does."""
+        self.release()
+        self.check(size)
+        self.size = size
+        if size <= IN_MEMORY:
+            self.storage.memory += size
+        else:
+            self.storage.files += size
+
+    def release(self) -> None:
+        """Gives it all back; a second time there is nothing to give."""
+        if self.size <= IN_MEMORY:
+            self.storage.memory -= self.size
+        else:
+            self.storage.files -= self.size
+        self.size = 0
+
+
+async def read(request: web.BaseRequest, share: Share) -> Body:
+    """The whole body, decompressed, counted in `share`.
+
+    Raises Refused: 413 too large, 415 unknown coding, 400 broken, 503 too many at once.
+    """
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding not in PLAIN | READABLE:
         message = f"Content-Encoding {coding[:40]} is not supported: send gzip, deflate or none."
         raise Refused(415, "unsupported_encoding", message)
-    declared = request.content_length
-    if declared is not None and declared > max_body:
-        raise _too_large(max_body)
     if not request.body_exists:
         return b""
+    share.check(request.content_length or 0)
     await _continue(request)
     try:
-        return await _collect(_pieces(request, coding), max_body)
+        return await _collect(_pieces(request, coding), share)
     except RequestPayloadError:
         raise bad_request("The body cannot be read: its chunks are malformed.") from None
 
@@ -45,32 +101,24 @@ async def _pieces(request: web.BaseRequest, coding: str) -> AsyncIterator[bytes]
         raise bad_request(f"The body cannot be read: it is no whole {coding} data.")
 
 
-async def _collect(pieces: AsyncIterator[bytes], max_body: int) -> Body:
+async def _collect(pieces: AsyncIterator[bytes], share: Share) -> Body:
     parts: list[bytes] = []
-    size = 0
     async for chunk in pieces:
-        size += len(chunk)
-        if size > max_body:
-            raise _too_large(max_body)
+        share.grow(share.size + len(chunk))
         parts.append(chunk)
-        if size > IN_MEMORY:
-            return await _spool(pieces, parts, size, max_body)
+        if share.size > IN_MEMORY:
+            return await _spool(pieces, parts, share)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _spool(pieces: AsyncIterator[bytes], parts: list[bytes], size: int, max_body: int) -> Body:
+async def _spool(pieces: AsyncIterator[bytes], parts: list[bytes], share: Share) -> Body:
     with tempfile.TemporaryFile() as file:
         file.writelines(parts)
+        parts.clear()
         async for chunk in pieces:
-            size += len(chunk)
-            if size > max_body:
-                raise _too_large(max_body)
+            share.grow(share.size + len(chunk))
             file.write(chunk)
         return _mapped(file)
-
-
-def _too_large(max_body: int) -> Refused:
-    return Refused(413, "request_too_large", f"The body is larger than max_body ({max_body} bytes).")
 
 
 def _mapped(file: IO[bytes]) -> memoryview:

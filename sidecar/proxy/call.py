@@ -145,9 +145,9 @@ def _is_googles(headers: CIMultiDictProxy[str], query: str) -> bool:
     return "x-goog-api-key" in headers or re.search(r"(?:^|&)key=", query) is not None
 
 
-async def read(request: web.BaseRequest, request_id: str, where: Place, query: str, max_body: int) -> Call:
-    """The whole call, its body included. Raises Refused (400, 413, 415, 503)."""
-    body = await bodies.read(request, max_body)
+async def read(request: web.BaseRequest, request_id: str, where: Place, query: str, share: bodies.Share) -> Call:
+    """The whole call, its body included and counted in `share`. Raises Refused (400, 413, 415, 503)."""
+    body = await bodies.read(request, share)
     content_type = request.headers.get("Content-Type", "")
     try:
         reading = where.dialect.read_call(request.method, where.operation, content_type, body)

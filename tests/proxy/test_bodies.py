@@ -7,9 +7,13 @@ import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
+from sidecar.model.events import Answered
+from sidecar.proxy import bodies
+from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, Reply, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
@@ -225,3 +229,160 @@ async def test_a_slow_body_holds_nobody_up(plane: Plane, provider: StrictProvide
     assert b"x-sidecar-grant: 3" in (await reader.read()).lower()
     writer.close()
     assert len(provider.arrivals) == 4
+
+
+# --- all bodies together ------------------------------------------------------------------------------
+
+SMALL, LARGE = 2_000, 5_000  # the largest in memory, and the largest at all: one of each fits
+SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["memory", "file"])
+
+
+@pytest.fixture
+async def narrow(provider: StrictProvider, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
+    """A sidecar that holds one SMALL and one LARGE body and not a byte more."""
+    for name, value in {"IN_MEMORY": SMALL, "MEMORY_MOST": SMALL, "FILES_MOST": LARGE, "FILES_MOST_BODIES": 1}.items():
+        monkeypatch.setattr(bodies, name, value)
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts))}, max_body=LARGE) as plane:
+        yield plane
+
+
+@asynccontextmanager
+async def client(plane: Plane, body: bytes, length: int | None = None) -> AsyncIterator[None]:
+    """One that sends this much of a chat call, listens to nothing, and leaves."""
+    _, writer = await asyncio.open_connection("127.0.0.1", plane.port)
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n"
+    writer.write(head.format(length or len(body)).encode() + body)
+    try:
+        yield
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def held(plane: Plane, provider: StrictProvider, size: int) -> AsyncIterator[None]:
+    """A body of this size is with the provider, which answers the next one, and not this."""
+    provider.faults.append(Fault(hang=True, times=1))
+    arrived = len(provider.calls)
+    async with client(plane, large(size)):
+        await provider.wait_for(lambda: len(provider.calls) > arrived)
+        yield
+
+
+async def has_room(plane: Plane, provider: StrictProvider) -> bool:
+    """Whether the sidecar holds nothing at all: one body of each kind fits to the last byte."""
+    await plane.replica.idle.wait()
+    return [(await sent(plane, large(size), "length")).status for size in (SMALL, LARGE)] == [200, 200]
+
+
+@SIZES
+@pytest.mark.parametrize("how", ["length", "chunked", "gzip"])
+async def test_bodies_that_do_not_fit_together_are_told_to_come_back(
+    narrow: Plane, provider: StrictProvider, size: int, how: str
+) -> None:
+    """While one is on its way another of its kind is 503, also where it shows only as it comes."""
+    async with held(narrow, provider, size):
+        refused = await sent(narrow, large(size), how)
+        assert (refused.status, refused.headers["Retry-After"], refused.attempts) == (503, "1", 0)
+        assert refused.data["error"]["code"] == "too_many_bodies"
+        assert narrow.of(Answered)[-1].outcome == "too_many_bodies"
+        assert len(provider.arrivals) == 1
+    assert await has_room(narrow, provider)
+
+
+async def test_small_bodies_pass_while_files_are_full(narrow: Plane, provider: StrictProvider) -> None:
+    async with held(narrow, provider, LARGE):
+        assert (await sent(narrow, large(SMALL), "length")).status == 200
+
+
+async def test_the_refusal_of_a_body_is_in_its_callers_dialect(narrow: Plane, provider: StrictProvider) -> None:
+    async with held(narrow, provider, SMALL):
+        claude = await narrow.post("/v1/messages", {"model": "claude", "max_tokens": 1, "messages": []})
+        assert (claude.status, claude.data["type"]) == (503, "error")
+        gemini = await narrow.post("/v1beta/models/gemini-pro:generateContent", {"contents": []})
+        assert (gemini.status, gemini.data["error"]["status"]) == (503, "UNAVAILABLE")
+
+
+@SIZES
+async def test_a_client_that_leaves_leaves_no_body_behind(narrow: Plane, provider: StrictProvider, size: int) -> None:
+    """Before its body is whole, and while its answer is awaited."""
+    async with client(narrow, large(size)[:-1], size):
+        await narrow.entered()
+    assert await has_room(narrow, provider)
+    async with held(narrow, provider, size):
+        pass
+    await provider.wait_for(lambda: provider.arrivals[-1].ended == "cancelled")
+    assert await has_room(narrow, provider)
+
+
+@SIZES
+@pytest.mark.parametrize(
+    ("how", "cut", "status"),
+    [("length", slice(-1), 400), ("chunked", slice(-1), 400), ("gzip", slice(-9), 400), ("deflate", slice(-9), 400)],
+)
+async def test_a_body_that_cannot_be_read_leaves_nothing_behind(
+    narrow: Plane, provider: StrictProvider, size: int, how: str, cut: slice, status: int
+) -> None:
+    """JSON without its end, and compressed data without it."""
+    body = large(size)
+    if how in {"gzip", "deflate"}:
+        packed = (gzip if how == "gzip" else zlib).compress(body)[cut]
+        reply = await narrow.post("/v1/chat/completions", packed, {"Content-Encoding": how})
+    else:
+        reply = await sent(narrow, body[cut], how)
+    assert reply.status == status
+    assert await has_room(narrow, provider)
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "gzip"])
+async def test_a_body_that_is_too_large_leaves_nothing_behind(
+    narrow: Plane, provider: StrictProvider, how: str
+) -> None:
+    assert (await sent(narrow, large(LARGE + 1), how)).status == 413
+    assert await has_room(narrow, provider)
+
+
+@SIZES
+async def test_what_goes_wrong_after_the_body_leaves_nothing_behind(
+    narrow: Plane, provider: StrictProvider, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such model, a provider that breaks off, a fault of our own."""
+    assert (await narrow.send("POST", "/pools/nowhere/x", {}, large(size))).status == 404
+    provider.faults.append(Fault(close="before", times=20))
+    assert (await sent(narrow, large(size), "length")).status == 502
+    provider.faults.clear()
+    assert await has_room(narrow, provider)
+    with monkeypatch.context() as broken:
+        broken.setattr("sidecar.proxy.call.without_credentials", lambda _: 1 / 0)
+        assert (await sent(narrow, large(size), "length")).status == 500
+    assert await has_room(narrow, provider)
+
+
+async def test_a_disk_without_room_leaves_nothing_behind(
+    narrow: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("tempfile.TemporaryFile", full)
+        assert (await sent(narrow, large(LARGE), "length")).status == 500
+    assert await has_room(narrow, provider)
+
+
+async def test_no_body_is_asked_for_that_would_not_fit(narrow: Plane, provider: StrictProvider) -> None:
+    """By its length it is refused instead of `100 Continue`."""
+    async with held(narrow, provider, LARGE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", narrow.port)
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % (SMALL + 1))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+
+
+async def test_the_largest_body_always_passes(
+    narrow: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little all files may take: four of the largest."""
+    monkeypatch.setattr(bodies, "FILES_MOST", 0)
+    assert (await sent(narrow, large(LARGE), "length")).status == 200
