@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from time import monotonic
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -53,12 +55,15 @@ class _SentBefore(Exception):
 
 @dataclass(slots=True)
 class Sending:
-    """What the connection's hook must know of the attempt it is about to let through."""
+    """What the gate must know of the attempt that it is about to let through."""
 
     search: Search
     held: Held
     pools: Pools
     sent: bool = False
+
+
+_SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
 
 
 @dataclass(slots=True)
@@ -85,13 +90,27 @@ class Reply:
         return self.reader is not None and self.reader.first != "error"
 
 
-async def _let_through(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    """Runs with a connection in hand, right before the request is written to it.
+class _Gate(aiohttp.TCPConnector):
+    """Looks at the grant with a connection in hand, right before the request is written to it.
 
-    A late grant is confirmed here rather than refused: to throw the new connection away would make the next
-    grant late for the same handshake.
+    A late grant is confirmed here rather than refused, and the connection of one that is gone stays for the next:
+    to throw it away would make the next grant late for the same handshake.
     """
-    sending: Sending = context.trace_request_ctx
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        try:
+            await _let_through(_SENDING.get())
+        except BaseException:
+            connection.release()
+            raise
+        return connection
+
+
+async def _let_through(sending: Sending) -> None:
+    """Raises _SentBefore, Late or StoreAway where this grant may not be sent now."""
     if sending.sent:
         raise _SentBefore
     if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.search, sending.held):
@@ -103,16 +122,12 @@ class Upstream:
     """The HTTP client of all attempts."""
 
     def __init__(self) -> None:
-        hooks = aiohttp.TraceConfig()
-        hooks.on_connection_create_end.append(_let_through)
-        hooks.on_connection_reuseconn.append(_let_through)
         self._session = aiohttp.ClientSession(
             # No limit: a grant must not queue for a connection and be late for it.
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            connector=_Gate(limit=0, ttl_dns_cache=60),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trace_configs=[hooks],
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             max_line_size=LONGEST_HEADER,
             max_field_size=LONGEST_HEADER,
@@ -127,6 +142,7 @@ class Upstream:
         Raises NotSent, Late (ask anew), StoreAway (nothing was sent), or Lost. The grant of a NotSent is released.
         """
         sending = Sending(search, held, pools)
+        _SENDING.set(sending)
         try:
             wire = _wire(call, held, search.model(held))
             response = await self._session.request(
@@ -135,7 +151,6 @@ class Upstream:
                 data=_payload(wire.body, wire.headers),
                 headers=wire.headers,
                 allow_redirects=False,
-                trace_request_ctx=sending,
             )
         except (aiohttp.ClientError, OSError, _SentBefore) as error:
             if sending.sent:
@@ -245,14 +260,15 @@ async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inf
     """Reads until the answer has said something, or has been silent too long, or is too long to be held back."""
     if reader.first != "waiting":
         return b"", False
-    raw = bytearray(await chunk(response))
-    ended = not raw
-    for piece in inflate(bytes(raw)):
+    data = await chunk(response)
+    for piece in inflate(data):
         reader.feed(piece)
+    ended = not data or (reader.first == "waiting" and response.content.at_eof())
     if ended:
         reader.close()
     if ended or reader.first != "waiting":  # as mostly, without the cost of a deadline
-        return bytes(raw), ended
+        return data, ended
+    raw = bytearray(data)
     with suppress(TimeoutError):
         async with asyncio.timeout(HOLD_S):
             while reader.first == "waiting" and not inflate.broken and len(raw) < HEAD_BYTES:

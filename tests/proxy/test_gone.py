@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,10 @@ class SlowDoor:
 
     def __init__(self, port: int, seconds: float) -> None:
         self.port, self.seconds, self.tasks = port, seconds, set[asyncio.Task[None]]()
+        self.knocked = asyncio.Event()
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.knocked.set()
         await asyncio.sleep(self.seconds)
         inner, outer = await asyncio.open_connection("127.0.0.1", self.port)
         copies = [asyncio.create_task(copy(reader, outer)), asyncio.create_task(copy(inner, writer))]
@@ -169,9 +172,17 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
         target.close()
 
 
-@pytest.fixture
-async def slow_tls(certificate: Path) -> AsyncIterator[tuple[str, list[float]]]:
+@dataclass
+class SlowUpstream:
     """An HTTPS upstream behind a slow door, and the moment of every request that arrived."""
+
+    door: SlowDoor
+    url: str
+    arrived: list[float]
+
+
+@pytest.fixture
+async def slow_tls(certificate: Path) -> AsyncIterator[SlowUpstream]:
     arrived: list[float] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -188,7 +199,7 @@ async def slow_tls(certificate: Path) -> AsyncIterator[tuple[str, list[float]]]:
     door = SlowDoor(inner.sockets[0].getsockname()[1], 0.3)
     outer = await asyncio.start_server(door.pass_on, "127.0.0.1", 0)
     try:
-        yield f"https://127.0.0.1:{outer.sockets[0].getsockname()[1]}", arrived
+        yield SlowUpstream(door, f"https://127.0.0.1:{outer.sockets[0].getsockname()[1]}", arrived)
     finally:
         outer.close()
         inner.close()
@@ -198,10 +209,10 @@ async def slow_tls(certificate: Path) -> AsyncIterator[tuple[str, list[float]]]:
 
 
 async def test_a_grant_that_a_handshake_made_late_is_confirmed_and_sent_once(
-    slow_tls: tuple[str, list[float]], certificate: Path, monkeypatch: pytest.MonkeyPatch
+    slow_tls: SlowUpstream, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard is 50 ms, the handshake takes 300: neither lost, nor sent twice, nor over the budget."""
-    url, arrived = slow_tls
+    url, arrived = slow_tls.url, slow_tls.arrived
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=certificate))
     limit = {"requests": 4, "per": "1s", "guard": "50ms"}
     async with sidecar({"chat": pool(url, new_keys(1), limits=[limit], max_wait="0s")}) as plane:
@@ -214,10 +225,10 @@ async def test_a_grant_that_a_handshake_made_late_is_confirmed_and_sent_once(
 
 
 async def test_late_grants_under_pressure_are_given_up_and_never_too_many(
-    slow_tls: tuple[str, list[float]], certificate: Path, monkeypatch: pytest.MonkeyPatch
+    slow_tls: SlowUpstream, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With others waiting behind, a late one finds no room: 503 with `Retry-After`, and no window over its budget."""
-    url, arrived = slow_tls
+    url, arrived = slow_tls.url, slow_tls.arrived
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=certificate))
     limit = {"requests": 2, "per": "1s", "guard": "50ms"}
     async with sidecar({"chat": pool(url, new_keys(1), limits=[limit], max_wait="2s")}) as plane:
@@ -230,10 +241,10 @@ async def test_late_grants_under_pressure_are_given_up_and_never_too_many(
 
 
 async def test_a_certificate_that_nobody_vouches_for_gets_no_key(
-    slow_tls: tuple[str, list[float]],
+    slow_tls: SlowUpstream,
 ) -> None:
     """502, the grant given back, nothing sent."""
-    url, arrived = slow_tls
+    url, arrived = slow_tls.url, slow_tls.arrived
     chat = pool(url, new_keys(1), limits=[ONCE_A_MINUTE], max_wait="0s", max_attempts=1)
     async with sidecar({"chat": chat}) as plane:
         assert [(await plane.chat()).status for _ in range(2)] == [502, 502]
@@ -278,3 +289,21 @@ async def test_a_redis_that_freezes_hangs_nobody(provider: StrictProvider, redis
         redis_process.thaw()
         assert (await plane.chat({"x-sidecar-max-wait": "9"})).status == 200
         assert len(provider.arrivals) == 2
+
+
+async def test_a_redis_that_freezes_over_a_slow_handshake_costs_no_request(
+    slow_tls: SlowUpstream, certificate: Path, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grant is late when its connection is there: it waits for Redis as its request may, and is sent once."""
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=certificate))
+    monkeypatch.setattr("sidecar.store.connect.CALL_S", 0.2)
+    limit = {"requests": 4, "per": "1m", "guard": "50ms"}
+    chat = pool(slow_tls.url, new_keys(1), limits=[limit], max_wait="20s")
+    async with sidecar({"chat": chat}, redis=redis_process.url) as plane:
+        task = asyncio.create_task(plane.chat())
+        await slow_tls.door.knocked.wait()
+        redis_process.freeze()
+        assert (await plane.chat({"x-sidecar-max-wait": "0"})).status == 503
+        redis_process.thaw()
+        reply = await task
+        assert (reply.status, reply.attempts, len(slow_tls.arrived)) == (200, 1, 1)
