@@ -35,18 +35,23 @@ class Blocks:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The blocks that are complete with these bytes, their lines ended by LF."""
+        text = self.cut(data)
+        return text.split(b"\n\n") if text else []
+
+    def cut(self, data: bytes) -> bytes:
+        """The same blocks in one piece, with a blank line between them."""
         known = max(len(self._held) - 1, 0)
         held = self._held + self._lines(data)
         cut = held.rfind(b"\n\n", known)
         if cut < 0:
             self._hold(held)
-            return []
+            return b""
         self._held = held[cut + 2 :]
-        blocks = held[:cut].split(b"\n\n")
+        text = held[:cut]
         if self._skipping:
             self._skipping = False
-            return blocks[1:]
-        return blocks
+            return text.partition(b"\n\n")[2]
+        return text
 
     def _lines(self, data: bytes) -> bytes:
         if self._after_cr and data[:1] == b"\n":

@@ -43,6 +43,7 @@ ACCOUNT_SELECTING = frozenset(
         "anthropic-workspace-id",
     }
 )
+_DROPPED = HOP_BY_HOP.union(_OURS, ACCOUNT_SELECTING, CREDENTIALS)
 _NEVER = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")  # the weight of a coding that is not accepted
 DECODABLE = ("gzip", "deflate")  # what an answer may be compressed with: its first events and its usage must be read
 
@@ -187,11 +188,11 @@ def connection_named(headers: CIMultiDictProxy[str]) -> set[str]:
 
 def _upstream_headers(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """What of the client's headers crosses: not its credential, its account, its connection or its words to us."""
-    dropped = HOP_BY_HOP.union(_OURS, ACCOUNT_SELECTING, CREDENTIALS, connection_named(headers))
+    named = connection_named(headers)
     kept = CIMultiDict(
         (name, value)
         for name, value in headers.items()
-        if (lower := name.lower()) not in dropped and not lower.startswith("x-sidecar-")
+        if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith("x-sidecar-")
     )
     kept["Accept-Encoding"] = _readable(",".join(headers.getall("Accept-Encoding", ())))
     return kept

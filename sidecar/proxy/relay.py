@@ -6,12 +6,14 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.model.words import Key
+from sidecar.model.words import Secret
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
@@ -21,6 +23,8 @@ from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Lost, Reply, chunk
 
 # Of one hidden key, so they would mislead a client that shares many; and what only we may say.
 _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-", "x-sidecar-")
+
+_DROPPED = HOP_BY_HOP | {"content-length"}
 
 
 async def send(request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str], deadline: float) -> web.StreamResponse:
@@ -101,12 +105,12 @@ def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
 
 def _client_headers(answer: Answer) -> CIMultiDict[str]:
     """The provider's headers as far as they concern the client, with the key's id where its secret stood."""
-    headers = answer.reply.response.headers
-    dropped = HOP_BY_HOP | connection_named(headers) | {"content-length"}
+    headers, key = answer.reply.response.headers, answer.held.key
+    named, forms = connection_named(headers), _forms(key.secret)
     return CIMultiDict(
-        (name, _cleaned(value, answer.held.key))
+        (name, _cleaned(value, forms, key.id))
         for name, value in headers.items()
-        if (lower := name.lower()) not in dropped and not lower.startswith(_NOT_PASSED)
+        if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith(_NOT_PASSED)
     )
 
 
@@ -121,20 +125,23 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
         status = reply.status if reply.status >= 400 else 502
         message = "The provider's error is too large or cannot be decoded to be passed on."
         raise Refused(status, "upstream_error", message)
-    clean = _cleaned(body.decode("latin-1"), key).encode("latin-1")
+    clean = _cleaned(body.decode("latin-1"), _forms(key.secret), key.id).encode("latin-1")
     if clean == body:
         return headers, reply.held
     headers.popall("Content-Encoding", None)
     return headers, clean
 
 
-def _cleaned(text: str, key: Key) -> str:
-    """The text with the key's id where its secret stood."""
-    for form in _forms(key.secret.reveal()):
-        text = text.replace(form, key.id)
+def _cleaned(text: str, forms: Iterable[str], name: str) -> str:
+    """The text with a key's id where its secret stood in any of its forms."""
+    for form in forms:
+        text = text.replace(form, name)
     return text
 
 
-def _forms(secret: str) -> set[str]:
-    """A secret as a body may quote it: as it is, in JSON, in a URL."""
-    return {secret, json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/"), quote(secret, safe="")}
+@lru_cache(maxsize=1024)
+def _forms(secret: Secret) -> frozenset[str]:
+    """A secret as an answer may quote it: as it is, in JSON, in a URL."""
+    text = secret.reveal()
+    quoted = json.dumps(text)[1:-1]
+    return frozenset({text, quoted, quoted.replace("/", "\\/"), quote(text, safe="")})
