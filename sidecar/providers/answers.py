@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -60,15 +60,6 @@ class Grammar:
     costs: bool = True
 
 
-class _Framer(Protocol):
-    oversized: bool
-    ended: bool
-
-    def feed(self, data: bytes) -> list[bytes]: ...
-    def close(self) -> list[bytes]: ...
-    def events(self, block: bytes) -> list[Event]: ...
-
-
 class _Whole:
     """A JSON body as one event, if it is no longer than HEAD_BYTES; of a longer one only the tail is kept."""
 
@@ -91,6 +82,9 @@ class _Whole:
 
     def events(self, block: bytes) -> list[Event]:
         return [Event("", block.removeprefix(b"\xef\xbb\xbf"))]
+
+
+_Framer = Blocks | Objects | _Whole
 
 
 def _usage_of_tail(tail: bytes) -> bytes:
@@ -156,8 +150,8 @@ class AnswerReader:
         if self._framer is None:
             self._begin(data)
             return
-        if self.first == "event" and isinstance(self._framer, Blocks):
-            self._skim(self._framer, data)
+        if isinstance(self._framer, Blocks):
+            self._skim(self._until_shown(self._framer.feed(data)))
         else:
             for block in self._framer.feed(data):
                 self._block(block)
@@ -178,14 +172,29 @@ class AnswerReader:
         else:
             self.feed(data)
 
-    def _skim(self, framer: Blocks, data: bytes) -> None:
-        """Looks at all events of a shown stream that came together, and at each only where one may tell something."""
-        text = framer.cut(data)
-        if _is_plain(text) and not _tells(text):
+    def _until_shown(self, blocks: bytes) -> bytes:
+        """Reads them one by one while the answer is held back; returns those behind the first that shows something."""
+        read = 0
+        for block in blocks.split(b"\n\n") if self.first != "event" else ():
+            self._block(block)
+            read += len(block) + 2
+            if self.first == "event":
+                break
+        return blocks[read:]
+
+    def _skim(self, blocks: bytes) -> None:
+        """Finds those that may tell something by halves: of many that come together few do, and at the end."""
+        if not blocks or (_is_plain(blocks) and not _tells(blocks)):
             return
-        for block in text.split(b"\n\n"):
-            if not _is_plain(block) or _tells(block):
-                self._block(block)
+        middle = len(blocks) // 2
+        cut = blocks.find(b"\n\n", middle)
+        if cut < 0:
+            cut = blocks.rfind(b"\n\n", 0, middle + 1)
+        if cut < 0:
+            self._block(blocks)
+        else:
+            self._skim(blocks[:cut])
+            self._skim(blocks[cut + 2 :])
 
     def _block(self, block: bytes) -> None:
         if self._framer is not None:

@@ -33,13 +33,8 @@ class Blocks:
         self.oversized = False  # whether a block was too long to be kept
         self._skipping = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The blocks that are complete with these bytes, their lines ended by LF."""
-        text = self.cut(data)
-        return text.split(b"\n\n") if text else []
-
-    def cut(self, data: bytes) -> bytes:
-        """The same blocks in one piece, with a blank line between them."""
+    def feed(self, data: bytes) -> bytes:
+        """The blocks that are complete with these bytes: their lines ended by LF, a blank one between two of them."""
         known = max(len(self._held) - 1, 0)
         held = self._held + self._lines(data)
         cut = held.rfind(b"\n\n", known)
