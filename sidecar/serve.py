@@ -26,6 +26,7 @@ from sidecar.store.commands import Store
 from sidecar.store.memory import LOST
 
 GRACE_S = 30.0
+COLLECT = 10_000, 20, 20  # objects before the collector looks: a request leaves few cycles, and looking took 5 % of it
 LAST_BYTES_S = 1.0  # for a connection whose request is over to write its last bytes
 
 T = TypeVar("T")
@@ -98,6 +99,7 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S) -> None:
             # What was imported and read stays for good: the collector need not look at it again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*COLLECT)
             log.line("info", "listening", listen=_bound(data), ops_listen=_bound(operations))
             await signals.end.wait()
             await _drain(replica, data, signals.at_once, grace_s, log)

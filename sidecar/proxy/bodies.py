@@ -86,6 +86,10 @@ async def read(request: web.BaseRequest, share: Share) -> Body:
     share.check(request.content_length or 0)
     await _continue(request)
     try:
+        if coding in PLAIN and request.content.is_eof() and (request.content_length or MIB) < IN_MEMORY:
+            body = request.content.read_nowait()  # as mostly: it came with its head
+            share.grow(len(body))
+            return body
         return await _collect(_pieces(request, coding), share)
     except RequestPayloadError:
         raise bad_request("The body cannot be read: its chunks are malformed.") from None
