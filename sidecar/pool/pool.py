@@ -353,6 +353,7 @@ class Pools:
         return met
 
     async def _look(self, asked: Rotation) -> Why:
+        asked = self.store.serving(asked)
         fields = {
             member: [
                 rest_field(Subject(member.account, key, model))

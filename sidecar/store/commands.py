@@ -161,7 +161,11 @@ class Store:
     def _with_shared(self, ask: Ask) -> Ask:
         if not self._shared:
             return ask
-        return replace(ask, rotations=tuple(self._shared.get(rotation, rotation) for rotation in ask.rotations))
+        return replace(ask, rotations=tuple(self.serving(rotation) for rotation in ask.rotations))
+
+    def serving(self, rotation: Rotation) -> Rotation:
+        """The rotation that serves its model: itself, or `*` where the pool has too many models."""
+        return self._shared.get(rotation, rotation)
 
     # --- whether Redis is there ---------------------------------------------------------------------
 

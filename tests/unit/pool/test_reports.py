@@ -165,6 +165,18 @@ async def test_keys_that_rest_are_told_by_proof_and_by_suspicion(world: World) -
     assert (why.proved, why.suspected) == ({"k0": "rate_limit_minute"}, frozenset({"k1"}))
 
 
+async def test_why_knows_the_rests_of_models_that_share_a_rotation(world: World) -> None:
+    """Beyond 256 models of a pool they rest for `*`, and so they are found there."""
+    pools, _ = world.pools(config(pool(keys=1, max_wait_s=0)))
+    for n in range(257):
+        last = held(await pools.acquire(search(Target("p", f"m{n}"))))
+    assert last.model == "*"
+    pools.report(resting(Subject("acc-k0", None, last.model)), last)
+    assert not isinstance(await pools.acquire(search(Target("p", "m256"))), Held)
+    assert (await pools.why(Target("p", "m256"))).reasons == {"rate_limit_minute": 1}
+    assert (await pools.why(Target("p", "m255"))).reasons == {}
+
+
 async def test_refused_request_outlasts_the_suspicion_of_another(world: World) -> None:
     """A pause at a time while it may wait; not for a key that it has tried itself, nor in a target that is closed."""
     pools, store = world.pools(config(pool(keys=2)))
