@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -18,14 +19,21 @@ from sidecar.store.memory import LOST
 
 @click.command("check")
 @given.config_option
-def command(config_file: Path | None) -> None:
+@click.option("--live", is_flag=True, help="Also send one cheap call with each key, and say what came of it.")
+def command(config_file: Path | None, live: bool) -> None:
     """Say what `sidecar run` would do: pools, key ids, budgets, routes, and whether Redis answers.
 
-    Changes nothing. Exit 0: ready; 1: something must be mended, one line each.
+    Changes nothing, unless with --live. Exit 0: ready; 1: something must be mended, one line each.
 
     \b
         sidecar check
         sidecar check --config sidecar.yaml
+        sidecar check --live        also sends one cheap call with each key
+
+    The cheap call is a GET that costs nothing: the provider's list of models, or what else needs a valid key there. It
+    takes a grant as any request does, so it counts against the key's budgets; a key that rests or has no room is not
+    tried, and no key rests for what is found. Exit 1 also if a key is refused (invalid_key, permission,
+    quota_exhausted_billing) or its provider does not answer. A rate limit is no fault of the key.
     """
     config = given.load(config_file)
     redact = redactor(config)
@@ -33,12 +41,29 @@ def command(config_file: Path | None) -> None:
         click.echo(redact(line))
     if config.redis == "memory":
         click.echo(f"store    memory: {LOST}")
-        return
-    wrong = asyncio.run(_store(config))
-    place = redact(config.redis)
-    if wrong:
-        given.fail(f"store    {place} cannot be used: {redact(wrong)}. Start it, or set `redis`.")
-    click.echo(f"store    {place} answers, namespace {config.namespace}")
+    else:
+        wrong = asyncio.run(_store(config))
+        if wrong:
+            _fail(config, wrong)
+        click.echo(f"store    {redact(config.redis)} answers, namespace {config.namespace}")
+    if live:
+        _live(config)
+
+
+def _fail(config: Config, wrong: str) -> NoReturn:
+    redact = redactor(config)
+    given.fail(f"store    {redact(config.redis)} cannot be used: {redact(wrong)}. Start it, or set `redis`.")
+
+
+def _live(config: Config) -> None:
+    from sidecar.cli import live  # noqa: PLC0415 - the HTTP client and what draws: a plain check needs neither
+
+    try:
+        to_mend = live.run(config, redactor(config))
+    except (StoreAway, StoreUnable) as error:
+        _fail(config, str(error).rstrip("."))
+    if to_mend:
+        given.fail(to_mend)
 
 
 async def _store(config: Config) -> str:

@@ -97,6 +97,7 @@ class Provider:
     zone: str = "UTC"  # whose midnight ends a daily quota
     headers: Mapping[str, str] = field(default_factory=dict)  # added where the client sent none
     models_by_account: bool = True  # whether a model that one account does not find may be there for another
+    probe: str | None = None  # a path below base_url, see catalogue.probe; None: the dialect's own; "": none is known
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (OpenAI(), Anthropic(), Gemini(), Plain())
 }  # fmt: skip
 
+# Where each dialect's clients ask for the list of models.
+_LISTS = {"openai": "/v1/", "anthropic": "/v1/", "gemini": "/v1beta/"}
+
 _FILE = Path(__file__).with_name("catalogue.toml")
 
 
@@ -42,6 +45,7 @@ class Preset:
     zone: str
     headers: Mapping[str, str]
     models_by_account: bool
+    probe: str | None
 
     def at(self, base_url: str) -> Provider:
         """The provider at an address: its own, or one that stands for it."""
@@ -54,7 +58,18 @@ class Preset:
             zone=self.zone,
             headers=self.headers,
             models_by_account=self.models_by_account,
+            probe=self.probe,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A GET that needs a valid key and costs nothing, as a client would send it: the path is `prefix + operation`."""
+
+    dialect: Dialect
+    prefix: str
+    operation: str
+    headers: Mapping[str, str]
 
 
 def names() -> tuple[str, ...]:
@@ -65,6 +80,22 @@ def names() -> tuple[str, ...]:
 def preset(name: str) -> Preset:
     """The preset of this name. Raises KeyError where there is none."""
     return _presets()[name]
+
+
+def probe(provider: Provider) -> Probe | None:
+    """How to ask whether a key is good: the provider's own way, else its dialect's list of models; None: not known."""
+    if provider.probe is not None:
+        return Probe(DIALECTS["plain"], "/", provider.probe[1:], {}) if provider.probe else None
+    own = native(provider)
+    if own.name not in _LISTS:
+        return None
+    # What the dialect wants of every client (Anthropic: a version) its namesake's preset knows.
+    return Probe(own, _LISTS[own.name], "models", preset(own.name).headers)
+
+
+def native(provider: Provider) -> Dialect:
+    """The provider's own dialect: the first that it lists."""
+    return DIALECTS[next(iter(provider.dialects), "plain")]
 
 
 @cache
@@ -90,6 +121,7 @@ def _preset(name: str, entry: Mapping[str, Any]) -> Preset:
         zone=entry.get("zone", "UTC"),
         headers=entry.get("headers", {}),
         models_by_account=entry.get("models_by_account", True),
+        probe=entry.get("probe"),
     )
 
 

@@ -72,3 +72,9 @@ def test_a_store_that_does_not_answer_is_one_line_without_the_password(command: 
     assert "cannot be used" in line
     assert line.endswith("Start it, or set `redis`.")
     assert "pass-word" not in done.output
+
+
+def test_help_says_what_live_sends_and_that_it_counts(command: Command) -> None:
+    told = " ".join(command("check", "--help").output.split())
+    for part in ("--live", "the provider's list of models", "counts against the key's budgets", "Exit 1 also if"):
+        assert part in told
