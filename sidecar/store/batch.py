@@ -64,7 +64,7 @@ class Lane:
         return future
 
     async def _run(self) -> None:
-        while True:
+        while not self._closed:  # a cancel can be lost: asyncio's wait_for drops one that comes as it ends
             await self._gathered.wait()
             batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             if not self._waiting:

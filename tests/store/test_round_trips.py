@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -167,6 +168,26 @@ async def test_closed_store_is_away(store: Store) -> None:
     assert all(isinstance(end, StoreAway) for end in ends)
     with pytest.raises(StoreAway, match="closed"):
         await store.acquire(ask(turns), unexpected)
+
+
+async def test_close_ends_a_lane_whose_connection_swallowed_the_cancel(place: Place) -> None:
+    """As fakeredis's does where its answer comes at that moment."""
+    reading = asyncio.Event()
+
+    async def swallow() -> bytes:
+        reading.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return b"0"
+
+    lane = Lane(place.open, lambda away: None)
+    await lane.call(calls.Call("inspect", ("{x}",), ("", "0")))
+    assert lane._connection is not None
+    lane._connection.read_response = swallow  # type: ignore[method-assign,assignment]
+    last = lane.submit(calls.Call("inspect", ("{x}",), ("", "0")))
+    await reading.wait()
+    await lane.close()
+    assert await last == b"0"
 
 
 async def test_close_sends_what_is_queued(place: Place, open_store: OpenStore) -> None:
