@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -14,6 +16,8 @@ from aiohttp.web_protocol import RequestPayloadError
 from sidecar.providers.dialect import Body
 from sidecar.proxy.errors import Refused, bad_request
 from sidecar.proxy.inflate import PLAIN, READABLE, Inflate
+
+log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 IN_MEMORY = MIB  # bytes of one body before it moves to a file
@@ -116,13 +120,29 @@ async def _collect(pieces: AsyncIterator[bytes], share: Share) -> Body:
 
 
 async def _spool(pieces: AsyncIterator[bytes], parts: list[bytes], share: Share) -> Body:
-    with tempfile.TemporaryFile() as file:
-        file.writelines(parts)
+    with _disk():
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below: what a client's connection does is no fault of it
+    with file:
+        with _disk():
+            file.writelines(parts)
         parts.clear()
         async for chunk in pieces:
             share.grow(share.size + len(chunk))
-            file.write(chunk)
-        return _mapped(file)
+            with _disk():
+                file.write(chunk)
+        with _disk():
+            return _mapped(file)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Raises Refused (503) where the temporary folder is full, read-only or not there, and logs which setting it is."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("a request body of more than 1 MiB cannot be kept: %s; TMPDIR names the folder", error.strerror)
+        message = "The sidecar has no room on its disk for a body of this size; its log says why."
+        raise Refused(503, "no_storage", message, {"Retry-After": "1"}) from None
 
 
 def _mapped(file: IO[bytes]) -> memoryview:

@@ -359,14 +359,18 @@ async def test_what_goes_wrong_after_the_body_leaves_nothing_behind(
 
 
 async def test_a_disk_without_room_leaves_nothing_behind(
-    narrow: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+    narrow: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """503 in the dialect; the log says what is wrong and where that is set."""
+
     def full() -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
         broken.setattr("tempfile.TemporaryFile", full)
-        assert (await sent(narrow, large(LARGE), "length")).status == 500
+        reply = await sent(narrow, large(LARGE), "length")
+    assert (reply.status, reply.headers["retry-after"], reply.data["error"]["code"]) == (503, "1", "no_storage")
+    assert "No space left on device; TMPDIR" in caplog.text
     assert await has_room(narrow, provider)
 
 
