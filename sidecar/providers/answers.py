@@ -22,7 +22,7 @@ from sidecar.providers.usage import Tally
 
 TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
 _USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
-_WORDS = (b"error", b'"type"', b"lock", b"DONE", b'"meta"', b"done")
+_WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done")
 _MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -182,9 +182,10 @@ class AnswerReader:
                 break
         return blocks[read:]
 
-    def _skim(self, blocks: bytes) -> None:
+    def _skim(self, blocks: bytes, plain: bool = False) -> None:
         """Finds those that may tell something by halves: of many that come together few do, and at the end."""
-        if not blocks or (_is_plain(blocks) and not _tells(blocks)):
+        plain = plain or _is_plain(blocks)
+        if not blocks or (plain and not _tells(blocks)):
             return
         middle = len(blocks) // 2
         cut = blocks.find(b"\n\n", middle)
@@ -193,8 +194,8 @@ class AnswerReader:
         if cut < 0:
             self._block(blocks)
         else:
-            self._skim(blocks[:cut])
-            self._skim(blocks[cut + 2 :])
+            self._skim(blocks[:cut], plain)
+            self._skim(blocks[cut + 2 :], plain)
 
     def _block(self, block: bytes) -> None:
         if self._framer is not None:
