@@ -22,7 +22,7 @@ from sidecar.providers.usage import Tally
 
 TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
 _USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
-_WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done")
+_WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done", b"finishReason")
 _MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -102,15 +102,13 @@ def _is_plain(blocks: bytes) -> bool:
 
 
 def _tells(blocks: bytes) -> bool:
-    """Whether events of a shown answer may hold usage, an error, a block or a last word. A false hit costs a parse.
+    """Whether plain events of a shown answer may hold usage, an error, a block or a last one. A false hit costs a parse.
 
     Substrings, not a pattern: this is looked at for every event of every stream, and a search costs ten times as much.
     """
     for word in _WORDS:
         if word in blocks:
             return True
-    if b"finishReason" in blocks:
-        return True
     for name in _MAY_BE_NULL:
         named = blocks.count(name)
         if named and named > blocks.count(name + b'":null') + blocks.count(name + b'": null'):
