@@ -254,25 +254,28 @@ def _stand_in(pool: str, key: str) -> Secret:
 
 # --- placeholders -----------------------------------------------------------------------------------
 
-_BRACKETED = re.compile(r"<.*>|\[.*\]|\{.*\}|\$\{.*|\$\(.*|\$[A-Z_]+|%[A-Z_]+%", re.DOTALL)
-_FILLED = re.compile(r"(?i)[x*•._-]{3,}|.*[-_]x{3,}|.*(?:x{6}|\*{3}|•{3}|\.{3}|…).*", re.DOTALL)
-_PHRASE = re.compile(
-    r"(?:^|_)(?:your[a-z]*|change_?me|change_this|replace_?me|replace_with|replace_this|placeholder|insert|paste|todo|tbd"
-    r"|fixme|fill_?me|fill_in|(?:key|token|secret|goes)_here|api_?key_?here)(?:_|$)"
-)
-_NAMES = frozenset({"api_key", "apikey", "null", "undefined", "redacted"})
+_BRACKETED = re.compile(r"<.*>|\[.*\]|\{.*\}|\$\{.*|\$\(.*|\$[A-Z_][A-Z0-9_]*|%[A-Z0-9_]+%", re.DOTALL)
+_FILLED = re.compile(r"[xX*•._-]{3,}|.*(?:x{6}|X{6}|\*{3}|•{3}|\.{3}|…).*", re.DOTALL)
+_GLUED = re.compile(r"\AAIza(?:Sy)?")  # Google's prefix: nothing divides it from what follows
 _SEPARATORS = re.compile(r"[\W_]+")
-_ORDINARY = 16  # letters: longer ones are no word of a language
+_ORDINARY = re.compile(r"([^\W\d_]{1,16})\d{0,4}|\d+")  # longer ones are no word of a language
+_NAME = re.compile(r"(?:my_?(?:[a-z]+_)?)?api_?key|null|undefined")
+_PHRASE = re.compile(
+    r"(?:^|_)(?:your[a-z]*|change_?(?:me|this|it)|replace(?:_?me|_?this|_?it)?|fill_?(?:me|in|this)|insert|paste|todo|tbd"
+    r"|fixme|placeholder|redacted|x{3,}|(?:enter|put|add|set)_(?:api_?)?(?:key|token|secret)"
+    r"|(?:key|token|secret|goes)_?here)(?:_|$)"
+)
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a template left this where a key belongs: `your_key_here`, `changeme`, `sk-...`, `<api key>`, `xxxx`.
+    """Whether a template left this where a key belongs: `your_key_here`, `sk-or-v1-changeme`, `<api key>`, `xxxx`.
 
-    A real key has a part that is neither a word nor a number, so phrases count only where every part is one.
+    A real key has a part that is neither a number nor a word with at most a short number behind it (`api03`), so
+    phrases count only where every part is one. `test`, `dummy` and `none` are keys: local servers are given them.
     """
     if _BRACKETED.fullmatch(text) or _FILLED.fullmatch(text):
         return True
-    parts = [part for part in _SEPARATORS.split(text.lower()) if part]
-    ordinary = all(part.isdigit() or (part.isalpha() and len(part) <= _ORDINARY) for part in parts)
-    phrase = "_".join(parts)
-    return ordinary and (phrase in _NAMES or _PHRASE.search(phrase) is not None)
+    parts = [part.lower() for part in _SEPARATORS.split(_GLUED.sub("", text)) if part]
+    matches = [_ORDINARY.fullmatch(part) for part in parts]
+    words = [match[1] for match in matches if match and match[1]]
+    return all(matches) and bool(_NAME.fullmatch("_".join(parts)) or _PHRASE.search("_".join(words)))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import string
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,3 +156,43 @@ def test_placeholder(text: str) -> None:
 @pytest.mark.parametrize("text", lines("no_placeholders.txt"))
 def test_no_placeholder(text: str) -> None:
     assert not is_placeholder(text)
+
+
+BASE62 = string.ascii_letters + string.digits
+BASE64 = BASE62 + "-_"
+
+
+def drawn(prefix: str, length: int, alphabet: str = BASE62) -> Callable[[random.Random], str]:
+    return lambda source: prefix + "".join(source.choices(alphabet, k=length))
+
+
+SHAPES = {
+    "anthropic": drawn("sk-ant-api03-", 95, BASE64),
+    "openrouter": drawn("sk-or-v1-", 64, "0123456789abcdef"),
+    "gemini": drawn("AIzaSy", 33, BASE64),
+    "gemini, new": drawn("AQ.Ab8RN6", 44, BASE64),
+    "groq": drawn("gsk_", 52),
+    "openai": drawn("sk-", 48),
+    "openai, of a project": drawn("sk-proj-", 156, BASE64),
+    "deepseek": drawn("sk-", 32, "0123456789abcdef"),
+    "xai": drawn("xai-", 80),
+    "perplexity": drawn("pplx-", 48),
+    "nvidia": drawn("nvapi-", 64, BASE64),
+    "replicate": drawn("r8_", 37),
+    "hugging face": drawn("hf_", 34, string.ascii_letters),
+    "mistral": drawn("", 32),
+    "azure": drawn("", 32, "0123456789abcdef"),
+    "azure, new": drawn("", 84),
+    "cohere": drawn("", 40),
+    "cerebras": drawn("csk-", 48, string.ascii_lowercase + string.digits),
+    "a uuid": lambda source: str(uuid.UUID(int=source.getrandbits(128))),
+    "twelve letters and digits": drawn("", 12),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_real_key_is_taken_for_a_placeholder(shape: str) -> None:
+    """Whatever its random part comes to: drawn as providers draw, since chosen letters may spell anything."""
+    source = random.Random(shape)
+    keys = [SHAPES[shape](source) for _ in range(1_000)]
+    assert not [key for key in keys if is_placeholder(key)]
