@@ -169,6 +169,7 @@ def _harvest_object(fault: Fault, value: Mapping[str, Any], depth: int) -> None:
 
 
 def _harvest_text(fault: Fault, key: str, text: str, depth: int) -> None:
+    """A code with a reason behind it (xAI: `unauthenticated:bad-credentials`) is known without the reason too."""
     inner = _parsed(text.strip()) if key in _SENTENCES else None
     if inner is not None:
         _harvest(fault, "error", inner, depth + 1)
@@ -177,6 +178,7 @@ def _harvest_text(fault: Fault, key: str, text: str, depth: int) -> None:
         if sentence not in fault.sentences:
             fault.sentences.append(sentence)
     elif key in _CODES:
-        fault.codes[text[:_SENTENCE].lower()] = None
+        code = text[:_SENTENCE].lower()
+        fault.codes |= {code: None, code.partition(":")[0]: None}
     elif key in _WAITS:
         fault.named.setdefault(_WAITS[key], text)

@@ -25,23 +25,28 @@ def _words(*words: str) -> re.Pattern[str]:
     return re.compile("|".join(words))
 
 
-# The place that the sidecar calls from is refused.
+# The place that the sidecar calls from is refused: by country, or by the firewall of an Azure resource (reported at
+# Azure-Samples/azure-sql-db-chatbot, continuedev/continue, Azure-Samples/azure-search-openai-demo).
 REGION = _sign(
     "unsupported_country_region_territory unsupported_country unsupported_location",
     r"country, region,? or territory not supported",
     r"location is not supported|check your network settings",
     r"not (?:available|supported) in your (?:country|region|location)|^request not allowed$",
+    r"virtual network/firewall rules|virtual network is configured for this resource",
+    r"public access is disabled\. please configure",
 )
 # A page in front of the API takes the sidecar for a robot.
 EGRESS = _words(
     r"automated queries|unusual traffic|attention required|you have been blocked|just a moment|error 10\d\d",
 )
 
-# The account has no money, or may spend no more.
+# The account has no money, or may spend no more (caps: console.groq.com/docs/spend-limits, which names the code alone;
+# developers.openai.com/api/docs/guides/spend-limits).
 CREDIT = _sign(
     "insufficient_quota billing_hard_limit_reached billing_not_active billing_error billing_disabled payment_required "
     "insufficient_balance insufficient_credits insufficient_funds insufficient_user_quota credits_exhausted "
-    "out_of_credits exceeded_current_quota_error credit_limit",
+    "out_of_credits exceeded_current_quota_error credit_limit blocked_api_access organization_spend_limit_exceeded "
+    "project_spend_limit_exceeded",
     r"credit balance is too low",
     r"insufficient[ _](?:account )?(?:balance|credits?|funds|quota)",
     r"not enough (?:credits?|balance|funds)|(?:n't|not) have (?:any |enough |sufficient )?(?:credits?|balance|funds)",
@@ -58,16 +63,18 @@ OUR_QUOTA = _words(r"exceeded your current quota")  # OpenAI's billing, and how 
 MONTH_SPENT = _words(r"\bmonthly\b|this month's|per month")
 CREDITS = _words(r"\bcredits?\b")
 
-# A valid key whose project or restrictions keep it from this API altogether (google.api.ErrorReason).
+# A valid key whose project or restrictions keep it from this API altogether (google.api.ErrorReason; a denied project,
+# which carries no reason, was reported at poenl/gemini-api).
 KEY_BOUND = _sign(
     "service_disabled api_key_service_blocked api_key_http_referrer_blocked api_key_ip_address_blocked "
     "api_key_android_app_blocked api_key_ios_app_blocked ip_not_authorized accessnotconfigured "
     "user_project_denied resource_project_invalid security_policy_violated location_policy_violated",
     r"has not been used in project .* or it is disabled",
+    r"(?:account|organi[sz]ation|project|team|user) (?:has been|is|was) denied access",
     r"requests (?:from|to) (?:this|referer) .{0,300}?(?:is|are) blocked",
     r"ip address restriction|\bip (?:address )?(?:is )?not (?:authorized|allowed)",
 )
-# The key itself is dead or unknown.
+# The key itself is dead or unknown; a key may be an OAuth token (xAI's was reported at FerroxLabs/wayland).
 KEY = _sign(
     "api_key_invalid invalid_api_key incorrect_api_key api_key_expired api_key_not_found api_key_disabled "
     "organization_restricted account_deactivated account_suspended account_disabled deactivated_workspace "
@@ -76,6 +83,7 @@ KEY = _sign(
     r"(?:invalid|incorrect|expired|revoked|unknown|malformed|missing|wrong) (?:x-)?api[ _-]?key",
     r"api[ _-]?key(?:\b[^.\n]{0,60})? (?:not valid|invalid|not found)\b",
     r"api[ _-]?key(?:\b[^.\n]{0,60})? (?:expired|leaked|revoked|disabled|blocked|deactivated|suspended|deleted)\b",
+    r"(?:access|oauth2?|bearer) token [^.\n]{0,40}(?:expired|revoked|not valid|invalid|not be validated)\b",
     r"reported as leaked|consumer .{0,120}has been suspended|unregistered callers",
     r"(?:account|organi[sz]ation|project|team|user) [^.\n]{0,80}(?:deactivated|suspended|terminated|banned)",
     r"(?:account|organi[sz]ation|project|team|user) [^.\n]{0,40}(?:is|been|was) (?:disabled|restricted|blocked)",
@@ -108,7 +116,7 @@ PLAN = _words(r"extra usage is required|required for long context|long context b
 FLAGGED = _sign(
     "content_filter content_policy_violation responsibleaipolicyviolation moderation_blocked content_policy "
     "sensitive_content",
-    r"your input was flagged|violates .{0,30}usage guidelines",
+    r"your (?:input|prompt) was flagged|violates .{0,30}usage guidelines",
 )
 
 # Everybody waits.
@@ -120,13 +128,17 @@ CAPACITY = _sign(
     r"rate-limited upstream|temporarily limiting requests",
 )
 
-# A model that this account may not see.
+# A model that this account may not use, or not yet: Groq's terms to accept first, OpenAI's verification to stream
+# (both reported: the latter at just-every/code and lobehub/lobehub).
 MODEL = _sign(
-    "deploymentnotfound model_permission_blocked_project model_permission_blocked_org",
-    r"api deployment for this resource does not exist",
+    "deploymentnotfound model_permission_blocked_project model_permission_blocked_org model_terms_required",
+    r"api deployment for this resource does not exist|requires terms acceptance",
+    r"(?:account|organi[sz]ation|project|team|user) must be verified",
 )
+# Or may not see, so that it looks not found; Google keeps a model for those who used it (Pickle-Pixel/ApplyPilot).
 NO_ACCESS = _sign(
     "model_not_found",
     r"(?:do|does|may|might) not have access|not have (?:permission|access)|no access to|unable to access model",
-    r"not found for account",
+    r"not found for account|no longer available to new users",
+    r"(?:that|whether|if) (?:you have|your [a-z]+ has) access",
 )

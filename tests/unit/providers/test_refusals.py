@@ -353,3 +353,44 @@ BUSY = "We're experiencing high traffic right now! Please try again soon."
 def test_codes_and_words_of_one_provider(provider: str, status: int, body: object, expected: str) -> None:
     """Mean there what they mean to its customers, whatever their status means elsewhere."""
     assert short(classified(provider, status, body)) == expected
+
+
+VERIFY = "Your organization must be verified to stream this model. Please go to: https://x.y and click on Verify."
+RETIRED = "This model models/m is no longer available to new users. Please update your code to use a newer model."
+UNKNOWN = "model 'm' not found, make sure the correct model ID was used and that you have access to the model."
+PRIVATE = "Public access is disabled. Please configure private endpoint."
+DENIED = "Your project has been denied access. Please contact support."
+UNVERIFIED = "The OAuth2 access token could not be validated."
+FLAGGED = "Invalid prompt: your prompt was flagged as potentially violating our usage policy."
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body", "expected"),
+    [
+        ("groq", 400, openai("The model `m` requires terms acceptance."), "permission key+model other"),
+        ("groq", 400, openai("?", code="model_terms_required"), "permission key+model other"),
+        ("openai", 400, openai(VERIFY, code="unsupported_value"), "permission key+model other"),
+        ("openai", 400, openai("?", code="unsupported_value"), "bad_request request no other"),
+        ("gemini", 404, google(RETIRED, "NOT_FOUND"), "permission key+model other"),
+        ("gemini", 404, google("models/m is no longer available.", "NOT_FOUND"), "bad_request request no other"),
+        ("cohere", 404, {"message": UNKNOWN}, "permission key+model other"),
+        ("groq", 400, openai("?", code="blocked_api_access"), "quota_exhausted_billing key other"),
+        ("openai", 429, openai("?", code="organization_spend_limit_exceeded"), "quota_exhausted_billing key other"),
+        ("openai", 429, openai("?", code="project_spend_limit_exceeded"), "quota_exhausted_billing key other"),
+        ("gemini", 403, google(DENIED, "PERMISSION_DENIED"), "permission key other"),
+        ("gemini", 403, [google(DENIED, "PERMISSION_DENIED")], "permission key other"),
+        ("gemini", 403, google("?", "PERMISSION_DENIED"), "permission key+model other"),
+        ("xai", 403, {"code": "unauthenticated:bad-credentials", "error": "?"}, "invalid_key key other"),
+        ("xai", 403, {"error": {"message": UNVERIFIED}}, "invalid_key key other"),
+        ("xai", 403, {"code": "permission-denied:unauthenticated", "error": "?"}, "permission key+model other"),
+        ("anthropic", 403, anthropic("permission_error", "OAuth token has been revoked."), "invalid_key key other"),
+        ("azure", 403, openai("Access denied due to Virtual Network/Firewall rules."), "permission provider no other"),
+        ("azure", 403, openai(PRIVATE), "permission provider no other"),
+        ("azure", 403, openai("A Virtual Network is configured for this resource."), "permission provider no other"),
+        ("openai", 400, openai(FLAGGED, code="invalid_prompt"), "blocked request no other"),
+        ("openai", 400, openai("?", code="invalid_prompt"), "bad_request request no other"),
+    ],
+)
+def test_what_users_met(provider: str, status: int, body: object, expected: str) -> None:
+    """Whom an answer blames that no document describes whole: the account, the key, the place it was called from."""
+    assert short(classified(provider, status, body)) == expected
