@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from sidecar.model.patterns import matches
-from sidecar.model.words import Limit, Member, Pool, Rotation
+from sidecar.model.words import Key, Limit, Member, Pool, Rotation
 
 
 def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -> Rotation:
@@ -20,10 +20,15 @@ def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -
     members = tuple(
         Member(order, key.weight, key.id, key.fingerprint, key.account, index[budgets.get(key.account, ())])
         for order, key in enumerate(pool.keys)
-        if not key.models or any(matches(pattern, model) for pattern in key.models)
+        if may_serve(key, model)
     )
     limits = tuple(tuple(limit for limit in one if not limit.model or matches(limit.model, model)) for one in sets)
     return Rotation(pool.name, model, _digest(members, limits), members, limits)
+
+
+def may_serve(key: Key, model: str) -> bool:
+    """Whether the key's `models` allow this one; a key without any may serve all, and calls without a model too."""
+    return not key.models or any(matches(pattern, model) for pattern in key.models)
 
 
 def _digest(members: tuple[Member, ...], limits: tuple[tuple[Limit, ...], ...]) -> str:

@@ -102,7 +102,7 @@ def _is_plain(blocks: bytes) -> bool:
 
 
 def _tells(blocks: bytes) -> bool:
-    """Whether plain events of a shown answer may hold usage, an error, a block or a last one. A false hit costs a parse.
+    """Whether plain events of a shown answer may tell usage, an error, a block or the end. A false hit costs a parse.
 
     Substrings, not a pattern: this is looked at for every event of every stream, and a search costs ten times as much.
     """

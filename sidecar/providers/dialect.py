@@ -5,13 +5,14 @@ Everything here is pure. A dialect keeps no state; a `Reader` keeps that of one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sidecar.model.words import Outcome, Provider, Usage
 
 Body = bytes | memoryview  # a memoryview where a large body lies in a mapped file
+Pieces = Sequence[Body]  # a body in which a name was replaced: what stands around it is not copied
 
 HEAD_BYTES = 64 * 1024  # as much of a 2xx body is held back while its outcome is open
 ERROR_BYTES = 1024 * 1024  # as much of any other body is read before it is classified
@@ -91,7 +92,7 @@ class Dialect(Protocol):
         Raises BadCall for malformed JSON, or a missing or non-string model, where a model is needed.
         """
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
         """The operation and the body with another model name; every other byte stays as it was."""
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:

@@ -12,7 +12,7 @@ import orjson
 from sidecar.model.words import Outcome, Provider
 from sidecar.providers import jsonhead, refusals
 from sidecar.providers.answers import AnswerReader, Grammar, Look
-from sidecar.providers.dialect import Answer, BadCall, Body, Reader, Reading
+from sidecar.providers.dialect import Answer, BadCall, Body, Pieces, Reader, Reading
 from sidecar.providers.jsonhead import ANY
 
 _CALL = re.compile(
@@ -69,13 +69,13 @@ class Gemini:
         verb = re.sub(r"^(?::|%3[Aa])", "", found["verb"])
         return Reading(_model(found), verb == _STREAMS, verb in _RETRY_SAFE)
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
         found = _CALL.fullmatch(operation) or _NAMED.fullmatch(operation)
         if found:
             operation = f"{found['before']}{_segment(model)}{found['verb']}"
         if jsonhead.looks_like_json(body):
-            body = jsonhead.replace(body, _MODEL_PATHS, lambda old: _renamed(old, model))
-        return operation, body
+            return operation, jsonhead.replace(body, _MODEL_PATHS, lambda old: _renamed(old, model))
+        return operation, [body]
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)

@@ -1,25 +1,30 @@
 """Reads and replaces the model's name in a JSON body without building the rest, and without touching another byte.
 
-msgspec judges the whole body and skips what is not asked for (gigabytes a second); the scanner, needed only where a
-name must change, walks strings and brackets alone and so tells a top-level key from one in a message.
+msgspec judges the whole body, skips what is not asked for (gigabytes a second), and says how long it is: so a name that
+must change is found among the keys of its own object alone, however many messages stand beside it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 
 import msgspec
 
-from sidecar.providers.dialect import BadCall, Body
+from sidecar.providers.dialect import BadCall, Body, Pieces
 
 Path = tuple[str, ...]  # keys from the root down; ANY stands for the items of an array
 ANY = "*"
 _BOM = b"\xef\xbb\xbf"
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]", re.DOTALL)
-_VALUE = re.compile(rb"\s*(" + _STRING + rb")", re.DOTALL)
+_TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_START = re.compile(rb"(?:" + _BOM + rb")?\s*")
+_GAP = re.compile(rb"[\s,]*")
+_KEY = re.compile(rb"[\s,]*(" + _STRING + rb")\s*:\s*", re.DOTALL)
+_SCALAR = re.compile(_STRING + rb"|[^\s,\]}]*", re.DOTALL)
+_OBJECT, _QUOTE, _CONTAINERS = ord("{"), ord('"'), frozenset(b"{[")
+_SLICE = 1024 * 1024
 
 
 class _Members(msgspec.Struct):
@@ -28,6 +33,8 @@ class _Members(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Members)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,40 +100,86 @@ def tolerant(body: Body) -> Head:
         return Head(None, False)
 
 
-def replace(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> bytes:
+def replace(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> Pieces:
     """The body with each string at one of the paths replaced; duplicates too: readers differ in which one they take.
 
-    Raises BadCall for a string that is none: `read` skips over what it is not asked for.
+    Raises BadCall for a string, or a key beside it, that is none: `read` skips over what it is not asked for.
     """
-    pieces: list[Body] = []
-    end = 0
-    for start, stop in _spans(body, paths):
-        try:
-            old = msgspec.json.decode(bytes(body[start:stop]), type=str)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadCall(f"The body is no JSON: {error}.") from None
-        pieces += [body[end:start], msgspec.json.encode(new(old))]
-        end = stop
-    return b"".join([*pieces, body[end:]])
+    whole, pieces, end = memoryview(body), list[Body](), 0
+    try:
+        for start, stop in _spans(whole, _begin(body), len(body), paths):
+            old = msgspec.json.decode(whole[start:stop], type=str)
+            pieces += [whole[end:start], msgspec.json.encode(new(old))]
+            end = stop
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadCall(f"The body is no JSON: {error}.") from None
+    return [*pieces, whole[end:]]
 
 
-def _spans(body: Body, paths: frozenset[Path]) -> Iterator[tuple[int, int]]:
-    """Where the string values at these paths begin and end, quotes included. The body is well-formed JSON."""
-    lasts = {path[-1] for path in paths}
-    where: list[str] = []
-    for token in _TOKEN.finditer(body):
-        text, colon = token.group(1), token.group(2)
-        if text is None:
-            bracket = token.group()
-            if bracket in b"{[":
-                where.append(ANY if bracket == b"[" else "")
-            elif where:
-                where.pop()
-        elif colon and where:
-            where[-1] = key = _key(text)
-            value = _VALUE.match(body, token.end()) if key in lasts and tuple(where) in paths else None
-            if value:
-                yield value.span(1)
+def _begin(body: Body) -> int:
+    found = _START.match(body)
+    return found.end() if found else 0
+
+
+def _spans(body: memoryview, begin: int, end: int, paths: Set[Path]) -> Iterator[tuple[int, int]]:
+    """Where the strings at these paths of an object or array begin and end, quotes included. It is well-formed."""
+    inside = _members(body, begin, end) if body[begin] == _OBJECT else _items(body, begin, end)
+    for key, start, stop in inside:
+        below = {path[1:] for path in paths if path[0] == key}
+        if () in below and body[start] == _QUOTE:
+            yield start, stop
+        below.discard(())
+        if below and body[start] in _CONTAINERS:
+            yield from _spans(body, start, stop, below)
+
+
+def _members(body: memoryview, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Each key of an object, with where its value begins and ends.
+
+    How long a value is says msgspec, except of a duplicate, which it has forgotten.
+    """
+    values = _object.decode(body[begin:end])
+    at = begin + 1
+    while found := _KEY.match(body, at):
+        key, start = _key(found.group(1)), found.end()
+        raw = memoryview(values.get(key, b""))
+        if body[start] not in _CONTAINERS:
+            found = _SCALAR.match(body, start)
+            assert found is not None
+            at = found.end()
+        elif raw and _same(raw, body[start : start + len(raw)]):
+            at = start + len(raw)
+        else:
+            at = _closing(body, start)
+        yield key, start, at
+
+
+def _items(body: memoryview, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    at = begin + 1
+    for raw in _array.decode(body[begin:end]):
+        found = _GAP.match(body, at)
+        assert found is not None
+        at = found.end() + len(memoryview(raw))
+        yield ANY, found.end(), at
+
+
+def _same(one: memoryview, other: memoryview) -> bool:
+    """In slices: a view is compared item by item, bytes at once."""
+    if len(one) != len(other):
+        return False
+    return all(bytes(one[at : at + _SLICE]) == bytes(other[at : at + _SLICE]) for at in range(0, len(one), _SLICE))
+
+
+def _closing(body: memoryview, start: int) -> int:
+    """Behind the bracket that closes the one at `start`: strings and brackets are walked one by one."""
+    depth = 0
+    for token in _TOKEN.finditer(body, start):
+        bracket = token.group()
+        depth += bracket in (b"{", b"[")
+        depth -= bracket in (b"}", b"]")
+        if not depth:
+            return token.end()
+    return len(body)
 
 
 def _key(text: bytes) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from sidecar.providers.dialect import Body
+from sidecar.providers.dialect import Body, Pieces
 from sidecar.providers.jsonhead import Head
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;]{1,200}))', re.IGNORECASE)
@@ -27,15 +27,14 @@ def read(content_type: str, body: Body) -> Head:
     return Head(model or None, fields.get(b"stream", b"").lower() == b"true")
 
 
-def replace(content_type: str, body: Body, model: str) -> bytes:
+def replace(content_type: str, body: Body, model: str) -> Pieces:
     """The body with another value in each field `model`."""
-    pieces: list[Body] = []
-    done = 0
+    whole, pieces, done = memoryview(body), list[Body](), 0
     for name, start, end in _fields(content_type, body):
         if name == b"model":
-            pieces += [body[done:start], model.encode()]
+            pieces += [whole[done:start], model.encode()]
             done = end
-    return b"".join([*pieces, body[done:]])
+    return [*pieces, whole[done:]]
 
 
 def _fields(content_type: str, body: Body) -> Iterator[tuple[bytes, int, int]]:

@@ -12,7 +12,7 @@ import orjson
 from sidecar.model.words import Outcome, Provider
 from sidecar.providers import jsonhead, multipart, refusals
 from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
-from sidecar.providers.dialect import Answer, Body, Reader, Reading
+from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
 
 _NEED_MODEL = frozenset({"chat/completions", "completions", "embeddings"})
 _RETRY_SAFE = _NEED_MODEL | {"responses", "moderations", "responses/input_tokens"}
@@ -46,9 +46,9 @@ class OpenAI:
             head = jsonhead.optional(body, content_type)
         return Reading(head.model, head.stream, operation in _RETRY_SAFE)
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
         if _MODEL_OPERATION.fullmatch(operation):
-            return f"models/{quote(model, safe='/:')}", body
+            return f"models/{quote(model, safe='/:')}", [body]
         if multipart.is_form(content_type):
             return operation, multipart.replace(content_type, body, model)
         return operation, jsonhead.replace(body, _MODEL_PATHS, lambda _: model)

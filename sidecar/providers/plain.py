@@ -12,7 +12,7 @@ import orjson
 from sidecar.model.words import Outcome, Provider
 from sidecar.providers import jsonhead, refusals
 from sidecar.providers.answers import AnswerReader, Grammar, Look
-from sidecar.providers.dialect import Answer, Body, Reader, Reading
+from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
 
 _LONGEST_NAME = 256  # bytes; what is longer is no model's name but some other API's field
 _MODEL_PATHS = frozenset({("model",)})
@@ -30,13 +30,13 @@ class Plain:
         model = unquote(found["model"]) if found else head.model
         return Reading(model if model and _is_name(model) else None, head.stream, method in {"GET", "HEAD"})
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Body]:
+    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
         found = _IN_PATH.fullmatch(operation)
         if found:
-            return f"{found['before']}{quote(model, safe='')}{found['verb']}", body
+            return f"{found['before']}{quote(model, safe='')}{found['verb']}", [body]
         if jsonhead.looks_like_json(body):
-            body = jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
-        return operation, body
+            return operation, jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
+        return operation, [body]
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)

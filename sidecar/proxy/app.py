@@ -247,7 +247,7 @@ def _targets(config: Config, call: Call) -> tuple[Target, ...]:
     pool = call.place.pool
     if pool is None:
         return route.targets(config, call.place.dialect.name, call.reading.model)
-    return (Target(pool, call.reading.model or ""),)
+    return route.in_pool(config, pool, call.reading.model)
 
 
 async def _list(request: web.BaseRequest, config: Config, where: Place, visit: Visit) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from sidecar.model.events import Attempted, Emit
 from sidecar.model.words import Class, Exhausted, Outcome, Refusal
 from sidecar.pool.pool import Held, Pools, Search
 from sidecar.pool.resting import DEAD
+from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import Refused, out_of_budget, retry_after, store_away
 from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
@@ -129,7 +130,7 @@ class Attempts:
             outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
             self._unanswered(held, outcome)
             return self.progress.learn(held, outcome, None, monotonic())
-        except (Late, StoreAway):
+        except (Late, StoreAway, BadCall):
             self.under_way = False
             raise
         self.under_way = False

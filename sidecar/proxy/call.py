@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.words import Config
 from sidecar.providers.catalogue import DIALECTS
-from sidecar.providers.dialect import BadCall, Body, Dialect, Reading
+from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
 from sidecar.proxy.clients import HEADERS as CREDENTIALS
 from sidecar.proxy.clients import without_credentials
@@ -105,6 +105,16 @@ class Call:
     body: Body
     reading: Reading
     max_wait_s: float | None
+    rewritten: dict[str, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by the model sent
+
+    def to(self, model: str) -> tuple[str, Pieces]:
+        """The operation and the body for an upstream model: found once, however many keys are tried."""
+        if self.reading.model is None or model == self.reading.model:
+            return self.place.operation, [self.body]
+        if model not in self.rewritten:
+            operation, kind = self.place.operation, self.content_type
+            self.rewritten[model] = self.place.dialect.rewrite(operation, kind, self.body, model)
+        return self.rewritten[model]
 
 
 def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place | Refused:
@@ -116,7 +126,7 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
             return Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
         own = next(iter(pool.provider.dialects), "plain")
         return Place(DIALECTS["plain"], DIALECTS[own], "/", rest, pool=name)
-    if method == "GET" and path in _LISTS:
+    if method in {"GET", "HEAD"} and path in _LISTS:
         lister = _lister(path, headers, query)
         return Place(lister, lister, "/v1/", "models", lists=True)
     if _GOOGLES_V1.match(path) and _is_googles(headers, query):

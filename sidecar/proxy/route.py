@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from sidecar.model.patterns import matches, nearest
+from sidecar.model.rotations import may_serve
 from sidecar.model.words import Config, Pool, Target
 from sidecar.proxy.errors import Refused
 
@@ -30,6 +31,15 @@ def targets(config: Config, dialect: str, model: str | None) -> tuple[Target, ..
     return able
 
 
+def in_pool(config: Config, pool: str, model: str | None) -> tuple[Target, ...]:
+    """The one target of a call that names its pool itself. Raises Refused (404) where no key of it may serve."""
+    target = Target(pool, model or "")
+    if not any(may_serve(key, target.model or "") for key in config.pools[pool].keys):
+        asked = f'the model "{model}"' if model else "a call without a model"
+        raise Refused(404, "model_not_found", f"No key of pool {pool} may serve {asked}: see `models` of its keys.")
+    return (target,)
+
+
 def named(config: Config, dialect: str) -> tuple[str, ...]:
     """What a client of this dialect can ask for by its name alone: routes and models, without patterns."""
     routes = [name for name in config.routes if any(_able(config, dialect, to) for to in _by_route(config, name))]
@@ -42,9 +52,7 @@ def _able(config: Config, dialect: str, target: Target) -> bool:
 
 
 def _serves(pool: Pool, dialect: str, model: str) -> bool:
-    return dialect in pool.provider.dialects and any(
-        not key.models or any(matches(pattern, model) for pattern in key.models) for key in pool.keys
-    )
+    return dialect in pool.provider.dialects and any(may_serve(key, model) for key in pool.keys)
 
 
 def _native(pool: Pool, dialect: str) -> bool:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from sidecar.model.words import SECOND_US, Auth, Class, Outcome, Scope, Speech
 from sidecar.pool.pool import Held, Pools, Search
-from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Body, Reader
+from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Pieces, Reader
 from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
 from sidecar.proxy.call import Call
@@ -78,16 +78,12 @@ class Reply:
     held: bytes
     ended: bool
     first_byte_at: float
+    streams: bool  # whether it is a 2xx that the client gets, whatever follows: it has begun to say something, or may
     broke: Outcome | None = None  # why it did not come to its end after the client got its beginning
 
     @property
     def status(self) -> int:
         return self.response.status
-
-    @property
-    def streams(self) -> bool:
-        """Whether it is a 2xx that has begun to say something: the client gets it, whatever follows."""
-        return self.reader is not None and self.reader.first != "error"
 
 
 class _Gate(aiohttp.TCPConnector):
@@ -177,7 +173,7 @@ class _Wire:
 
     url: URL
     headers: CIMultiDict[str]
-    body: Body
+    body: Pieces
     operation: str
 
 
@@ -185,9 +181,7 @@ def _wire(call: Call, held: Held, model: str) -> _Wire:
     provider = held.pool.provider
     dialect = call.place.dialect
     speech = provider.dialects.get(dialect.name) or Speech("", provider.auth)
-    operation, body = call.place.operation, call.body
-    if call.reading.model is not None and model != call.reading.model:
-        operation, body = dialect.rewrite(operation, call.content_type, body, model)
+    operation, body = call.to(model)
     path = upstream_path(provider.base_url, speech, dialect.name, call.place.prefix + operation)
     headers = call.headers.copy()
     for name, value in provider.headers.items():
@@ -222,17 +216,19 @@ def _present(auth: Auth, secret: str, headers: CIMultiDict[str], query: str) -> 
     return query
 
 
-def _payload(body: Body, headers: CIMultiDict[str]) -> Any:
+def _payload(body: Pieces, headers: CIMultiDict[str]) -> Any:
     """The body as aiohttp sends it: a large one in slices, so that one write does not hold the loop."""
-    if len(body) <= IN_MEMORY:
-        return bytes(body) or None
-    headers["Content-Length"] = str(len(body))
+    size = sum(map(len, body))
+    if size <= IN_MEMORY:
+        return b"".join(body) or None
+    headers["Content-Length"] = str(size)
     return _slices(body)
 
 
-async def _slices(body: Body) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), SLICE):
-        yield bytes(body[start : start + SLICE])
+async def _slices(body: Pieces) -> AsyncIterator[bytes]:
+    for piece in body:
+        for start in range(0, len(piece), SLICE):
+            yield bytes(piece[start : start + SLICE])
 
 
 async def _judge(call: Call, operation: str, held: Held, response: aiohttp.ClientResponse) -> Reply:
@@ -252,11 +248,12 @@ async def _judge(call: Call, operation: str, held: Held, response: aiohttp.Clien
         if reader.first == "error" and not ended:
             more, ended = await _rest_of_error(response, HOLD_S)
             raw += more
-        return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at)
+        shown = reader.first != "error"
+        return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at, streams=shown)
     raw, ended = await _rest_of_error(response, HOLD_S)
     answer = replace(answer, head=unpacked(coding, raw, ERROR_BYTES)[0])
     outcome = dialect.classify(provider, answer)
-    return Reply(response, answer, outcome, None, inflate, raw, ended, first_byte_at)
+    return Reply(response, answer, outcome, None, inflate, raw, ended, first_byte_at, streams=False)
 
 
 async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:

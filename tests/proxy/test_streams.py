@@ -124,6 +124,32 @@ async def test_comments_are_held_back_only_so_long(monkeypatch: pytest.MonkeyPat
         assert (await response.content.read()).endswith(DONE)
 
 
+async def test_an_error_behind_comments_that_were_passed_rests_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream was committed before it said anything: no retry, but its outcome is what it then says."""
+    seen = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        if len(upstream.heard) == 1:
+            await exchange.chunk(b": processing\n\n")
+            await seen.wait()
+            error = {"message": "Rate limit reached, try again in 50s", "code": "rate_limit_exceeded"}
+            await exchange.chunk(b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
+        else:
+            await exchange.chunk(DELTA % 1 + FINISH + DONE)
+        await exchange.chunk(b"")
+
+    monkeypatch.setattr(wire, "HOLD_S", 0.05)
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(2))}) as plane:
+        response = await opened(plane)
+        assert await response.content.readany() == b": processing\n\n"
+        seen.set()
+        assert b"try again" in await response.content.read()
+        assert (await plane.answered()).outcome == "rate_limit_minute"
+        assert [(event.key, event.outcome) for event in plane.of(Attempted)] == [("k0", "rate_limit_minute")]
+        assert [(await plane.chat(stream=True)).key for _ in range(3)] == ["k1"] * 3
+
+
 async def test_an_error_in_the_middle_passes_and_the_stream_ends_as_it_came(
     plane: Plane, provider: StrictProvider
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.providers import jsonhead
-from sidecar.providers.dialect import BadCall
-from sidecar.providers.jsonhead import ANY, Head
+from sidecar.providers.dialect import BadCall, Body
+from sidecar.providers.jsonhead import ANY, Head, Path
 
 TOP = frozenset({("model",)})
 
@@ -22,6 +23,10 @@ values = st.recursive(
     max_leaves=12,
 )  # fmt: skip
 bodies = st.dictionaries(st.text(max_size=8) | st.sampled_from(["model ", "Model", "messages"]), values, max_size=6)
+
+
+def replaced(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> bytes:
+    return b"".join(jsonhead.replace(body, paths, new))
 
 
 @given(
@@ -39,7 +44,7 @@ def test_replace_changes_the_model_alone(
         data = text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which no client can send unescaped
         data = json.dumps(dict(members) | {"model": old}, indent=indent).encode()
-    written = jsonhead.replace(data, TOP, lambda _: new)
+    written = replaced(data, TOP, lambda _: new)
     assert json.loads(written) == whole | {"model": new}
     before = _common(data, written)
     after = _common(data[::-1], written[::-1])
@@ -64,14 +69,18 @@ def _common(one: bytes, other: bytes) -> int:
         (b'{"model":"a","n":{"model":"b"},"model":"c"}', b'{"model":"NEW","n":{"model":"b"},"model":"NEW"}'),
         (b'{"messages":[{"model":"b","content":"\\"model\\":\\"x\\""}],"model":"a"}',
          b'{"messages":[{"model":"b","content":"\\"model\\":\\"x\\""}],"model":"NEW"}'),
+        (b'{"a":{"b":[{"model":"x"}]},"model":"b","a":[1],"model":"c","a":{}}',
+         b'{"a":{"b":[{"model":"x"}]},"model":"NEW","a":[1],"model":"NEW","a":{}}'),
+        (b'{"a":{"b":"}"},"a":{},"model":"b"}', b'{"a":{"b":"}"},"a":{},"model":"NEW"}'),
+        (b" " * 99 + b'{"model":"b"}', b" " * 99 + b'{"model":"NEW"}'),
         (b'{"a":"model","model":"b","b":["model","c"]}', b'{"a":"model","model":"NEW","b":["model","c"]}'),
         (b'{"model":null,"model":7,"x":1.50e+1}', b'{"model":null,"model":7,"x":1.50e+1}'),
     ],
 )  # fmt: skip
 def test_replace_keeps_every_other_byte(body: bytes, written: bytes) -> None:
     """White space, escapes, duplicates and numbers stay as the client wrote them."""
-    assert jsonhead.replace(body, TOP, lambda _: "NEW") == written
-    assert jsonhead.replace(memoryview(body), TOP, lambda _: "NEW") == written
+    assert replaced(body, TOP, lambda _: "NEW") == written
+    assert replaced(memoryview(body), TOP, lambda _: "NEW") == written
 
 
 def test_replace_follows_paths() -> None:
@@ -80,7 +89,7 @@ def test_replace_follows_paths() -> None:
     body = (
         b'{"requests":[{"model":"models/a","content":{"model":"keep"}},{"model":"models/a"}],"x":[[{"model":"keep"}]]}'
     )
-    written = json.loads(jsonhead.replace(body, paths, lambda old: old + "!"))
+    written = json.loads(replaced(body, paths, lambda old: old + "!"))
     assert [request["model"] for request in written["requests"]] == ["models/a!", "models/a!"]
     assert written["requests"][0]["content"] == {"model": "keep"}
     assert written["x"] == [[{"model": "keep"}]]
@@ -120,4 +129,4 @@ def test_large_body() -> None:
     """A name behind 20 MB of messages is found and replaced."""
     body = b'{"messages":[{"content":"' + b"x" * 20_000_000 + b'"}],"model":"a"}'
     assert jsonhead.read(body) == Head("a", False)
-    assert jsonhead.replace(body, TOP, lambda _: "b")[-15:] == b'"}],"model":"b"}'[-15:]
+    assert replaced(body, TOP, lambda _: "b")[-15:] == b'"}],"model":"b"}'[-15:]

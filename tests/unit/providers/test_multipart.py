@@ -20,13 +20,13 @@ def test_model_of_a_form(kind: str) -> None:
     """Found by its name, replaced in its place; the file stays as it is."""
     assert multipart.is_form(kind)
     assert multipart.read(kind, FORM) == Head("whisper-1", True)
-    written = multipart.replace(kind, FORM, "gpt-4o-transcribe")
+    written = b"".join(multipart.replace(kind, FORM, "gpt-4o-transcribe"))
     assert written == FORM.replace(b"whisper-1", b"gpt-4o-transcribe")
-    assert multipart.replace(kind, memoryview(FORM), "x") == FORM.replace(b"whisper-1", b"x")
+    assert b"".join(multipart.replace(kind, memoryview(FORM), "x")) == FORM.replace(b"whisper-1", b"x")
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=other"])
 def test_form_that_cannot_be_read_has_no_model(kind: str) -> None:
     """It passes as it is; the provider says what is wrong."""
     assert multipart.read(kind, FORM) == Head(None, False)
-    assert multipart.replace(kind, FORM, "x") == FORM
+    assert b"".join(multipart.replace(kind, FORM, "x")) == FORM
