@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from sidecar.model.redaction import pattern
 from sidecar.model.words import Config
 
 Redact = Callable[[str], str]
@@ -14,17 +15,18 @@ Redact = Callable[[str], str]
 def redactor(config: Config) -> Redact:
     """A function that replaces every key's secret, client's token and password of the config by its id.
 
-    A secret is also found as a URL's query would hold it. Where one begins another, the longer one is meant.
+    A secret is found in each of its forms. Where one begins another, the longer one is meant.
     """
     ids: dict[str, str] = {}
     for secret, name in _secrets(config):
-        for form in (secret, quote(secret, safe="")):
-            ids.setdefault(form, name)
+        ids.setdefault(secret, name)
     ids.pop("", None)
     if not ids:
         return lambda text: text
-    found = re.compile("|".join(re.escape(secret) for secret in sorted(ids, key=len, reverse=True)))
-    return lambda text: found.sub(lambda match: ids[match[0]], text)
+    longest_first = sorted(ids, key=len, reverse=True)
+    names = [ids[secret] for secret in longest_first]
+    found = re.compile("|".join(f"({pattern(secret)})" for secret in longest_first))
+    return lambda text: found.sub(lambda match: names[(match.lastindex or 0) - 1], text)
 
 
 def _secrets(config: Config) -> Iterator[tuple[str, str]]:

@@ -176,6 +176,7 @@ class DataPlane:
 
     def _attempts(self, state: State, call: Call) -> Attempts:
         targets = _targets(state.config, call)
+        call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
         deadline = monotonic() + timeout_s
         if call.max_wait_s is not None and call.max_wait_s > timeout_s:

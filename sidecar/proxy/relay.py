@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
-from collections.abc import Iterable
-from functools import lru_cache
-from urllib.parse import quote
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.model.words import Secret
+from sidecar.model.redaction import finder
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
@@ -106,9 +102,9 @@ def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
 def _client_headers(answer: Answer) -> CIMultiDict[str]:
     """The provider's headers as far as they concern the client, with the key's id where its secret stood."""
     headers, key = answer.reply.response.headers, answer.held.key
-    named, forms = connection_named(headers), _forms(key.secret)
+    named, found = connection_named(headers), finder(key.secret)
     return CIMultiDict(
-        (name, _cleaned(value, forms, key.id))
+        (found.replace(name, key.id), found.replace(value, key.id))
         for name, value in headers.items()
         if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith(_NOT_PASSED)
     )
@@ -125,23 +121,8 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
         status = reply.status if reply.status >= 400 else 502
         message = "The provider's error is too large or cannot be decoded to be passed on."
         raise Refused(status, "upstream_error", message)
-    clean = _cleaned(body.decode("latin-1"), _forms(key.secret), key.id).encode("latin-1")
+    clean = finder(key.secret).replace(body.decode("latin-1"), key.id).encode("latin-1")
     if clean == body:
         return headers, reply.held
     headers.popall("Content-Encoding", None)
     return headers, clean
-
-
-def _cleaned(text: str, forms: Iterable[str], name: str) -> str:
-    """The text with a key's id where its secret stood in any of its forms."""
-    for form in forms:
-        text = text.replace(form, name)
-    return text
-
-
-@lru_cache(maxsize=1024)
-def _forms(secret: Secret) -> frozenset[str]:
-    """A secret as an answer may quote it: as it is, in JSON, in a URL."""
-    text = secret.reveal()
-    quoted = json.dumps(text)[1:-1]
-    return frozenset({text, quoted, quoted.replace("/", "\\/"), quote(text, safe="")})

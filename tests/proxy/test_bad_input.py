@@ -257,3 +257,28 @@ async def test_a_connection_with_an_unwanted_rest_is_closed(three: Plane, provid
     assert b"connection: close" in head.lower()
     writer.close()
     await unharmed(three, provider)
+
+
+async def test_a_name_in_the_body_that_is_no_text_takes_no_grant(three: Plane, provider: StrictProvider) -> None:
+    """Gemini's nested requests name the model again, and it must change where a pool is named in front."""
+    path = "/v1beta/models/gem%2Fm:batchEmbedContents"
+    told(await three.post(path, b'{"requests":[{"model":"\xff\xfe"}]}'), 400, "gemini")
+    assert (await three.post(path, b'{"requests":[{"model":"models/gem/m"}]}')).grant == 0
+
+
+async def test_head_of_a_list_of_models_is_answered_here(three: Plane, provider: StrictProvider) -> None:
+    """As GET is, and without a body."""
+    reply = await three.send("HEAD", "/v1/models")
+    assert (reply.status, reply.attempts, reply.body) == (200, 0, b"")
+    await unharmed(three, provider)
+
+
+async def test_a_pool_without_a_key_for_the_model_says_so(provider: StrictProvider) -> None:
+    """404, as by any other way to it: nothing was tried, so nothing is out of reach."""
+    keys = [{"id": "k0", "secret": next(iter(provider.accounts)), "models": ["gpt-4o*"]}]
+    async with sidecar({"own": {"base_url": f"{provider.url}/v1", "dialect": "openai", "keys": keys}}) as plane:
+        message = told(await plane.post("/pools/own/chat/completions", CHAT | {"model": "o1"}), 404, "openai")
+        assert '"o1"' in message
+        assert "without a model" in told(await plane.post("/pools/own/files", b"{}"), 404, "openai")
+        assert (await plane.post("/pools/own/chat/completions", CHAT)).status == 200
+    assert len(provider.arrivals) == 1
