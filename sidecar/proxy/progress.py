@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import urlsplit
 
-from sidecar.model.words import Class, Outcome, Report, Scope, Target
+from sidecar.model.words import Class, Outcome, Provider, Report, Scope, Target
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
 from sidecar.pool.pool import Held, Pools, Search
@@ -104,9 +105,8 @@ class Progress:
 
     def _provider(self, held: Held, outcome: Outcome, status: int | None) -> Next:
         if not outcome.other:
-            provider = held.pool.provider.name
-            pools = self.pools.config.pools
-            self._close(lambda target: pools[target.pool].provider.name == provider)
+            door, pools = _door(held.pool.provider), self.pools.config.pools
+            self._close(lambda target: _door(pools[target.pool].provider) == door)
             return Next.AGAIN if self.search.open else Next.PASS
         executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
         if executed and not (self.retry_safe or held.pool.retry_unsafe):
@@ -148,3 +148,8 @@ class Progress:
         """Full jitter: replicas that failed together do not come back together."""
         faults = sum(self.faults.values())
         return random.uniform(0, min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (faults - 1)))  # noqa: S311
+
+
+def _door(provider: Provider) -> tuple[str, str]:
+    """What refuses whoever stands before it: an API at its host. Each of Azure's resources has its own firewall."""
+    return provider.name, urlsplit(provider.base_url).netloc

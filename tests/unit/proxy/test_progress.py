@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -335,6 +336,15 @@ async def test_refused_provider_is_closed_in_all_its_pools() -> None:
     assert not request.progress.over
     assert request.meets("c", BLOCKED_HERE, 403, target=1) is Next.PASS
     assert request.progress.over
+
+
+async def test_refusal_at_one_host_says_nothing_of_another() -> None:
+    """As of two resources of Azure: the same API, each behind a firewall of its own."""
+    here = provider("azure")
+    there = replace(here, base_url="http://other.test")
+    request = Request(config(pool("p", 2, here), pool("q", ["c"], there)), "p", "q")
+    assert request.meets("k0", BLOCKED_HERE, 403) is Next.AGAIN
+    assert request.search.closed == {0}
 
 
 @pytest.mark.parametrize("met", [MINUTE, INVALID, BUSY])
