@@ -6,7 +6,7 @@
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
 -- the answer: a key to try, or when to come back. One sorted set, not a cursor over the ids: a scan pays for every
 -- spent key, this for those that it moves.
-local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 60 * 86400, CHUNK = 1000 }
+local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000 }
 
 local function score(value)
   return string.format('%.17g', value)

@@ -16,6 +16,7 @@ from sidecar.model.words import Config
 from sidecar.ops.redact import redactor
 from sidecar.ops.survey import Survey, known_models, survey
 from sidecar.replica import SILENCE_US
+from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
 
@@ -94,8 +95,8 @@ async def _pool(config: Config, store: Store, seen: Survey, name: str, models: t
 
 
 async def _grants(config: Config, store: Store, name: str, models: tuple[str, ...]) -> dict[str, int]:
-    """How many grants the rotation of each model has given; "" is that of calls without one."""
-    all_models = ("", *models)
+    """How many grants the rotation of each model has given; "" is that of calls without one, "*" the shared one."""
+    all_models = ("", *models, SHARED)
     rotations = [rotation(config.pools[name], config.budgets, model) for model in all_models]
     found = await store.inspect((), rotations)
     return {model: number for model, number in zip(all_models, found.numbers, strict=True) if number is not None}

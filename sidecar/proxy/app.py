@@ -111,7 +111,7 @@ class DataPlane:
         state = self._replica.state
         body = Share(self._bodies, state.config.max_body)
         visit = Visit(secrets.token_hex(8), monotonic(), request.method, body)
-        page = self._pages.get(request.raw_path.partition("?")[0]) if request.method in {"GET", "HEAD"} else None
+        page = self._pages.get(request.raw_path.partition("?")[0])
         if page is not None:
             return await self._page(request, state.config, page, visit)
         self._replica.entered()
@@ -143,6 +143,8 @@ class DataPlane:
     async def _page(self, request: web.BaseRequest, config: Config, page: Page, visit: Visit) -> web.StreamResponse:
         try:
             _admit(request, config)
+            if request.method not in {"GET", "HEAD"}:
+                raise _not_allowed(request, "GET, HEAD")
             free = request.raw_path.startswith(FREE_PAGES) or is_loopback(config.listen.host)
             if not free and not _knows_admin(request, config):
                 _client_of(request, config, "")
@@ -214,12 +216,14 @@ def _admit(request: web.BaseRequest, config: Config) -> None:
 
 def _check(request: web.BaseRequest, where: Place) -> None:
     if request.method in {"OPTIONS", "TRACE", "CONNECT"}:
-        raise Refused(
-            405, "method_not_allowed", f"{request.method} is not forwarded.", {"Allow": "GET, POST, PUT, PATCH, DELETE"}
-        )
+        raise _not_allowed(request, "GET, HEAD, POST, PUT, PATCH, DELETE")
     wanted = request.headers.get("Upgrade", "h2c").lower()  # an offer of HTTP/2 may be passed over
     if wanted != "h2c" and "upgrade" in request.headers.get("Connection", "").lower():
         raise Refused(501, "not_implemented", "Upgraded connections (WebSocket) are not forwarded yet.")
+
+
+def _not_allowed(request: web.BaseRequest, allowed: str) -> Refused:
+    return Refused(405, "method_not_allowed", f"{request.method} is not served here.", {"Allow": allowed})
 
 
 _ANYONE = Client("", Secret(""))

@@ -153,7 +153,7 @@ class Upstream:
             )
         except (aiohttp.ClientError, OSError, _SentBefore) as error:
             if sending.sent:
-                raise Lost(type(error).__name__) from None
+                raise Lost(_how(error)) from None
             pools.release(held)
             raise NotSent(_reason(error)) from None
         except BaseException:
@@ -196,6 +196,12 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
     return type(error).__name__
+
+
+def _how(error: Exception) -> str:
+    """How a connection broke. The HTTP client, which would send once more, is stopped where no answer came."""
+    silent = isinstance(error, _SentBefore | aiohttp.ServerDisconnectedError)
+    return "closed without an answer" if silent else type(error).__name__
 
 
 def _origin(base_url: str) -> str:

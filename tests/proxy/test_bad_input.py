@@ -146,8 +146,6 @@ async def test_an_unknown_model_is_404_and_says_what_is_served(
         ("POST", "/v1"),
         ("GET", "/favicon.ico"),
         ("GET", "/admin/v1/keys"),
-        ("POST", "/health"),
-        ("POST", "/metrics"),
         ("GET", "/pools/"),
         ("GET", "/pools/none/v1/models"),
         ("GET", "/pools/%6Fai/v1/models"),
@@ -257,6 +255,14 @@ async def test_a_connection_with_an_unwanted_rest_is_closed(three: Plane, provid
     assert b"connection: close" in head.lower()
     writer.close()
     await unharmed(three, provider)
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/health/ready?x=1"])
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "DELETE"])
+async def test_a_page_is_read_and_nothing_else(three: Plane, method: str, path: str) -> None:
+    reply = await three.send(method, path, {}, b"x" if method == "POST" else None)
+    told(reply, 405, "openai")
+    assert reply.headers["allow"] == "GET, HEAD"
 
 
 async def test_a_name_in_the_body_that_is_no_text_takes_no_grant(three: Plane, provider: StrictProvider) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.limits import LONGEST_US
 from sidecar.model.words import (
     SECOND_US,
     Confirmed,
@@ -232,3 +233,10 @@ async def test_namespaces_share_nothing(place: Place, open_store: OpenStore) -> 
 
 async def test_replicas_are_counted_while_they_are_heard_of(store: Store) -> None:
     assert [await store.beat(replica, 60 * SECOND_US) for replica in ("a", "b", "a", "")] == [1, 2, 2, 2]
+
+
+async def test_state_is_kept_longer_than_the_longest_window(place: Place, store: Store) -> None:
+    """What a TTL removes must be past all windows that a config may name, also a day before it is renewed."""
+    granted(await store.acquire(ask(rotation(1, limit(1))), unexpected))
+    day_s = 86_400
+    assert place.raw.ttl(store.names.state) > LONGEST_US / SECOND_US + 2 * day_s

@@ -133,7 +133,7 @@ HTML = "<html><title>Welcome</title></html>"
         ({"status": 401, "body": {"message": "Packed"}, "gzip": True}, "invalid_key (401: Packed)", 1),
         ({"status": 307, "headers": {"Location": "/there"}}, "not answered (307: redirected to /there)", 1),
         ({"status": 200, "body": HTML, "headers": {"Content-Type": "text/html"}}, "not answered (200: a page", 1),
-        ({"close": "before"}, "server_error (the connection broke: ", 1),
+        ({"close": "before"}, "server_error (the connection broke: closed without an answer)", 1),
     ],
 )
 async def test_an_answer_is_judged_as_the_data_plane_does(

@@ -15,6 +15,7 @@ import pytest
 from sidecar import config
 from sidecar.model.rotations import rotation
 from sidecar.model.words import Ask, Config, Grant, Report, Rest, Subject
+from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from tests.servers import free_port
 from tests.unit.cli.conftest import Command, Written
@@ -26,7 +27,7 @@ UNNAMED = "gemini-9-new"  # the config says nothing of it
 
 @pytest.fixture
 def used(written: Written, redis_url: str, tmp_path: Path) -> Config:
-    """Three grants for MODEL and one for UNNAMED, a rest of key b for each, and one of account acme for all models."""
+    """Grants for MODEL, UNNAMED and those that share a rotation; key b rests for the first two, account acme for all."""
     written(redis=redis_url, namespace=f"status-{uuid4().hex[:8]}")
     loaded = config.load(None, {}, tmp_path)
     asyncio.run(_use(loaded))
@@ -38,8 +39,9 @@ async def _use(loaded: Config) -> None:
     asked = Ask((rotation(loaded.pools["chat"], loaded.budgets, MODEL),), (0,))
     for _ in range(3):
         assert isinstance(await store.acquire(asked, lambda _: None), Grant)
-    unnamed = Ask((rotation(loaded.pools["chat"], loaded.budgets, UNNAMED),), (0,))
-    assert isinstance(await store.acquire(unnamed, lambda _: None), Grant)
+    for model in (UNNAMED, SHARED):
+        once = Ask((rotation(loaded.pools["chat"], loaded.budgets, model),), (0,))
+        assert isinstance(await store.acquire(once, lambda _: None), Grant)
     first, second = loaded.pools["chat"].keys
     rests = (
         Rest(Subject(first.account, None), 5400_000_000, "quota_exhausted_billing"),
@@ -61,8 +63,8 @@ def test_json_has_budgets_cooldowns_grants_and_replicas(command: Command) -> Non
     status = json.loads(line)
     first, second = status["pools"]["chat"]["keys"]
     assert status["replicas"] == 1
-    assert status["pools"]["chat"]["grants"] == {MODEL: 3, UNNAMED: 1}
-    assert {"unit": "requests", "per": "minute", "model": "", "used": 3, "max": 15} in first["budgets"]
+    assert status["pools"]["chat"]["grants"] == {MODEL: 3, UNNAMED: 1, "*": 1}
+    assert {"unit": "requests", "per": "minute", "model": "", "used": 4, "max": 15} in first["budgets"]
     assert {"unit": "requests", "per": "90s", "model": MODEL, "used": 1, "max": 2} in second["budgets"]
     (rest,) = first["cooldowns"]
     assert (rest["model"], rest["reason"], rest["suspicion"]) == ("", "quota_exhausted_billing", False)
@@ -77,13 +79,13 @@ def test_the_table_shows_every_key_with_what_it_used_and_why_it_rests(command: C
     told = " ".join(command("status").output.split())
     for part in (
         "replicas alive: 1",
-        "chat a requests per minute 3/15",
+        "chat a requests per minute 4/15",
         "quota_exhausted_billing, 1h",
         f"requests per 90s for {MODEL} 1/2",
         f"permission for {MODEL}, ",
         "more (suspicion)",
         f"rate_limit_minute for {UNNAMED}, ",
-        f"grants {MODEL}: 3, {UNNAMED}: 1",
+        f"grants {MODEL}: 3, {UNNAMED}: 1, *: 1",
     ):
         assert part in told
 
