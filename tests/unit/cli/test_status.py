@@ -27,7 +27,7 @@ UNNAMED = "gemini-9-new"  # the config says nothing of it
 
 @pytest.fixture
 def used(written: Written, redis_url: str, tmp_path: Path) -> Config:
-    """Grants for MODEL, UNNAMED and those that share a rotation; key b rests for the first two, account acme for all."""
+    """Grants for MODEL, UNNAMED and the shared rotation; rests of key b for the first two and of account acme."""
     written(redis=redis_url, namespace=f"status-{uuid4().hex[:8]}")
     loaded = config.load(None, {}, tmp_path)
     asyncio.run(_use(loaded))
