@@ -101,19 +101,21 @@ class _Gate(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         try:
-            await _let_through(_SENDING.get())
+            await _let_through(_SENDING.get(), connection)
         except BaseException:
             connection.release()
             raise
         return connection
 
 
-async def _let_through(sending: Sending) -> None:
-    """Raises _SentBefore, Late or StoreAway where this grant may not be sent now."""
+async def _let_through(sending: Sending, connection: Connection) -> None:
+    """Raises _SentBefore, Late, StoreAway or aiohttp's ClientError where this grant may not be sent now."""
     if sending.sent:
         raise _SentBefore
     if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.search, sending.held):
         raise Late
+    if connection.transport is None:
+        raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
     sending.sent = True
 
 

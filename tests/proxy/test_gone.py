@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from sidecar.model.events import Answered, StoreChanged
+from sidecar.pool.pool import Held, Pools, Search
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
@@ -238,6 +240,39 @@ async def test_late_grants_under_pressure_are_given_up_and_never_too_many(
         assert all(reply.headers["retry-after"] for reply in replies if reply.status != 200)
         assert len(arrived) == statuses.count(200) > 0
         assert all(later - earlier >= 1 for earlier, later in zip(arrived, arrived[2:], strict=False))
+
+
+async def test_a_connection_that_closes_while_its_grant_is_confirmed_costs_no_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing was written to it, so what may not be done twice goes out on another."""
+    gone = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply()
+
+    async def renewed(pools: Pools, search: Search, held: Held) -> bool:
+        if not gone.is_set():
+            upstream.heard[0].cut()
+            await gone.wait()
+        return True
+
+    def lost(protocol: ResponseHandler, exc: BaseException | None) -> None:
+        told(protocol, exc)
+        gone.set()
+
+    told = ResponseHandler.connection_lost
+    limit = {"requests": 9, "per": "1m", "guard": "50ms"}
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"p": pool(upstream.url, new_keys(1), limits=[limit])}) as plane,
+    ):
+        assert (await plane.post("/pools/p/pay", b"{}")).status == 200
+        monkeypatch.setattr(Pools, "renew", renewed)
+        monkeypatch.setattr("sidecar.pool.pool._guard_s", lambda grant: -1.0)
+        monkeypatch.setattr(ResponseHandler, "connection_lost", lost)
+        assert (await plane.post("/pools/p/pay", b"{}")).status == 200
+        assert (len(upstream.heard), upstream.connections) == (2, 2)
 
 
 async def test_a_certificate_that_nobody_vouches_for_gets_no_key(
