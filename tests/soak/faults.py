@@ -1,0 +1,185 @@
+"""What goes wrong, done: Redis freezes or loses its connections, replicas die, drain and stop, the provider fails."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.soak.plan import DEADLY, MAX_WAIT_S, Kind, Step
+from tests.soak.traffic import Sent
+from tests.soak.world import Replica, World, now
+
+NOTICED_S = 0.5  # between a replica's leaving the list that clients choose from and its SIGTERM
+AFTER_S = 6.0  # a call's deadline and the longest pause of a reconnect, and some
+TROUBLE_EVERY_S = 1.1
+THINKING = {"headers_s": 0.03, "chunk_s": 0.04}  # what befalls every request that nothing worse befalls
+
+
+@dataclass(eq=False, slots=True)
+class Disruption:
+    """A fault of Redis (`replica` None), or of one replica, from its beginning until it was over."""
+
+    kind: Kind
+    replica: Replica | None
+    began: float
+    ended: float = math.inf
+
+    def concerns(self, sent: Sent) -> bool:
+        """Whether this request was under way while it lasted, or while the sidecar recovered from it."""
+        here = self.replica is None or self.replica is sent.replica
+        return here and sent.began <= self.ended + AFTER_S and sent.ended >= self.began
+
+
+@dataclass(slots=True)
+class Faults:
+    """Carries out the plan and writes down what it did. `failures` are those of replicas that come or go badly."""
+
+    world: World
+    say: Callable[[str], None]
+    disruptions: list[Disruption] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    async def storm(self, *sequences: Sequence[Step]) -> None:
+        """Each sequence at its moments, side by side; returns when all are over and everything runs again."""
+        began = now()
+        await asyncio.gather(*(self._sequence(steps, began) for steps in sequences))
+
+    async def _sequence(self, steps: Sequence[Step], began: float) -> None:
+        for step in steps:
+            await asyncio.sleep(began + step.at_s - now())
+            await self._do(step)
+
+    async def _do(self, step: Step) -> None:
+        does: dict[Kind, Callable[[Step], Awaitable[None]]] = {
+            "freeze": self._freeze,
+            "kill clients": self._kill_clients,
+            "cut": self._cut,
+            "cut a reply": self._cut_a_reply,
+            "kill": self._kill,
+            "drain": self._drain,
+            "stop": self._stop,
+        }
+        await does[step.kind](step)
+
+    def _begin(self, step: Step, text: str, replica: Replica | None = None) -> Disruption:
+        disruption = Disruption(step.kind, replica, now())
+        self.disruptions.append(disruption)
+        self.say(text)
+        return disruption
+
+    # --- Redis ----------------------------------------------------------------------------------------
+
+    async def _freeze(self, step: Step) -> None:
+        disruption = self._begin(step, f"Redis is frozen for {step.seconds:g} s")
+        self.world.store.freeze()
+        try:
+            await asyncio.sleep(step.seconds)
+        finally:
+            self.world.store.thaw()
+            disruption.ended = now()
+        self.say("Redis goes on")
+
+    async def _kill_clients(self, step: Step) -> None:
+        """All connections of sidecars, or those of one that is chosen."""
+        disruption = self._begin(step, "CLIENT KILL " + ("of all sidecars" if step.choice % 2 else "of one connection"))
+        found: list[dict[str, Any]] = await self.world.admin.client_list()
+        clients = [client["id"] for client in found if client["name"] == "sidecar"]
+        for client in clients if step.choice % 2 else clients[step.choice % max(1, len(clients)) :][:1]:
+            await self.world.admin.client_kill_filter(_id=client)
+        disruption.ended = now()
+
+    async def _cut(self, step: Step) -> None:
+        disruption = self._begin(step, "every connection to Redis is cut")
+        self.world.wire.cut_now()
+        disruption.ended = now()
+
+    async def _cut_a_reply(self, step: Step) -> None:
+        """The script has run, and its caller does not learn what came of it."""
+        after = step.choice % 60
+        disruption = self._begin(step, f"Redis's next reply is cut after {after} bytes")
+        self.world.wire.cut_next_reply_after(after)
+        await asyncio.sleep(1.0)  # some request asks meanwhile
+        disruption.ended = now()
+
+    # --- replicas -------------------------------------------------------------------------------------
+
+    def _victim(self, step: Step) -> Replica:
+        """Any but the first, which lives through the whole run."""
+        others = self.world.serving[1:]
+        return others[step.choice % len(others)]
+
+    async def _kill(self, step: Step) -> None:
+        victim = self._victim(step)
+        self.world.serving.remove(victim)
+        disruption = self._begin(step, f"kill -9 of {victim.name}", victim)
+        await victim.sidecar.kill()
+        disruption.ended = now()
+        await self._newcomer()
+
+    async def _drain(self, step: Step) -> None:
+        """What it has begun it must end; nothing of that is excused by this."""
+        victim = self._victim(step)
+        self.world.serving.remove(victim)
+        newcomer = asyncio.create_task(self._newcomer())
+        await asyncio.sleep(NOTICED_S)
+        self.say(f"SIGTERM of {victim.name}")
+        try:
+            await self.world.end(victim)
+        except TimeoutError:
+            self.failures.append(f"{victim.name} does not end after SIGTERM")
+        else:
+            self.say(f"{victim.name} has ended, exit {victim.exit_code}")
+            if victim.exit_code:
+                self.failures.append(f"{victim.name} exits {victim.exit_code} after SIGTERM")
+        await newcomer
+
+    async def _newcomer(self) -> None:
+        replica = await self.world.start()
+        self.say(f"{replica.name} is ready")
+
+    async def _stop(self, step: Step) -> None:
+        """Also of the first one."""
+        victim = self.world.serving[step.choice % len(self.world.serving)]
+        disruption = self._begin(step, f"SIGSTOP of {victim.name} for {step.seconds:g} s", victim)
+        victim.sidecar.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(step.seconds)
+        finally:
+            victim.sidecar.signal(signal.SIGCONT)
+            disruption.ended = now()
+
+    # --- the provider ---------------------------------------------------------------------------------
+
+    async def trouble(self, seed: int) -> None:
+        """Until it is cancelled: now and then one key is refused, or one request fails, which no client may notice.
+
+        Two failures at a time at most, or a client would rightly see one: a request gives up after five.
+        """
+        draw = random.Random(f"trouble {seed}")
+        secrets = self.world.plan.secrets
+        while True:
+            await asyncio.sleep(draw.uniform(0.5, 1.5) * TROUBLE_EVERY_S)
+            await self.world.order(faults=[_fault(draw, secrets), THINKING])
+
+
+def _fault(draw: random.Random, secrets: Any) -> dict[str, Any]:
+    key = {"key": secrets[draw.choice(list(secrets))], "times": 1}
+    deadly = {"key": secrets[draw.choice(DEADLY)], "times": 1}
+    leaky = {"error": {"message": "Incorrect API key provided: {secret}", "code": "invalid_api_key"}}
+    faults: tuple[dict[str, Any], ...] = (
+        key | {"status": 429, "headers": {"retry-after": str(draw.choice((0, 1, 3)))}},
+        key | {"status": 429},
+        key | {"status": 500, "times": 2},
+        key | {"status": 503},
+        deadly | {"status": 401, "body": leaky},
+        deadly | {"dead": True},
+        key | {"close": "before"},
+        key | {"close": "middle"},
+        key | {"headers_s": MAX_WAIT_S / 2, "times": 4},
+    )
+    return draw.choice(faults)

@@ -1,0 +1,216 @@
+"""One soak from its first request to its verdict: calm and storm in turn, and after each the books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.replicas.test_secrets import dump, leaks
+from tests.soak import checks
+from tests.soak.faults import THINKING, Faults
+from tests.soak.plan import GUARD_S, LONG, SUSPICION_S, Plan, Round, full
+from tests.soak.screen import Screen, counted
+from tests.soak.traffic import TOTAL_S, Clients
+from tests.soak.watch import Books, Watch, watching
+from tests.soak.world import Replica, World, now, world
+
+SETTLED_S = 1.0  # for what is queued without anybody waiting: releases
+QUIET_S = TOTAL_S + 10  # in which every request must have ended
+MEMORY_SLACK_MIB, DESCRIPTORS_SLACK = 16.0, 16
+SPARE = 12  # requests of a burst beyond what the budgets allow
+
+
+@dataclass(slots=True)
+class Soak:
+    """A run under way. `failures`: what did not hold so far, one line each."""
+
+    plan: Plan
+    folder: Path
+    screen: Screen
+    world: World
+    watch: Watch
+    clients: Clients
+    faults: Faults
+    failures: list[str] = field(default_factory=list)
+    books: dict[str, Books] = field(default_factory=dict)
+    undelivered: int = 0  # replies of Redis, so far
+    exceeded: int = 0  # budgets, as the provider found it when an arrival came
+    judged: int = 0  # of the requests
+    phase: str = ""
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)  # that go on for as long as it does
+    first: tuple[float, int] = (0.0, 0)  # memory and descriptors of the first replica after the warm-up
+
+    # --- calm and storm -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        self.books = {key: Books(0, 0, 0, 0) for key in self.plan.secrets}
+        trouble = asyncio.create_task(self.faults.trouble(self.plan.seed))
+        self.tasks.append(trouble)
+        for number, turn in enumerate(self.plan.rounds(), 1):
+            await self._round(number, turn)
+        trouble.cancel()
+        await self.world.order(faults=[THINKING])
+        await self._afterwards()
+
+    async def _round(self, number: int, turn: Round) -> None:
+        self._enter(f"calm {number}")
+        self.clients.sending.set()
+        await asyncio.sleep(turn.calm_s)
+        await self._take_books()
+        if number == 1:
+            self.first = self._size(self.world.serving[0])
+        self._enter(f"storm {number}")
+        self.clients.sending.set()
+        ends = now() + turn.storm_s
+        await self.faults.storm(turn.of_redis, turn.of_replicas)
+        await asyncio.sleep(ends - now())
+        await self._take_books()
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self.screen.say(phase)
+
+    async def _take_books(self) -> dict[str, Any]:
+        """Ends the load, and judges all that it was since the last time. Returns the provider's report."""
+        for task in self.tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+        async with asyncio.timeout(QUIET_S):
+            await self.clients.quiet()
+        await asyncio.sleep(SETTLED_S)
+        async with asyncio.timeout(QUIET_S):
+            await self.watch.caught_up(self.world.admin)
+            report = await self.world.report()
+        sent, disruptions = self.clients.sent[self.judged :], self.faults.disruptions
+        self.judged = len(self.clients.sent)
+        books = {key: self.watch.books(key, report["counts"][text]) for key, text in self.plan.secrets.items()}
+        undelivered = self.watch.undelivered(await self.world.connected())
+        excused = checks.under(disruptions)
+        may_lose = checks.unanswered(sent, excused) + undelivered - self.undelivered
+        self._tell(books, may_lose)
+        closed = frozenset(at for at, arrival in enumerate(report["arrivals"]) if arrival["ended"] == "closed")
+        self._failed(checks.answers(sent, excused, closed))
+        self._failed(checks.balance(self.books, books, may_lose))
+        self._failed(checks.exceeded(report["violations"][self.exceeded :], self._names))
+        self.exceeded = len(report["violations"])
+        if report["open"]:
+            self._failed([f"{report['open']} requests are still at the provider though no client waits"])
+        self.books, self.undelivered = books, undelivered
+        return report
+
+    def _tell(self, books: dict[str, Books], may_lose: int) -> None:
+        after, before = Books.total(books.values()), Books.total(self.books.values())
+        granted, released, withdrawn, arrived = (now - then for now, then in zip(after, before, strict=True))
+        told = f"{granted} grants: {arrived} arrived, {released} released, {withdrawn} withdrawn"
+        lost = after.unsent - before.unsent
+        memory, descriptors = self._size(self.world.serving[0])
+        self.screen.say(f"{self.phase}: {told}, {lost} lost of at most {may_lose}")
+        self.screen.say(f"{self.phase}: {self.world.serving[0].name} has {memory:.1f} MiB, {descriptors} descriptors")
+
+    def _failed(self, found: Iterator[str] | list[str]) -> None:
+        for text in found:
+            self.failures.append(text)
+            self.screen.say(f"FAILED: {text}")
+
+    def _size(self, replica: Replica) -> tuple[float, int]:
+        return replica.memory_mib(), replica.descriptors()
+
+    # --- the end --------------------------------------------------------------------------------------
+
+    async def _afterwards(self) -> None:
+        """All budgets come back, and every process ends well."""
+        quiet_since = now()
+        self._enter("windows pass")
+        await asyncio.sleep(LONG.window_s + GUARD_S + 1)
+        told = await self.world.status(self.folder)
+        self._failed(checks.spent(told))
+        while list(checks.resting(told)) and now() - quiet_since < SUSPICION_S + 2:
+            await asyncio.sleep(1)
+            told = await self.world.status(self.folder)
+        self._failed(checks.resting(told))
+        self._measured()
+        for pool, model in (("chat", "chat/gpt-4o"), ("spare", "spare/gpt-4o-mini")):
+            self._failed(checks.bursts(pool, await self.clients.burst(model, full(pool) + SPARE)))
+        report = await self._take_books()
+        self._failed(checks.excess(report["excess"], self._names))
+        arrived = [self._names.get(arrival["key"], "no key of ours") for arrival in report["arrivals"]]
+        self._failed(checks.numbers(self.clients.sent, self.watch.grants, arrived))
+        self._failed(checks.totals(await self.world.status(self.folder), self.watch.grants))
+        self._failed(self.watch.gaps + self.watch.leaks + self.clients.leaks + self.faults.failures)
+        await self._ended()
+        await self._logs()
+
+    def _measured(self) -> None:
+        """The replica that lived through it all has not grown."""
+        first = self.world.serving[0]
+        memory, descriptors = self._size(first)
+        grew = f"{self.first[0]:.1f} to {memory:.1f} MiB, {self.first[1]} to {descriptors} descriptors"
+        self.screen.say(f"{first.name}, from the warm-up to the end: {grew}")
+        self._failed(checks.grown(first.name, "MiB", self.first[0], memory, MEMORY_SLACK_MIB))
+        self._failed(checks.grown(first.name, "descriptors", self.first[1], descriptors, DESCRIPTORS_SLACK))
+
+    async def _ended(self) -> None:
+        """Nothing is left in the replicas that still run, and all end when they are asked to."""
+        for replica in self.world.serving:
+            if "\nsidecar_inflight_requests 0.0\n" not in await self.world.page(replica, "/metrics"):
+                self._failed([f"{replica.name} says that requests are in flight"])
+            await self.world.end(replica)
+            if replica.exit_code:
+                self._failed([f"{replica.name} exits {replica.exit_code} at the end"])
+
+    async def _logs(self) -> None:
+        seen = {f"log of {replica.name}": replica.log() for replica in self.world.ever}
+        seen["redis"] = await dump(self.world.store.url)
+        self._failed([f"a secret in the {place}, after {before!r}" for place, before in leaks(self._secrets, seen)])
+        for replica in self.world.ever:
+            self._failed(checks.log_lines(replica.name, replica.log()))
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """Each secret's key."""
+        return {secret: key for key, secret in self.plan.secrets.items()}
+
+    @property
+    def _secrets(self) -> list[str]:
+        return list(self.plan.secrets.values())
+
+    # --- told -----------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        ends: Counter[str] = Counter(str(one.end) for one in self.clients.sent if one.end)
+        grants = sum(map(len, self.watch.grants.values()))
+        told = f"{self.exceeded} budgets exceeded, {len(self.clients.sent)} requests ({counted(ends)}), {grants} grants"
+        return f"{told}, {len(self.faults.disruptions)} faults, {len(self.world.ever)} replicas"
+
+    def keep(self, folder: Path) -> None:
+        """What tells of a failure: the time line, and what every replica logged."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "timeline.txt").write_text("\n".join(self.screen.events) + "\n")
+        for replica in self.world.ever:
+            (folder / f"{replica.name}.log").write_text(replica.log())
+
+
+@asynccontextmanager
+async def prepared(plan: Plan, folder: Path, screen: Screen) -> AsyncIterator[Soak]:
+    """A soak with everything started and clients that wait for their word."""
+    async with world(plan, folder) as built, watching(built.admin, list(plan.secrets.values())) as watch:
+        clients = Clients(built.serving, plan.seed, list(plan.secrets.values()))
+        soak = Soak(plan, folder, screen, built, watch, clients, Faults(built, screen.say))
+        soak.tasks += [asyncio.create_task(clients.run()), asyncio.create_task(_summaries(soak))]
+        try:
+            yield soak
+        finally:
+            for task in soak.tasks:
+                task.cancel()
+            await asyncio.gather(*soak.tasks, return_exceptions=True)
+
+
+async def _summaries(soak: Soak) -> None:
+    while True:
+        await asyncio.sleep(soak.screen.every_s)
+        soak.screen.sum_up(f"{soak.phase}, {len(soak.clients.open)} under way: {soak.summary()}")

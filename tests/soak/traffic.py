@@ -1,0 +1,202 @@
+"""The soak's clients: what each sent, to whom, and all that it was told, judged later and elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from tests.soak.plan import RATE, SLOW
+from tests.soak.world import Replica, now
+
+TOTAL_S = 60.0  # what takes longer hangs: the longest freeze, wait and stream together are a third of it
+SWELL, PERIOD_S = 0.6, 14.0  # how far the rate rises above its mean and falls below it, and how often
+DONE = b"data: [DONE]\n\n"
+CHAT = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
+
+Kind = Literal["json", "stream", "abandoned", "impatient", "bad"]
+MIX: Mapping[Kind, int] = {"json": 50, "stream": 25, "abandoned": 8, "impatient": 5, "bad": 7}
+MODELS = ("main", "main", "chat/gpt-4o", f"chat/{SLOW.model.replace('*', '1')}", "spare/gpt-4o-mini")
+WAITS = (None, None, None, "0", "0.4", "6")  # x-sidecar-max-wait; None: the pool's own
+
+_ANSWER = re.compile(rb'"id":"chatcmpl-(\d+)"')
+
+
+class Bad(NamedTuple):
+    """A request that the sidecar answers with 400 itself."""
+
+    body: bytes
+    headers: Mapping[str, str] = {}
+    path: str = CHAT
+
+
+_WELL = json.dumps({"model": "main", "messages": []}).encode()
+BAD = (
+    Bad(b'{"model": "main", "messages": ['),
+    Bad(b'{"messages": []}'),
+    Bad(b'{"model": 7, "messages": []}'),
+    Bad(_WELL, {"x-sidecar-max-wait": "soon"}),
+    Bad(_WELL, {"Content-Encoding": "gzip"}),
+    Bad(_WELL, path="/v1/%2e%2e/chat/completions"),
+)
+
+
+class Granted(NamedTuple):
+    """The grant that an answer names."""
+
+    pool: str
+    model: str
+    number: int
+    key: str
+
+
+@dataclass(eq=False, slots=True)
+class Sent:
+    """One request. `end` says what became of it: a status, or `broken` (before an answer), `cut` (within one), `hung`,
+    `left` (by the client itself)."""
+
+    kind: Kind
+    replica: Replica
+    began: float
+    ended: float = math.inf
+    end: int | Literal["", "broken", "cut", "hung", "left"] = ""
+    text: str = ""  # of an answer that is no 200, or why there is none
+    retry_after: str | None = None
+    granted: Granted | None = None
+    arrival: int | None = None  # which of the provider's it is, as its answer says
+
+
+@dataclass(slots=True)
+class Clients:
+    """They send for as long as `sending` is set, in waves, each request to one of `targets` by chance."""
+
+    targets: Sequence[Replica]
+    seed: int
+    secrets: Sequence[str]
+    sent: list[Sent] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    sending: asyncio.Event = field(default_factory=asyncio.Event)
+    open: set[asyncio.Task[None]] = field(default_factory=set)
+    _http: aiohttp.ClientSession = field(init=False)
+
+    async def run(self) -> None:
+        """Until it is cancelled, with all that is under way."""
+        draw = random.Random(f"traffic {self.seed}")
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TOTAL_S)
+        )
+        try:
+            while True:
+                await self.sending.wait()
+                rate = RATE * (1 + SWELL * math.sin(2 * math.pi * now() / PERIOD_S))
+                await asyncio.sleep(draw.expovariate(rate))
+                if self.sending.is_set():
+                    kind: Kind = draw.choices(list(MIX), list(MIX.values()))[0]
+                    self._begin(self._call(kind, draw.choice(self.targets), random.Random(draw.getrandbits(64))))
+        finally:
+            for task in self.open:
+                task.cancel()
+            await asyncio.gather(*self.open, return_exceptions=True)
+            await self._http.close()
+
+    async def quiet(self) -> None:
+        """Stops, and returns once nothing is under way."""
+        self.sending.clear()
+        while self.open:
+            await asyncio.wait(set(self.open))
+
+    async def burst(self, model: str, count: int) -> list[Sent]:
+        """So many at once, over all replicas, that do not wait for room."""
+        before = len(self.sent)
+        for number in range(count):
+            replica = self.targets[number % len(self.targets)]
+            self._begin(self._send(Sent("json", replica, now()), _asking(model), {"x-sidecar-max-wait": "0"}))
+        await self.quiet()
+        return self.sent[before:]
+
+    def _begin(self, calling: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(calling)
+        self.open.add(task)
+        task.add_done_callback(self.open.discard)
+
+    # --- one request ----------------------------------------------------------------------------------
+
+    async def _call(self, kind: Kind, replica: Replica, draw: random.Random) -> None:
+        sent = Sent(kind, replica, now())
+        wait = draw.choice(WAITS)
+        headers = {} if wait is None else {"x-sidecar-max-wait": wait}
+        if kind == "bad":
+            bad = draw.choice(BAD)
+            await self._send(sent, bad.body, bad.headers, bad.path)
+            return
+        streams = kind in {"stream", "abandoned"} or (kind == "impatient" and draw.random() < 0.5)
+        body = _asking(draw.choice(MODELS), stream=streams)
+        if kind != "impatient":
+            await self._send(sent, body, headers)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(draw.uniform(0.005, 0.6)):
+                await self._send(sent, body, headers)
+
+    async def _send(self, sent: Sent, body: bytes, headers: Mapping[str, str], path: str = CHAT) -> None:
+        self.sent.append(sent)
+        url = sent.replica.sidecar.url + path
+        try:
+            async with self._http.post(URL(url, encoded=True), data=body, headers={**JSON, **headers}) as answer:
+                try:
+                    await self._read(sent, answer)
+                except aiohttp.ClientError as error:
+                    sent.end, sent.text = "cut", type(error).__name__
+        except aiohttp.ClientError as error:
+            sent.end, sent.text = "broken", f"{type(error).__name__}: {error}"
+        except TimeoutError:
+            sent.end = "hung"
+        except asyncio.CancelledError:
+            sent.end = "left"
+            raise
+        finally:
+            sent.ended = now()
+
+    async def _read(self, sent: Sent, answer: aiohttp.ClientResponse) -> None:
+        headers = answer.headers
+        self._look("headers", repr(headers))
+        if "x-sidecar-grant" in headers:
+            pool, model, key = (headers[f"x-sidecar-{name}"] for name in ("pool", "model", "key"))
+            sent.granted = Granted(pool, model, int(headers["x-sidecar-grant"]), key)
+        sent.retry_after = headers.get("Retry-After")
+        streams = headers.get("Content-Type", "").startswith("text/event-stream")
+        body = b""
+        events = 0
+        async for data in answer.content.iter_any():
+            body += data
+            events += data.count(b"\n\n")
+            if sent.arrival is None and (found := _ANSWER.search(body)):
+                sent.arrival = int(found[1])
+            if sent.kind == "abandoned" and streams and events >= 3:
+                answer.close()
+                sent.end = "left"
+                return
+        self._look("body", body.decode(errors="replace"))
+        sent.end = answer.status
+        if answer.status != 200:
+            sent.text = body.decode(errors="replace")[:300]
+        elif streams and not body.endswith(DONE):
+            sent.end, sent.text = "cut", "a stream that ends, cleanly, before its end"
+
+    def _look(self, where: str, text: str) -> None:
+        if any(secret in text for secret in self.secrets):
+            self.leaks.append(f"a secret in the {where} of an answer")
+
+
+def _asking(model: str, stream: bool = False) -> bytes:
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": stream}).encode()
