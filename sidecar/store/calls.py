@@ -52,20 +52,20 @@ def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
     return names.state, *(names.wake(pool) for pool in pools)
 
 
-@lru_cache(maxsize=4096)
-def _target(names: Names, rotation: Rotation, max_wait_us: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """KEYS and ARGV of a target: the same for every call, so that a call costs nothing per limit here."""
+@lru_cache(maxsize=1024)
+def _target(names: Names, rotation: Rotation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """KEYS of a target, and its limits in ARGV: the same for every call, which so costs nothing per limit here."""
     sets = [text for limits in rotation.limits for text in _limits(limits)]
-    return names.turns(rotation), (rotation.model, str(max_wait_us), str(len(rotation.limits)), *sets)
+    return names.turns(rotation), (str(len(rotation.limits)), *sets)
 
 
 def acquire(names: Names, ask: Ask, now: str = "") -> Call:
     keys: list[str] = [names.state]
     args: list[str] = [now, str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried)]
     for rotation, max_wait_us in zip(ask.rotations, ask.max_wait_us, strict=True):
-        more_keys, more_args = _target(names, rotation, max_wait_us)
+        more_keys, limits = _target(names, rotation)
         keys += more_keys
-        args += more_args
+        args += (rotation.model, str(max_wait_us), *limits)
     return Call("acquire", tuple(keys), tuple(args))
 
 
