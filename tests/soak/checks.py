@@ -167,6 +167,6 @@ def log_lines(name: str, text: str) -> Iterator[str]:
 
 
 def grown(name: str, unit: str, before: float, after: float, slack: float) -> Iterator[str]:
-    """Half as much again, and `slack`, is not growth."""
-    if after > 1.5 * before + slack:
+    """A quarter as much again, and `slack`, is not growth."""
+    if after > 1.25 * before + slack:
         yield f"{name}: {unit} grew from {before:.0f} to {after:.0f}"

@@ -21,7 +21,7 @@ from tests.soak.world import Replica, World, now, world
 
 SETTLED_S = 1.0  # for what is queued without anybody waiting: releases
 QUIET_S = TOTAL_S + 10  # in which every request must have ended
-MEMORY_SLACK_MIB, DESCRIPTORS_SLACK = 16.0, 16
+MEMORY_SLACK_MIB, DESCRIPTORS_SLACK = 8.0, 12
 SPARE = 12  # requests of a burst beyond what the budgets allow
 
 

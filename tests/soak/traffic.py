@@ -92,9 +92,7 @@ class Clients:
     async def run(self) -> None:
         """Until it is cancelled, with all that is under way."""
         draw = random.Random(f"traffic {self.seed}")
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TOTAL_S)
-        )
+        self._http = _session()
         try:
             while True:
                 await self.sending.wait()
@@ -110,10 +108,12 @@ class Clients:
             await self._http.close()
 
     async def quiet(self) -> None:
-        """Stops, and returns once nothing is under way."""
+        """Stops, and returns once nothing is under way and no connection is kept."""
         self.sending.clear()
         while self.open:
             await asyncio.wait(set(self.open))
+        await self._http.close()
+        self._http = _session()
 
     async def burst(self, model: str, count: int) -> list[Sent]:
         """So many at once, over all replicas, that do not wait for room."""
@@ -196,6 +196,10 @@ class Clients:
     def _look(self, where: str, text: str) -> None:
         if any(secret in text for secret in self.secrets):
             self.leaks.append(f"a secret in the {where} of an answer")
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TOTAL_S))
 
 
 def _asking(model: str, stream: bool = False) -> bytes:
