@@ -9,7 +9,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.words import Config
-from sidecar.providers.catalogue import DIALECTS
+from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
 from sidecar.proxy.clients import HEADERS as CREDENTIALS
@@ -124,8 +124,7 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
         pool = config.pools.get(name)
         if pool is None:
             return Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
-        own = next(iter(pool.provider.dialects), "plain")
-        return Place(DIALECTS["plain"], DIALECTS[own], "/", rest, pool=name)
+        return Place(DIALECTS["plain"], native(pool.provider), "/", rest, pool=name)
     if method in {"GET", "HEAD"} and path in _LISTS:
         lister = _lister(path, headers, query)
         return Place(lister, lister, "/v1/", "models", lists=True)

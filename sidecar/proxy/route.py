@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from sidecar.model.patterns import matches, nearest
 from sidecar.model.rotations import may_serve
 from sidecar.model.words import Config, Pool, Target
+from sidecar.providers.catalogue import native
 from sidecar.proxy.errors import Refused
 
 SHOWN = 20  # names that an error lists
@@ -55,11 +56,6 @@ def _serves(pool: Pool, dialect: str, model: str) -> bool:
     return dialect in pool.provider.dialects and any(may_serve(key, model) for key in pool.keys)
 
 
-def _native(pool: Pool, dialect: str) -> bool:
-    """Whether it is the provider's own dialect: the first that it lists."""
-    return next(iter(pool.provider.dialects), None) == dialect
-
-
 def _by_route(config: Config, model: str) -> tuple[Target, ...]:
     name = nearest(config.routes, model)
     if name is None:
@@ -83,7 +79,7 @@ def _by_bare_name(config: Config, dialect: str, model: str) -> tuple[Target, ...
         able = [pool for pool in naming if _serves(pool, dialect, model)]
         return (Target((able or naming)[0].name, model),)
     speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
-    natives = [pool for pool in speaking if _native(pool, dialect)]
+    natives = [pool for pool in speaking if native(pool.provider).name == dialect]
     for only in (natives, speaking):
         if len(only) == 1:
             return (Target(only[0].name, model),)
@@ -93,7 +89,7 @@ def _by_bare_name(config: Config, dialect: str, model: str) -> tuple[Target, ...
 def _without_model(config: Config, dialect: str) -> Target:
     """The first pool whose own dialect it is, else the first that speaks it."""
     speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
-    speaking.sort(key=lambda pool: not _native(pool, dialect))
+    speaking.sort(key=lambda pool: native(pool.provider).name != dialect)
     able = [pool for pool in speaking if _serves(pool, dialect, "")]
     if able:
         return Target(able[0].name, "")

@@ -140,7 +140,8 @@ class Upstream:
     async def send(self, call: Call, search: Search, held: Held, pools: Pools) -> Reply:
         """Sends the call with the held key and reads until the outcome is known.
 
-        Raises NotSent, Late (ask anew), StoreAway (nothing was sent), or Lost. The grant of a NotSent is released.
+        Raises NotSent, Late (ask anew), StoreAway or BadCall (nothing was sent), or Lost. The grant of a NotSent is
+        released.
         """
         sending = Sending(search, held, pools)
         _SENDING.set(sending)
