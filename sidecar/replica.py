@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sidecar
+from sidecar.model.configured import Config
 from sidecar.model.events import Emit
-from sidecar.model.words import Config
 from sidecar.pool.pool import Pools
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable

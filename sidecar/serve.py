@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 import sidecar
+from sidecar.model.configured import Address, Config
 from sidecar.model.events import Emit, Event
-from sidecar.model.words import Address, Config
 from sidecar.ops import app as ops
 from sidecar.ops.log import Log
 from sidecar.ops.metrics import Metrics

@@ -11,7 +11,7 @@ import click
 
 from sidecar.cli import given
 from sidecar.config.limits import per
-from sidecar.model.words import SECOND_US, Config, Key, Limit, Pool, Target
+from sidecar.model.configured import SECOND_US, Config, Key, Limit, Pool, Target
 from sidecar.ops.redact import redactor
 from sidecar.store.connect import StoreAway, StoreUnable
 from sidecar.store.memory import LOST

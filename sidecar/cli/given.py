@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from sidecar import config
-from sidecar.model.words import Config
+from sidecar.model.configured import Config
 from sidecar.store.commands import Store
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -22,7 +22,8 @@ from rich.text import Text
 
 import sidecar
 from sidecar.cli import given, show
-from sidecar.model.words import SECOND_US, Class, Config, Key, Pool, Provider, Refusal, Scope, Target
+from sidecar.model.configured import SECOND_US, Config, Key, Pool, Provider, Target
+from sidecar.model.words import Class, Refusal, Scope
 from sidecar.ops.redact import Redact
 from sidecar.pool.pool import Held, Pools, Search
 from sidecar.pool.resting import DEAD

@@ -11,8 +11,8 @@ import orjson
 
 from sidecar.cli import given, show
 from sidecar.config.limits import per
+from sidecar.model.configured import Config
 from sidecar.model.rotations import rotation
-from sidecar.model.words import Config
 from sidecar.ops.redact import redactor
 from sidecar.ops.survey import Survey, known_models, survey
 from sidecar.replica import SILENCE_US

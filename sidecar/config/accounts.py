@@ -8,7 +8,7 @@ from dataclasses import replace
 from sidecar.config.limits import per
 from sidecar.config.pools import Claim, Draft, DraftKey
 from sidecar.config.problems import Problems, shown
-from sidecar.model.words import Key, Limit, Pool
+from sidecar.model.configured import Key, Limit, Pool
 
 _Owned = list[tuple[str, tuple[Limit, ...]]]  # `pool/id` and the limits that hold there
 

@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.model.words import Address
+from sidecar.model.configured import Address
 
 LOOPBACK = "127.0.0.1"
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\]]*)\]:|(?P<host>[^:\[\]]*):|)(?P<port>\d{1,5})\Z", re.ASCII)

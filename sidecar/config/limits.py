@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import duration_us
 from sidecar.config.schema import LimitEntry
-from sidecar.model.words import SECOND_US, Limit
+from sidecar.model.configured import SECOND_US, Limit
 
 _WINDOWS_US = {"minute": 60 * SECOND_US, "hour": 3600 * SECOND_US, "day": 24 * 3600 * SECOND_US}
 _CALENDAR = ("calendar_day", "calendar_month")

@@ -13,7 +13,7 @@ from sidecar.config.problems import ConfigError, Problems, Substituted, nearest
 from sidecar.config.resolve import resolve
 from sidecar.config.schema import Document, PoolEntry
 from sidecar.config.secrets import Sources
-from sidecar.model.words import Config
+from sidecar.model.configured import Config
 
 _FILE = "sidecar.yaml"
 _CHOICE = "SIDECAR_CONFIG"

@@ -12,7 +12,7 @@ from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import duration_us
 from sidecar.config.schema import CooldownEntry, KeyEntry, PoolEntry
 from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
-from sidecar.model.words import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider
+from sidecar.model.configured import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider
 from sidecar.providers import catalogue
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")

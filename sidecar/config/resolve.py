@@ -12,7 +12,7 @@ from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import size_bytes
 from sidecar.config.schema import ClientEntry, Document, PoolEntry, TargetEntry
 from sidecar.config.secrets import ID, ID_RULE, Sources, clean, flaw, is_placeholder
-from sidecar.model.words import Address, Client, Config, Secret, Target
+from sidecar.model.configured import Address, Client, Config, Secret, Target
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LARGEST = 2**40  # bytes of a body; more is a slip of the hand

@@ -17,7 +17,7 @@ from sidecar.config.environment import Environment
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import VARIABLE_NAME
 from sidecar.config.schema import KeyEntry, KeySources, PoolEntry
-from sidecar.model.words import Secret
+from sidecar.model.configured import Secret
 
 ID = re.compile(r"[A-Za-z0-9._@:-]{1,128}\Z")
 ID_RULE = "1 to 128 letters, digits and . _ @ : -"

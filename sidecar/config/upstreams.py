@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.schema import AuthEntry, PoolEntry
-from sidecar.model.words import Auth, Provider, Speech
+from sidecar.model.configured import Auth, Provider, Speech
 from sidecar.providers import catalogue
 
 _BEARER = Auth("bearer")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from html.entities import codepoint2name
 
-from sidecar.model.words import Secret
+from sidecar.model.configured import Secret
 
 
 @dataclass(frozen=True, slots=True)

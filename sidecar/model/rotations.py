@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from sidecar.model.configured import Key, Limit, Pool
 from sidecar.model.patterns import matches
-from sidecar.model.words import Key, Limit, Member, Pool, Rotation
+from sidecar.model.words import Member, Rotation
 
 
 def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -> Rotation:

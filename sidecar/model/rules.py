@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.model import windows
+from sidecar.model.configured import Limit
 from sidecar.model.orders import round_robin
 from sidecar.model.words import (
     Ask,
     Confirmed,
     Exhausted,
     Grant,
-    Limit,
     Member,
     NotYet,
     Refusal,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 
-from sidecar.model.words import Limit
+from sidecar.model.configured import Limit
 
 EXACT = 64  # up to this maximum each moment has a pair of its own; above, a sixtieth of the window shares one
 

@@ -8,8 +8,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 import sidecar
+from sidecar.model.configured import Config
 from sidecar.model.events import Answered, Attempted, Event
-from sidecar.model.words import Config, Usage
+from sidecar.model.words import Usage
 from sidecar.ops.survey import named_models
 
 MOST_MODELS = 100  # that have a label of their own

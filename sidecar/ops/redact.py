@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from sidecar.model.configured import Config
 from sidecar.model.redaction import pattern
-from sidecar.model.words import Config
 
 Redact = Callable[[str], str]
 

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sidecar.config.limits import per
-from sidecar.model.words import Config
+from sidecar.model.configured import Config
 from sidecar.ops.metrics import MOST_MODELS, OTHER, Metrics
 from sidecar.ops.survey import Cooldown, Survey, known_models, named_models, survey
 from sidecar.pool.resting import DEAD

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from sidecar.model import windows
-from sidecar.model.words import SECOND_US, Config, Key, Limit, Subject
+from sidecar.model.configured import SECOND_US, Config, Key, Limit
+from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Inspected, Store
 from sidecar.store.names import rest_field, window_field

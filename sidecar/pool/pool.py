@@ -9,25 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
+from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
 from sidecar.model.events import Emit, KeyChanged
 from sidecar.model.rotations import rotation
-from sidecar.model.words import (
-    SECOND_US,
-    Ask,
-    Config,
-    Exhausted,
-    Grant,
-    Key,
-    NotYet,
-    Pool,
-    Refusal,
-    Report,
-    Rest,
-    Rotation,
-    Subject,
-    Target,
-    Withdrawn,
-)
+from sidecar.model.words import Ask, Exhausted, Grant, NotYet, Refusal, Report, Rest, Rotation, Subject, Withdrawn
 from sidecar.pool.resting import DEAD
 from sidecar.store.commands import Reported, Store
 from sidecar.store.connect import StoreAway

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, reset_tzpath
 
-from sidecar.model.words import SECOND_US, Class, Cooldowns, Member, Outcome, Rest, Scope, Subject
+from sidecar.model.configured import SECOND_US, Cooldowns
+from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
 from sidecar.pool.blame import REFUSALS
 
 reset_tzpath(())  # a day ends alike on all replicas: by the pinned tzdata, whatever zones their images have

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sidecar.model.words import Auth, Provider, Speech
+from sidecar.model.configured import Auth, Provider, Speech
 from sidecar.providers.anthropic import Anthropic
 from sidecar.providers.dialect import Dialect
 from sidecar.providers.gemini import Gemini

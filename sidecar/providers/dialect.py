@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from sidecar.model.words import Outcome, Provider, Usage
+from sidecar.model.configured import Provider
+from sidecar.model.words import Outcome, Usage
 
 Body = bytes | memoryview  # a memoryview where a large body lies in a mapped file
 Pieces = Sequence[Body]  # a body in which a name was replaced: what stands around it is not copied

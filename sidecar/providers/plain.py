@@ -9,7 +9,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from sidecar.model.words import Outcome, Provider
+from sidecar.model.configured import Provider
+from sidecar.model.words import Outcome
 from sidecar.providers import jsonhead, refusals
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading

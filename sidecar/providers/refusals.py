@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from sidecar.model.words import Class, Outcome, Provider, Scope
+from sidecar.model.configured import Provider
+from sidecar.model.words import Class, Outcome, Scope
 from sidecar.providers import delays, faults, quotas, signs
 from sidecar.providers.dialect import Answer
 from sidecar.providers.faults import Fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from sidecar.model.words import Speech
+from sidecar.model.configured import Speech
 from sidecar.providers.dialect import BadCall
 
 # What each dialect's own paths begin with, longest first. Plain HTTP has no grammar of its own.

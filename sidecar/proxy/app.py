@@ -15,9 +15,9 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
+from sidecar.model.configured import Client, Config, Secret, Target
 from sidecar.model.events import Answered
 from sidecar.model.hosts import host_allowed, is_loopback, origin_allowed
-from sidecar.model.words import Client, Config, Secret, Target
 from sidecar.pool.pool import Search
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import BadCall, Dialect

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from multidict import CIMultiDictProxy
 
-from sidecar.model.words import Client, Secret
+from sidecar.model.configured import Client, Secret
 
 HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 QUERY = frozenset({"key", "access_token"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from sidecar.model.words import SECOND_US
+from sidecar.model.configured import SECOND_US
 
 LONGEST_RETRY_AFTER_S = 86_400
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
 
-from sidecar.model.words import Class, Outcome, Provider, Report, Scope, Target
+from sidecar.model.configured import Provider, Target
+from sidecar.model.words import Class, Outcome, Report, Scope
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
 from sidecar.pool.pool import Held, Pools, Search

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from sidecar.model.configured import Config, Pool, Target
 from sidecar.model.patterns import matches, nearest
 from sidecar.model.rotations import may_serve
-from sidecar.model.words import Config, Pool, Target
 from sidecar.providers.catalogue import native
 from sidecar.proxy.errors import Refused
 

@@ -17,7 +17,8 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.model.words import SECOND_US, Auth, Class, Outcome, Scope, Speech
+from sidecar.model.configured import SECOND_US, Auth, Speech
+from sidecar.model.words import Class, Outcome, Scope
 from sidecar.pool.pool import Held, Pools, Search
 from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Pieces, Reader
 from sidecar.providers.urls import upstream_path

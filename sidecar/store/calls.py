@@ -6,18 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sidecar.model.words import (
-    Ask,
-    Confirmed,
-    Exhausted,
-    Grant,
-    Limit,
-    NotYet,
-    Refusal,
-    Report,
-    Rotation,
-    Withdrawn,
-)
+from sidecar.model.configured import Limit
+from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
 from sidecar.store.names import Names, rest_field
 
 SHARED = "*"  # the rotation of all models beyond MOST_MODELS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidecar.model.words import Limit, Rotation, Subject
+from sidecar.model.configured import Limit
+from sidecar.model.words import Rotation, Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from sidecar.model.words import SECOND_US, Ask, Limit, Member, Rotation
+from sidecar.model.configured import SECOND_US, Limit
+from sidecar.model.words import Ask, Member, Rotation
 from sidecar.store import calls, scripts
 from sidecar.store.names import Names
 from tests.servers import real_redis

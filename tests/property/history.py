@@ -13,19 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.model import rules, windows
-from sidecar.model.words import (
-    Ask,
-    Confirmed,
-    Exhausted,
-    Grant,
-    Limit,
-    Refusal,
-    Report,
-    Rest,
-    Rotation,
-    Subject,
-    Withdrawn,
-)
+from sidecar.model.configured import Limit
+from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, Refusal, Report, Rest, Rotation, Subject, Withdrawn
 from sidecar.store import calls
 from sidecar.store.names import Names
 from tests.property.worlds import GUARD, MODELS, SECOND, WORLDS, World

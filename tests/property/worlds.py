@@ -10,7 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from sidecar.model.words import Limit, Member, Rotation
+from sidecar.model.configured import Limit
+from sidecar.model.words import Member, Rotation
 
 SECOND = 1_000_000
 GUARD = 50_000

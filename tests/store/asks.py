@@ -8,7 +8,8 @@ from typing import Any
 
 import redis
 
-from sidecar.model.words import SECOND_US, Ask, Exhausted, Grant, Limit, Member, Refusal, Rotation
+from sidecar.model.configured import SECOND_US, Limit
+from sidecar.model.words import Ask, Exhausted, Grant, Member, Refusal, Rotation
 from sidecar.store import calls, scripts
 
 GUARD_US = 50_000

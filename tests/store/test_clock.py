@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.model.words import SECOND_US, Confirmed, Grant, Limit, Refusal
+from sidecar.model.configured import SECOND_US, Limit
+from sidecar.model.words import Confirmed, Grant, Refusal
 from sidecar.store import calls
 from sidecar.store.names import Names
 from tests.store.asks import GUARD_US, ask, granted, limit, rotation, run

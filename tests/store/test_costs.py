@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from sidecar.model.words import SECOND_US, Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.model.configured import SECOND_US
+from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
 from sidecar.store.names import Names
 from tests.store.asks import ask, granted, limit, rotation, run

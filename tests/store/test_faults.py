@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
+from sidecar.model.configured import SECOND_US
 from sidecar.model.events import StoreChanged
-from sidecar.model.words import SECOND_US, Confirmed, Grant, Report, Rest, Subject
+from sidecar.model.words import Confirmed, Grant, Report, Rest, Subject
 from sidecar.store import commands, connect
 from sidecar.store.connect import StoreAway, opener
 from sidecar.store.names import Names

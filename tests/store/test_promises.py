@@ -8,17 +8,8 @@ from typing import Any
 import pytest
 
 from sidecar.config.limits import LONGEST_US
-from sidecar.model.words import (
-    SECOND_US,
-    Confirmed,
-    Exhausted,
-    NotYet,
-    Refusal,
-    Report,
-    Rest,
-    Subject,
-    Withdrawn,
-)
+from sidecar.model.configured import SECOND_US
+from sidecar.model.words import Confirmed, Exhausted, NotYet, Refusal, Report, Rest, Subject, Withdrawn
 from sidecar.store.commands import Reported, Store
 from sidecar.store.names import rest_field, window_field
 from tests.store.asks import GUARD_US, ask, granted, limit, rotation, unexpected

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import Connection
 
-from sidecar.model.words import SECOND_US, Grant, Refusal, Report, Rest, Subject
+from sidecar.model.configured import SECOND_US
+from sidecar.model.words import Grant, Refusal, Report, Rest, Subject
 from sidecar.store import batch, calls, scripts
 from sidecar.store.batch import Lane
 from sidecar.store.commands import Store

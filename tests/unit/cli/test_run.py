@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.model.words import Config
+from sidecar.model.configured import Config
 from sidecar.ops.log import Log
 from sidecar.serve import CannotStart
 from tests.unit.cli.conftest import SECRETS, Command, Written

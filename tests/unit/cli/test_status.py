@@ -13,8 +13,9 @@ from uuid import uuid4
 import pytest
 
 from sidecar import config
+from sidecar.model.configured import Config
 from sidecar.model.rotations import rotation
-from sidecar.model.words import Ask, Config, Grant, Report, Rest, Subject
+from sidecar.model.words import Ask, Grant, Report, Rest, Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from tests.servers import free_port

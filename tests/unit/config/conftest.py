@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import ConfigError, load
-from sidecar.model.words import Config
+from sidecar.model.configured import Config
 
 
 class Desk:

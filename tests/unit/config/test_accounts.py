@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.model.words import Config, Limit
+from sidecar.model.configured import Config, Limit
 
 from .conftest import Desk
 

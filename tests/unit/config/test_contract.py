@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar.model.words import Config, Limit, Target
+from sidecar.model.configured import Config, Limit, Target
 
 from .conftest import Desk
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.words import Config, Secret
+from sidecar.model.configured import Config, Secret
 from sidecar.providers import catalogue
 
 from .conftest import Desk

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.secrets import fingerprint, is_placeholder
-from sidecar.model.words import Pool
+from sidecar.model.configured import Pool
 
 from .conftest import Desk
 

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.config import ConfigError, load
 from sidecar.config.addresses import is_loopback
-from sidecar.model.words import Address, Config, Secret, Target
+from sidecar.model.configured import Address, Config, Secret, Target
 
 from .conftest import Desk
 

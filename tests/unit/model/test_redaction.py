@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.model.configured import Secret
 from sidecar.model.redaction import finder
-from sidecar.model.words import Secret
 
 ODD = 'Ab+Cd/Ef-g_h.i~j==&k"l\\m<n>'
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from sidecar.model.configured import Auth, Cooldowns, Key, Limit, Pool, Provider, Secret
 from sidecar.model.rotations import rotation
-from sidecar.model.words import Auth, Cooldowns, Key, Limit, Pool, Provider, Secret
 
 PROVIDER = Provider("own", "http://own.test", Auth("none"), {})
 MINUTE = Limit("requests", 15, 60_000_000, 1_000_000)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.model import windows
-from sidecar.model.words import Limit
+from sidecar.model.configured import Limit
 
 EXACT = st.builds(Limit, st.just("requests"), st.integers(1, 5), st.integers(60, 400), st.integers(0, 40))
 BUCKETS = st.builds(

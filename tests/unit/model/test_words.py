@@ -9,7 +9,8 @@ import traceback
 
 import pytest
 
-from sidecar.model.words import Address, Grant, Key, Limit, Member, Rotation, Secret
+from sidecar.model.configured import Address, Key, Limit, Secret
+from sidecar.model.words import Grant, Member, Rotation
 
 TEXT = "sk-live-0123456789"
 SECRET = Secret(TEXT)

@@ -205,7 +205,7 @@ def test_every_secret_is_its_id_wherever_a_client_puts_it(log: Log, stream: Stre
 
 
 def test_a_config_without_secrets_changes_no_text() -> None:
-    from sidecar.model.words import Config
+    from sidecar.model.configured import Config
 
     assert redactor(Config({}))("as it is") == "as it is"
 

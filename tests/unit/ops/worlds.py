@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from sidecar.model.configured import Auth, Client, Config, Key, Limit, Pool, Provider, Secret, Speech
 from sidecar.model.events import Answered, Attempted
-from sidecar.model.words import Auth, Client, Config, Key, Limit, Pool, Provider, Secret, Speech
 
 FIRST, SECOND, TOKEN = "sk-first-0a1b2c3d", "sk-first-0a1b2c3d-and+more/", "token-of-web-77"
 BEARER = Auth("bearer")

@@ -6,20 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from sidecar.model.words import (
-    SECOND_US,
-    Auth,
-    Config,
-    Exhausted,
-    Key,
-    Limit,
-    Pool,
-    Provider,
-    Refusal,
-    Secret,
-    Speech,
-    Target,
-)
+from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Pool, Provider, Secret, Speech, Target
+from sidecar.model.words import Exhausted, Refusal
 from sidecar.pool.pool import Held, Search
 
 BEARER = Auth("bearer")

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from sidecar.model.configured import Config
 from sidecar.model.events import Event, StoreChanged
-from sidecar.model.words import Ask, Config, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
+from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
 from sidecar.pool.pool import Pools
 from sidecar.store import connect, memory
 from sidecar.store.commands import Store

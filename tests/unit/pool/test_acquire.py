@@ -8,7 +8,8 @@ import math
 
 import pytest
 
-from sidecar.model.words import SECOND_US, Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject, Target
+from sidecar.model.configured import SECOND_US, Target
+from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
 from sidecar.pool.pool import Held, Pools
 from tests.unit.pool.configs import GUARD_US, config, held, key, limit, pool, search
 from tests.unit.pool.conftest import WatchedStore, World

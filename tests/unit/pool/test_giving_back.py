@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from sidecar.model import windows
-from sidecar.model.words import SECOND_US, Exhausted, Grant, Limit, NotYet, Refusal, Report, Rest, Subject, Target
+from sidecar.model.configured import SECOND_US, Limit, Target
+from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
 from sidecar.pool.pool import CONFIRMS, Held, Pools
 from sidecar.store.names import window_field
 from tests.unit.pool.configs import GUARD_US, config, held, limit, pool, search

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sidecar.model.configured import Limit
 from sidecar.model.events import StoreChanged
-from sidecar.model.words import Limit, NotYet, Report, Rest, Subject
+from sidecar.model.words import NotYet, Report, Rest, Subject
 from sidecar.pool.pool import Pools
 from sidecar.store import connect, memory
 from sidecar.store.connect import StoreAway

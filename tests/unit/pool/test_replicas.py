@@ -6,7 +6,8 @@ import asyncio
 import itertools
 from collections import Counter, defaultdict
 
-from sidecar.model.words import Exhausted, Refusal, Report, Rest, Subject, Target
+from sidecar.model.configured import Target
+from sidecar.model.words import Exhausted, Refusal, Report, Rest, Subject
 from sidecar.pool.pool import Held, Pools, Search
 from tests.unit.pool.configs import config, held, key, limit, pool, search
 from tests.unit.pool.conftest import World

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from sidecar.model.configured import SECOND_US, Target
 from sidecar.model.events import KeyChanged
-from sidecar.model.words import SECOND_US, Report, Rest, Subject, Target
+from sidecar.model.words import Report, Rest, Subject
 from sidecar.pool.pool import Held, Why
 from tests.unit.pool.configs import config, held, key, pool, search
 from tests.unit.pool.conftest import World

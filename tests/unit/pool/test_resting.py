@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.model.words import SECOND_US, Class, Cooldowns, Member, Outcome, Rest, Scope, Subject
+from sidecar.model.configured import SECOND_US, Cooldowns
+from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
 from sidecar.pool import resting
 
 MEMBER = Member(0, 1, "k0", "fp", "acc", 0)

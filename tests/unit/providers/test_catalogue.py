@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.model.words import Auth
+from sidecar.model.configured import Auth
 from sidecar.providers import catalogue
 
 CASES = Path(__file__).parents[2] / "wire" / "cases"

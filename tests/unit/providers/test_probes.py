@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.words import Auth, Provider, Speech
+from sidecar.model.configured import Auth, Provider, Speech
 from sidecar.providers import catalogue
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.urls import check_path, upstream_path

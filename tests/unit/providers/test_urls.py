@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.words import Auth, Speech
+from sidecar.model.configured import Auth, Speech
 from sidecar.providers import catalogue
 from sidecar.providers.dialect import BadCall
 from sidecar.providers.urls import check_path, upstream_path

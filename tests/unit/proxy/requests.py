@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from sidecar.model.words import SECOND_US, Class, Config, Grant, Outcome, Report, Rest, Scope, Subject, Target
+from sidecar.model.configured import SECOND_US, Config, Target
+from sidecar.model.words import Class, Grant, Outcome, Report, Rest, Scope, Subject
 from sidecar.pool.pool import Held, Pools, Search
 from sidecar.proxy.progress import Next, Progress
 from sidecar.store.commands import Store

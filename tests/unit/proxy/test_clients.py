@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sidecar.model.words import Client, Secret
+from sidecar.model.configured import Client, Secret
 from sidecar.proxy.clients import identify, tokens, without_credentials
 
 WEB, JOBS = Client("web", Secret("token-web")), Client("jobs", Secret("tökén-jobs"))

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from sidecar.model.words import SECOND_US, Class, Outcome, Rest, Scope, Subject, Target
+from sidecar.model.configured import SECOND_US, Target
+from sidecar.model.words import Class, Outcome, Rest, Scope, Subject
 from sidecar.pool.blame import SUSPICION_US
 from sidecar.proxy.progress import FIRST_BACKOFF_S, LAST_BACKOFF_S, MOST_ATTEMPTS, Next
 from tests.unit.pool.configs import config, key, pool, provider

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.words import Config, Target
+from sidecar.model.configured import Config, Target
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.route import SHOWN, named, targets
 from tests.unit.pool.configs import config, key, pool, provider

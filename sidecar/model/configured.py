@@ -1,0 +1,198 @@
+"""What a replica was told: pools, keys, limits, routes and clients, checked whole and frozen.
+
+Durations whose names end in `_us` are whole microseconds; names that end in `_s` are seconds.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn
+
+SECOND_US = 1_000_000
+
+
+class Secret:
+    """A text that shows itself to nobody but `reveal`, which is called where it goes on the wire."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __eq__(self, other: object) -> bool:
+        """Compares in constant time, so that a guess learns nothing from how long it took."""
+        return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret stays in this process's memory")
+
+
+Unit = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency"]
+Strategy = Literal["round_robin", "weighted", "least_used", "priority", "fill_first"]
+
+LEASE_US = 15 * SECOND_US  # how long a request in flight counts without a sign of life from its replica
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A window that begins anew at the midnight of a zone, or at that of the first of a month."""
+
+    period: Literal["day", "month"]
+    zone: str  # of the tz database: `America/Los_Angeles`
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many `unit` per window, for each account, or for each account and the models that match.
+
+    `model` is a name or a pattern with `*`; "" counts every model together. A window slides, unless `calendar` says
+    when it begins anew. A limit of `concurrency` counts requests in flight; its window is LEASE_US.
+    """
+
+    unit: Unit
+    max: int
+    window_us: int  # 0 with a calendar
+    guard_us: int  # how late a granted request may reach the provider
+    model: str = ""
+    calendar: Calendar | None = None
+    enforce: bool = True  # False: it counts and shows, and refuses nothing
+    count_cached: bool = True  # whether input that the provider had in its cache counts
+
+    @property
+    def kind(self) -> Literal["log", "calendar", "leases"]:
+        """Which part of `lua/` keeps its window."""
+        return "leases" if self.unit == "concurrency" else "calendar" if self.calendar else "log"
+
+    @property
+    def name(self) -> str:
+        """What the limit is called in Redis: not its maximum, so that a changed maximum counts on."""
+        window = f"{self.calendar.period}@{self.calendar.zone}" if self.calendar else f"{self.window_us}"
+        return f"{self.unit}/{window}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One credential of a pool. Redis, logs and metrics know its id and its fingerprint, never the secret."""
+
+    id: str
+    secret: Secret
+    fingerprint: str  # what Redis calls the key
+    account: str  # what Redis calls what the provider counts a quota for
+    weight: int = 1
+    priority: int = 0
+    models: tuple[str, ...] = ()  # names or patterns that it may serve; none: all
+    origin: str = ""  # where it was read: `env OPENAI_API_KEY_2`, `sidecar.yaml pools.chat.keys[0]`
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How a key is presented: `Authorization: Bearer`, a header, a query field, or not at all."""
+
+    kind: Literal["bearer", "header", "query", "none"]
+    name: str = ""  # of the header or the query field
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An API family, from the catalogue or from a pool's own `base_url`, `dialect` and `auth`."""
+
+    name: str
+    base_url: str
+    auth: Auth  # of the provider's own dialect
+    dialects: Mapping[str, Speech]  # that it speaks
+    counts: Literal["account", "account+model"] = "account"  # what a 429 rests where the answer does not say
+    zone: str = "UTC"  # whose midnight ends a daily quota
+    headers: Mapping[str, str] = field(default_factory=dict)  # added where the client sent none
+    models_by_account: bool = True  # whether a model that one account does not find may be there for another
+    probe: str | None = None  # a path below base_url, see catalogue.probe; None: the dialect's own; "": none is known
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How a provider speaks one dialect: where, with which credential, and in which dialect its errors are read."""
+
+    prefix: str  # replaces the dialect's own leading segment: `/v1` for openai, anthropic and gemini's `/v1beta`
+    auth: Auth
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldowns:
+    """How long a key rests where the answer names nothing (`default_us`), and where no wait cures (`max_us`)."""
+
+    default_us: int = 60 * SECOND_US
+    max_us: int = 3600 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A named set of keys of one provider."""
+
+    name: str
+    provider: Provider
+    keys: tuple[Key, ...]
+    strategy: Strategy = "round_robin"
+    total: tuple[Limit, ...] = ()  # what the pool as a whole may spend; its windows are those of the account `+NAME`
+    interactive_share: float = 0.2  # of each budget, which requests of priority `batch` leave to the others
+    names_models: tuple[str, ...] = ()  # the models that its keys, limits and routes' targets name
+    cooldowns: Cooldowns = Cooldowns()
+    max_wait_us: int = 10 * SECOND_US
+    max_attempts: int = 5
+    timeout_s: float = 600.0
+    retry_unsafe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A pool and an upstream model; `model` None: the name that the client used."""
+
+    pool: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who calls, known by a virtual key."""
+
+    id: str
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a plane listens. Port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that a replica was told, checked whole."""
+
+    pools: Mapping[str, Pool]
+    budgets: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)  # account -> its limits over all pools
+    routes: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    clients: tuple[Client, ...] = ()
+    listen: Address = Address("127.0.0.1", 4000)
+    ops_listen: Address = Address("127.0.0.1", 9464)
+    redis: str = field(default="memory", repr=False)  # may hold a password
+    namespace: str = "default"
+    max_body: int = 100 * 1024 * 1024
+    max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429
+    hosts: tuple[str, ...] = ()
+    admin_token: Secret | None = None
+    warnings: tuple[str, ...] = ()  # duplicates, empty values, placeholders: told at start and by `check`
