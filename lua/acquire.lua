@@ -3,96 +3,153 @@
 -- KEYS  1        state      HASH
 --       2,3,4    rotation, its hash, its pool's wake set: of the first target; 5,6,7 of the second; ...
 -- ARGV  now      "" or, in tests, microseconds
+--       amounts  what the request counts in each unit (parts/args.lua)
+--       probing  1: a prober's call, which dead keys may be granted; else 0
 --       tried    count, then `target|key id` for each key that this request has tried (targets count from 0)
---       targets  for each: model, max_wait (microseconds), count of limit sets, then each set (parts/args.lua)
--- returns        {"granted", target, member, moment, wait, number}: send in `wait` microseconds, after a confirm if not 0
---                {"refused", wait}: no target has room in time; the earliest has in `wait`
---                {"exhausted"}: every key of every target was tried
+--       targets  for each: model, strategy, max_wait (microseconds), share of each budget that it leaves to others, field of
+--                the pool's own rest, the pool's total, count of limit sets, then each set
+-- returns        {"granted", target, member, moment, wait, number, finds}: send in `wait` microseconds, after a confirm if
+--                not 0; `finds` 1 or 2: a success is to be reported, for the key rested, or (2) rests still
+--                {"refused", wait, busy}: no target has room in time; the earliest has in `wait`; busy 1: or sooner, when a
+--                request in flight ends
+--                {"exhausted"}: no key of any target is left that was not tried, is not disabled, and may ever have room
 --                {"missing", target}: not registered; nothing was changed for it
+--                {"calendar", now}: the boundaries of a calendar are not those of the time around now; nothing was changed
 -- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
 --                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
---                (it is parked, and not met again); a reservation is a refusal and 3 more
+--                (it is parked, and not met again); 2 for each that has some room, but not for this request; a reservation
+--                is a refusal and 3 more; 1 for a key that waits for a request in flight to end
 --
 -- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would.
---@ use clock window_log cooldown order_round_robin rotation room args
+--@ use clock window_log window_calendar window_leases cooldown room args
+--@ use orders order_round_robin order_weighted order_least_used order_priority order_fill_first rotation
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
-
-local tried = {}
+local amounts, probing, tried = args.amounts(), args.text() == '1', {}
 for _, pair in ipairs(args.texts()) do
   tried[pair] = true
 end
 
-local function grant(target, turn, member, of, place, moment)
-  room.enter(of, moment, now)
-  room.write(state, of, clock_text)
-  local number = rotation.granted(turn, member.text, place, room.free_at(of), now)
-  local wait = string.format('%.0f', math.max(0, moment - now))
-  return { 'granted', target, member.text, clock.text(moment), wait, string.format('%.0f', number) }
-end
-
--- Walks one target from its head. Returns a granted reply, or its earliest candidate, or nothing if all were tried.
-local function walk(target, turn, model, sets)
-  local position = 0
-  while true do
-    local text, score = rotation.at(turn, position)
-    if not text then
-      return nil, nil
-    end
-    local member = rotation.read_member(text)
-    if tried[target .. '|' .. member.id] then
-      position = position + 1
-    else
-      local of = room.read(state, member, model, sets[member.limits + 1])
-      local free = room.free_at(of)
-      if free <= now then
-        local place = score < rotation.PARKED and score or order.above(turn.last)
-        return grant(target, turn, member, of, place, now), nil
-      end
-      if free ~= score then
-        rotation.put(turn, text, free)
-      end
-      if score >= rotation.PARKED and free <= score then
-        return nil, { turn = turn, target = target, member = member, of = of, moment = free }
-      end
-    end
-  end
-end
-
-local earliest, soonest
+local targets = {}
 for target = 0, (#KEYS - 1) / 3 - 1 do
   local first = 2 + 3 * target
-  local names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] }
-  local model, max_wait, sets = args.text(), args.number(), {}
+  local of = { names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] } }
+  of.model, of.strategy, of.max_wait, of.share = args.text(), orders[args.text()], args.number(), args.number()
+  of.pause, of.total, of.sets = args.text(), args.total(), {}
   for i = 1, args.number() do
-    sets[i] = args.limits()
+    of.sets[i] = args.limits()
   end
-  local turn = rotation.open(names)
+  targets[target] = of
+end
+
+-- Whether the caller's boundaries are those of the time around now.
+local function in_time(limits)
+  for _, limit in ipairs(limits) do
+    if limit.bounds and not calendar.knows(limit, now) then
+      return false
+    end
+  end
+  return true
+end
+
+local function grant(at, turn, member, of, place, moment)
+  local more, finds = room.tell_rests(of, moment)
+  room.enter(of, moment, now, amounts)
+  if of.count_field then
+    more[#more + 1], more[#more + 2] = of.count_field, room.one_more(of, now)
+  end
+  room.write(state, of, clock_text, more)
+  local free, busy = room.free_for_any(of, now, probing)
+  local number = rotation.granted(turn, member, place, free, busy, now)
+  local wait = string.format('%.0f', math.max(0, moment - now))
+  return { 'granted', at, member.text, clock.text(moment), wait, string.format('%.0f', number), finds }
+end
+
+-- Walks one target from its head. Returns a granted reply, or its earliest candidate, or nothing if no key is left.
+local function walk(at, target, turn)
+  local position, best = 0, nil
+  local ask = { amounts = amounts, probing = probing, share = target.share }
+  while true do
+    local text, score = rotation.at(turn, position)
+    local parked = text and score >= rotation.PARKED
+    if not text or (parked and best and score >= best.own) then
+      return nil, best
+    end
+    local member = rotation.read_member(text)
+    if tried[at .. '|' .. member.id] then
+      position = position + 1
+    else
+      local limits, counts = target.sets[member.limits + 1], turn.strategy.counts
+      local of = room.read(state, member, target.model, limits, target.total, target.pause, counts)
+      of.granted = counts and room.count(of, now)
+      local place = turn.strategy.at(turn, member, of, parked and turn.strategy.due(turn, member) or score)
+      local free, busy = room.free_for_any(of, now, probing)
+      if free > now and free ~= score then
+        rotation.park(turn, text, free, busy)
+      elseif free <= now and not parked and place ~= score then
+        rotation.put(turn, text, place)
+      end
+      if free >= cooldown.NEVER and score >= free then
+        return nil, best
+      elseif (free > now and parked and free <= score) or (free <= now and (parked or place == score)) then
+        local own = room.free_for(of, free, ask)
+        if room.free_in_pool(of, own, ask) <= now then
+          return grant(at, turn, member, of, place, now), nil
+        end
+        if own < cooldown.NEVER and (not best or own < best.own) then
+          best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, busy = busy }
+        end
+        if own == free then
+          return nil, best
+        end
+        position = position + 1
+      end
+    end
+  end
+end
+
+for target = 0, #targets do
+  local of = targets[target]
+  local known = in_time(of.total.limits)
+  for _, limits in ipairs(of.sets) do
+    known = known and in_time(limits)
+  end
+  if not known then
+    return { 'calendar', clock.text(now) }
+  end
+end
+
+local earliest, soonest, busy
+for at = 0, #targets do
+  local target = targets[at]
+  local turn = rotation.open(target.names, target.strategy)
   if not turn then
-    return { 'missing', target }
+    return { 'missing', at }
   end
   rotation.ready(turn, now)
-  local granted, candidate = walk(target, turn, model, sets)
+  local granted, candidate = walk(at, target, turn)
   if granted then
     return granted
   end
+  busy = busy or turn.busy > now
   if candidate then
-    if not earliest or candidate.moment < earliest then
-      earliest = candidate.moment
+    local moment = room.free_in_pool(candidate.of, candidate.own, candidate.ask)
+    candidate.moment = moment
+    if moment < cooldown.NEVER then
+      earliest = math.min(earliest or moment, moment)
     end
-    if candidate.moment - now <= max_wait and (not soonest or candidate.moment < soonest.moment) then
+    if not candidate.busy and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
       soonest = candidate
     end
-  elseif turn.size > 0 and redis.call('EXISTS', names.set) == 0 then
-    return { 'missing', target }
+  elseif turn.size > 0 and redis.call('EXISTS', target.names.set) == 0 then
+    return { 'missing', at }
   end
 end
 
 if soonest then
-  local turn = soonest.turn
-  return grant(soonest.target, turn, soonest.member, soonest.of, order.above(turn.last), soonest.moment)
+  return grant(soonest.at, soonest.turn, soonest.member, soonest.of, soonest.place, soonest.moment)
 end
 if earliest then
-  return { 'refused', string.format('%.0f', earliest - now) }
+  return { 'refused', string.format('%.0f', earliest - now), busy and 1 or 0 }
 end
 return { 'exhausted' }

@@ -5,22 +5,25 @@
 --       5        models     SET   the models of this pool that have a rotation of their own
 -- ARGV  now      "" or, in tests, microseconds
 --       model    the rotation's model; "*" is the rotation that all further models share
+--       strategy by which it turns
 --       most     how many models may have a rotation of their own
 --       members  count, then each, as parts/rotation.lua reads them
 -- returns        {"own" or "shared", born}: shared: ask for "*" instead. `born` is when this state began: a replica that
 --                sees it change knows that Redis was emptied
 -- cost           in proportion to the members and to the fields of the state; once a model, not in the steady state
---@ use clock cooldown order_round_robin rotation args
+--@ use clock cooldown args
+--@ use orders order_round_robin order_weighted order_least_used order_priority order_fill_first rotation
 local state = KEYS[1]
 local names = { state = state, set = KEYS[2], hash = KEYS[3], wake = KEYS[4] }
 local now, clock_text = clock.read(state, args.text())
-local model, most, members = args.text(), args.number(), args.texts()
+local model, strategy, most, members = args.text(), orders[args.text()], args.number(), args.texts()
 
--- Forgets rests that have ended: nothing else would ever remove those of keys that are gone.
+-- Forgets rests that ended long ago: nothing else would ever remove those of keys that are gone.
 local function tidy()
   local ended = {}
   for _, field in ipairs(redis.call('HKEYS', state)) do
-    if string.sub(field, 1, 2) == 'c|' and cooldown.until_of(redis.call('HGET', state, field)) <= now then
+    local rest = string.sub(field, 1, 2) == 'c|' and cooldown.read(redis.call('HGET', state, field))
+    if rest and rest.ends + cooldown.FORGOTTEN <= now then
       ended[#ended + 1] = field
     end
   end
@@ -47,10 +50,10 @@ if model ~= '*' and redis.call('SISMEMBER', KEYS[5], model) == 0 then
 end
 redis.call('EXPIRE', KEYS[5], rotation.STATE_KEEP_S)
 
-local turn = rotation.open(names)
+local turn = rotation.open(names, strategy)
 if turn and redis.call('EXISTS', names.set) == 1 then
   return { 'own', born }
 end
 tidy()
-rotation.begin(names, members, turn and turn.seq or 0, turn and turn.last or 0, now)
+rotation.begin(names, strategy, members, turn and turn.seq or 0, turn and turn.last or '0', now)
 return { 'own', born }

@@ -1,39 +1,72 @@
--- report: what an attempt taught: rests to set, and suspicions of this request to take back.
+-- report: what an attempt taught: rests to set, suspicions of this request to take back, and rests that a success ends.
 --
 -- KEYS  1        state      HASH
---       2..      wake       ZSET  of each pool that has a key of an account in `clears`
+--       2..      wake       ZSET  of each pool that has a key of an account in question
 -- ARGV  now      "" or, in tests, microseconds
 --       request  the request's id
---       rests    count, then for each: field, delay (microseconds), proved (1 or 0), reason
+--       moment   of its grant
+--       rests    count, then for each: field, delay (microseconds), most (that a delay which nobody named may be doubled
+--                to; 0: it was named), kind (0 a suspicion, 1 proved, 2 dead), reason, account, field of the pool that may
+--                be throttled ("": not for this)
 --       clears   count, then for each suspicion: field, account
--- returns        for each rest how long the key rests now (microseconds), then for each clear 1 if it was taken back, else 0
--- cost           3 commands, 1 a rest, 2 a suspicion taken back and 3 for each of its pools
+--       ends     count, then for each rest of the key that succeeded: field, account
+-- returns        three lists: for each rest how long the key rests now (microseconds; -1: its pool does, instead), for each
+--                clear 1 if it was taken back, for each end 1 if a rest ended early; then how long the pool rests now, or 0
+-- cost           3 commands, 1 a rest, 2 a suspicion taken back or a rest that ended, and 3 for each of its pools; 3 more
+--                for a refusal that may be the provider's throttle
 --
 -- It always writes, if only the clock: a report of nothing finds out whether this Redis takes writes.
 -- Rotations are not told of a rest: each finds out when the key comes to its head, so a report costs the same for
 -- one and for 256 models.
---@ use clock cooldown order_round_robin rotation args
-local state = KEYS[1]
+--@ use clock cooldown rotation throttle args
+local state, wakes = KEYS[1], { unpack(KEYS, 2) }
 local now, clock_text = clock.read(state, args.text())
-local request, answer, written = args.text(), {}, { 'clock', clock_text }
+local request, moment, pool_rests = args.text(), args.number(), '0'
+local rests, clears, ends, written = {}, {}, {}, { 'clock', clock_text }
 
-for _ = 1, args.number() do
-  local field, delay, proved, reason = args.text(), args.number(), args.text(), args.text()
-  local text = cooldown.set(redis.call('HGET', state, field), now, delay, proved, request, reason)
-  written[#written + 1] = field
-  written[#written + 1] = text
-  answer[#answer + 1] = string.format('%.0f', cooldown.until_of(text) - now)
+local function read(field)
+  return cooldown.read(redis.call('HGET', state, field))
+end
+
+for i = 1, args.number() do
+  local field, set = args.text(), { delay = args.number(), most = args.number(), request = request }
+  set.named, set.kind, set.reason = set.most == 0, args.text(), args.text()
+  local account, pool = args.text(), args.text()
+  local paused = pool ~= '' and throttle.seen(state, pool, account, moment, now, wakes)
+  if paused then
+    rests[i], pool_rests = '-1', string.format('%.0f', paused - now)
+  else
+    local text, until_then = cooldown.set(read(field), now, moment, set)
+    written[#written + 1] = field
+    written[#written + 1] = text
+    rests[i] = string.format('%.0f', until_then - now)
+    if pool ~= '' then
+      throttle.remember(state, pool, account, field, until_then, now)
+    end
+  end
 end
 redis.call('HSET', state, unpack(written))
 
-for _ = 1, args.number() do
+for i = 1, args.number() do
   local field, account = args.text(), args.text()
-  local text = redis.call('HGET', state, field)
-  local mine = text and cooldown.is_suspicion_of(text, request)
+  local mine = cooldown.is_suspicion_of(read(field), request)
   if mine then
     redis.call('HDEL', state, field)
-    rotation.wake({ unpack(KEYS, 2) }, account, now)
+    rotation.wake(wakes, account, now)
   end
-  answer[#answer + 1] = mine and '1' or '0'
+  clears[i] = mine and 1 or 0
 end
-return answer
+
+for i = 1, args.number() do
+  local field, account = args.text(), args.text()
+  local rest = read(field)
+  local over = rest and moment >= rest.since
+  if over then
+    redis.call('HDEL', state, field)
+    if account ~= '' and math.max(rest.ends, rest.next) > now then
+      rotation.wake(wakes, account, now)
+    end
+  end
+  ends[i] = over and rest.ends > now and 1 or 0
+end
+return { rests, clears, ends, pool_rests }

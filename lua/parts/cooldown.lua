@@ -1,10 +1,41 @@
--- A rest as a text: until and since (16 digits each), proved (1) or a suspicion (0), streak, request, reason.
+-- A rest as a text: until, since and next (16 digits each), kind, streak, request, reason.
 --
--- The streak is written for what doubles a rest; nothing reads it yet.
-local cooldown = {}
+-- `next` is the moment from which on one more request may be granted, all else aside. Of a short rest it is its end; a
+-- long one is probed by a request now and then, at growing intervals. Each grant moves it: the end of a rest is worth one
+-- grant a guard, until a success clears the text. So nobody hits a key that was just refused all at once.
+--
+-- kind 0 is a suspicion, which the request that set it may take back; 1 is proved; 2 is dead: it ends by the success of
+-- a prober's call, nobody else is granted it. `streak` counts the refusals in a row whose length nobody named: each
+-- doubles the rest.
+local cooldown = {
+  NEVER = 9e15,
+  LONG = 900e6, -- a longer rest is probed
+  DEAD_PROBE = 60e6, -- until the first probe of a dead key
+  MOST_PROBE = 21600e6, -- between two probes
+  FORGOTTEN = 86400e6, -- after its end a text says nothing of the next refusal
+}
 
-function cooldown.until_of(text)
-  return text and tonumber(string.sub(text, 1, 16)) or 0
+local function write(rest)
+  local moments = clock.text(rest.ends) .. '|' .. clock.text(rest.since) .. '|' .. clock.text(rest.next)
+  return table.concat({ moments, rest.kind, rest.streak, rest.request, rest.reason }, '|')
+end
+
+-- {ends, since, next, kind, streak, request, reason}; nil for no text.
+function cooldown.read(text)
+  if not text then
+    return nil
+  end
+  local ends, since, next_at, kind, streak, request, reason =
+    string.match(text, '^(%d+)|(%d+)|(%d+)|(%d)|(%d+)|([^|]*)|(.*)$')
+  return {
+    ends = tonumber(ends),
+    since = tonumber(since),
+    next = tonumber(next_at),
+    kind = kind,
+    streak = tonumber(streak),
+    request = request,
+    reason = reason,
+  }
 end
 
 -- The four rests that bear on a key's grant for a model: of the key and of its account, whole and for the model.
@@ -13,29 +44,58 @@ function cooldown.fields(key, account, model)
   return of_key, of_key .. '|' .. model, of_account, of_account .. '|' .. model
 end
 
-local function parts(text)
-  return string.match(text, '^(%d+)|(%d+)|(%d)|(%d+)|([^|]*)|(.*)$')
+-- From when on a request, or a prober's call, may be granted.
+function cooldown.free_at(rest, probing)
+  return (rest.kind == '2' and not probing) and math.max(rest.ends, rest.next) or rest.next
 end
 
--- The text after a rest of `delay` more. A rest only ever moves later, and what was proved stays so while it lasts:
--- otherwise taking back a longer suspicion would end a rest that the provider named.
-function cooldown.set(text, now, delay, proved, request, reason)
-  local ends, since = now + delay, now
-  if cooldown.until_of(text) > now then
-    local old_ends, old_since, old_proved, _, old_request, old_reason = parts(text)
-    since = tonumber(old_since)
-    if old_proved == '1' then
-      proved = '1'
-    end
-    if tonumber(old_ends) >= ends then
-      ends, request, reason = tonumber(old_ends), old_request, old_reason
-    end
+-- The text after a grant at `moment`.
+function cooldown.granted(rest, moment, guard)
+  if moment >= rest.ends then
+    rest.next = moment + guard
+  else
+    local least = rest.kind == '2' and cooldown.DEAD_PROBE or cooldown.LONG
+    rest.next = math.min(rest.ends, moment + math.min(cooldown.MOST_PROBE, math.max(least, moment - rest.since)))
   end
-  return table.concat({ clock.text(ends), clock.text(since), proved, '0', request, reason }, '|')
+  return write(rest)
+end
+
+local function first_probe(rest, now)
+  if rest.kind == '2' then
+    return now + cooldown.DEAD_PROBE
+  end
+  return rest.ends - now > cooldown.LONG and now + cooldown.LONG or rest.ends
+end
+
+-- The text after a refusal of a request granted at `moment`. `set` is {delay, most, kind, named, request, reason}.
+-- A rest only ever moves later, and what was proved stays so while it lasts: otherwise taking back a longer suspicion
+-- would end a rest that the provider named. Requests that were on their way when the rest began do not double it.
+function cooldown.set(old, now, moment, set)
+  if old and old.ends + cooldown.FORGOTTEN <= now then
+    old = nil
+  end
+  local streak = old and old.streak or 0
+  local delay = set.delay
+  if not set.named then
+    if not old or moment >= old.since then
+      streak = streak + 1
+    end
+    delay = math.min(math.max(set.most, delay), delay * 2 ^ math.min(60, math.max(0, streak - 1)))
+  end
+  local ends = set.kind == '2' and cooldown.NEVER or now + delay
+  local rest = { ends = ends, since = now, kind = set.kind, streak = streak, request = set.request, reason = set.reason }
+  rest.next = first_probe(rest, now)
+  if old and old.ends > now then
+    rest.since, rest.kind = old.since, math.max(tonumber(old.kind), tonumber(set.kind)) .. ''
+    if old.ends >= ends then
+      rest.ends, rest.request, rest.reason = old.ends, old.request, old.reason
+    end
+    rest.next = math.min(rest.ends, math.max(old.next, rest.next))
+  end
+  return write(rest), rest.ends
 end
 
 -- Whether `request` may take this rest back: it set it, and nothing has proved it.
-function cooldown.is_suspicion_of(text, request)
-  local _, _, proved, _, owner = parts(text)
-  return proved == '0' and owner == request
+function cooldown.is_suspicion_of(rest, request)
+  return rest ~= nil and rest.kind == '0' and rest.request == request
 end

@@ -1,73 +1,248 @@
--- What the state says of one key for one model: the texts of its windows, and until when it rests.
-local room = {}
+-- What the state says of one key for one model: the texts of its windows and of its pool's, and how it rests.
+local room = { GUARD = 1e6, DAY = 86400e6 }
 
--- One HMGET, whatever the number of limits. `limits` are those of the member's set.
-function room.read(state, member, model, limits)
-  local fields = room.fields(member.account, limits)
-  local asked = { unpack(fields) }
-  local n = #fields
-  asked[n + 1], asked[n + 2], asked[n + 3], asked[n + 4] = cooldown.fields(member.key, member.account, model)
-  local found = redis.call('HMGET', state, unpack(asked))
-  local rests = 0
-  for i = n + 1, n + 4 do
-    rests = math.max(rests, cooldown.until_of(found[i]))
+local kinds = { log = window, calendar = calendar, leases = leases }
+
+local REQUESTS = 1 -- the unit; the others are of tokens
+
+local function add_windows(of, account, limits)
+  for _, limit in ipairs(limits) do
+    local n = #of.limits + 1
+    of.limits[n], of.fields[n] = limit, 'w|' .. account .. '|' .. limit.name
+    of.calendar = of.calendar or limit.kind == 'calendar'
+    of.tokens = of.tokens or limit.unit ~= REQUESTS
   end
-  local texts = {}
-  for i = 1, n do
-    texts[i] = found[i] or ''
-  end
-  return { limits = limits, fields = fields, texts = texts, rests = rests }
+  return #of.limits
 end
 
-function room.fields(account, limits)
-  local fields = {}
-  for i, limit in ipairs(limits) do
-    fields[i] = 'w|' .. account .. '|' .. limit.name
-  end
-  return fields
+-- The windows of an account and of its pool's total; `own` of them are the account's. Nothing is read yet.
+local function windows_of(account, limits, total)
+  local of = { limits = {}, fields = {} }
+  of.own = add_windows(of, account, limits)
+  of.all = add_windows(of, total.account, total.limits)
+  return of
 end
 
--- From when on every window has room and nothing rests; a moment in the past: now.
-function room.free_at(of)
-  local free = of.rests
+local function fill(state, of, more)
+  local asked = { unpack(of.fields) }
+  for i, field in ipairs(more) do
+    asked[of.all + i] = field
+  end
+  local found = #asked > 0 and redis.call('HMGET', state, unpack(asked)) or {}
+  for i = 1, of.all do
+    found[i] = found[i] or ''
+  end
+  of.texts = found
+  return of
+end
+
+-- Only the windows, for what gives back or settles.
+function room.windows(state, account, limits, total)
+  return fill(state, windows_of(account, limits, total), {})
+end
+
+-- One HMGET, whatever the number of limits. `pause` is the field of the pool's own rest; `counts`: whether the strategy
+-- asks for the key's grants of today.
+function room.read(state, member, model, limits, total, pause, counts)
+  local of = windows_of(member.account, limits, total)
+  local more = { cooldown.fields(member.key, member.account, model) }
+  more[5], more[6], more[7] = pause, 'off|' .. member.key, counts and 'granted|' .. member.key or nil
+  fill(state, of, more)
+  of.rests = {}
+  for i = 1, 5 do
+    local rest = cooldown.read(of.texts[of.all + i])
+    if rest then
+      rest.field, rest.of_pool = more[i], i == 5
+      of.rests[#of.rests + 1] = rest
+    end
+  end
+  of.off = of.texts[of.all + 6]
+  of.count_field, of.count_text = more[7], of.texts[of.all + 7]
+  return of
+end
+
+-- How many grants the key was given today.
+function room.count(of, now)
+  local day, count = string.match(of.count_text or '', '^(%d+)|(%d+)$')
+  return tonumber(day) == math.floor(now / room.DAY) and tonumber(count) or 0
+end
+
+function room.one_more(of, now)
+  return string.format('%.0f|%d', math.floor(now / room.DAY), room.count(of, now) + 1)
+end
+
+-- How much room a request must find: what it counts, of tokens at least a hundredth of the maximum, and the share that it
+-- leaves to others, as far as the maximum goes. Without `amounts`: what anybody must find.
+--
+-- The hundredth lets a key that is as good as spent rest; else each request that needs more would look at it again.
+local function need(limit, amounts, share)
+  local least = limit.unit == REQUESTS and 1 or math.ceil(limit.max / 100)
+  local wanted = amounts and math.max(amounts[limit.unit], least) or least
+  if wanted > limit.max or share == 0 then
+    return wanted
+  end
+  return math.min(limit.max, wanted + math.ceil(limit.max * share))
+end
+
+-- From `t` on, when the windows first to last have room. Logs and leases that have room keep it; a calendar with room now
+-- may have none after the next midnight, so its moments are looked at again.
+local function free(of, first, last, t, amounts, share)
+  repeat
+    local before = t
+    for i = first, last do
+      local limit = of.limits[i]
+      local wanted = need(limit, amounts, share)
+      if limit.holds and wanted > limit.max then
+        return cooldown.NEVER
+      elseif limit.holds then
+        t = kinds[limit.kind].free_at(limit, of.texts[i], t, wanted)
+      end
+    end
+  until t == before or not of.calendar
+  return t
+end
+
+local function rested(of, t, probing, of_pool)
+  for _, rest in ipairs(of.rests) do
+    if rest.of_pool == of_pool then
+      t = math.max(t, cooldown.free_at(rest, probing))
+    end
+  end
+  return t
+end
+
+-- From when on the key may have room for anybody. Also whether it only waits for a request in flight to end.
+function room.free_for_any(of, now, probing)
+  if of.off then
+    return cooldown.NEVER, false
+  end
+  return free(of, 1, of.own, rested(of, now, probing, false), nil, 0), room.is_busy(of, now)
+end
+
+-- The same of the windows alone, without rests.
+function room.free_in_windows(of, now)
+  return free(of, 1, of.own, now, nil, 0)
+end
+
+-- Whether as many requests of the account are in flight as may be.
+function room.is_busy(of, now)
   for i, limit in ipairs(of.limits) do
-    free = math.max(free, window.free_at(limit, of.texts[i]))
+    if limit.kind == 'leases' and limit.holds and leases.free_at(limit, of.texts[i], now) > now then
+      return true
+    end
   end
-  return free
+  return false
 end
 
--- The same, with regard only to what counts up to `moment`.
-function room.free_before(of, moment)
-  local free = 0
+-- Writes that the request of a confirmed grant is in flight, where that is counted.
+function room.run(state, of, moment, now, clock_text)
+  local written = {}
   for i, limit in ipairs(of.limits) do
-    free = math.max(free, window.free_before(limit, of.texts[i], moment))
+    if limit.kind == 'leases' then
+      written[#written + 1], written[#written + 2] = of.fields[i], leases.renew(limit, of.texts[i], moment, now)
+    end
   end
-  return free
+  if #written > 0 then
+    redis.call('HSET', state, 'clock', clock_text, unpack(written))
+  end
 end
 
-function room.enter(of, moment, now)
+-- From `t` on, when the key has room for this ask, its pool aside.
+function room.free_for(of, t, ask)
+  if not of.tokens and ask.share == 0 then
+    return t
+  end
+  return free(of, 1, of.own, t, ask.amounts, ask.share)
+end
+
+-- From `t` on, when the pool as a whole has room as well.
+function room.free_in_pool(of, t, ask)
+  t = rested(of, t, ask.probing, true)
+  return of.all == of.own and t or free(of, 1, of.all, t, ask.amounts, ask.share)
+end
+
+-- From `moment` on, when every window has room, with regard only to what counts up to `moment`.
+function room.free_before(of, moment, amounts)
+  local t = moment
   for i, limit in ipairs(of.limits) do
-    of.texts[i] = window.enter(limit, of.texts[i], moment, now)
+    if limit.holds and limit.kind ~= 'leases' then
+      t = math.max(t, kinds[limit.kind].free_before(limit, of.texts[i], moment, amounts[limit.unit]))
+    end
+  end
+  return t
+end
+
+-- Until when the key must not be used, for what was learnt after it was granted.
+function room.rests_until(of)
+  local ends = of.off and cooldown.NEVER or 0
+  for _, rest in ipairs(of.rests) do
+    ends = math.max(ends, rest.ends)
+  end
+  return ends
+end
+
+function room.enter(of, moment, now, amounts)
+  for i, limit in ipairs(of.limits) do
+    local amount = amounts[limit.unit]
+    if amount > 0 then
+      of.texts[i] = kinds[limit.kind].enter(limit, of.texts[i], moment, now, amount)
+    end
   end
 end
 
 -- Takes the grant of `moment` out of every window that still holds it; returns how many did.
-function room.leave(of, moment, now)
+function room.leave(of, moment, now, amounts)
   local held = 0
   for i, limit in ipairs(of.limits) do
-    local text, found = window.leave(limit, of.texts[i], moment, now)
+    local text, found = kinds[limit.kind].leave(limit, of.texts[i], moment, now, amounts[limit.unit])
     of.texts[i] = text
     held = held + (found and 1 or 0)
   end
   return held
 end
 
--- One HSET: the windows, and the clock that they were written by.
-function room.write(state, of, clock_text)
-  local args = { 'clock', clock_text }
+-- The request of `moment` is over: it counts what it came to instead of what was expected, and is in flight no more.
+function room.settle(of, moment, now, expected, actual)
+  for i, limit in ipairs(of.limits) do
+    local kind, before, after = kinds[limit.kind], expected[limit.unit], actual[limit.unit]
+    if limit.kind == 'leases' then
+      of.texts[i] = kind.leave(limit, of.texts[i], moment)
+    elseif before ~= after then
+      local text, found = kind.leave(limit, of.texts[i], moment, now, before)
+      of.texts[i] = found and after > 0 and kind.enter(limit, text, moment, now, after) or text
+    end
+  end
+end
+
+-- How late a grant may be sent: the least guard of the windows that hold it; nil: none does.
+function room.guard(of)
+  local guard
+  for _, limit in ipairs(of.limits) do
+    if limit.holds and limit.kind ~= 'leases' then
+      guard = math.min(guard or limit.guard, limit.guard)
+    end
+  end
+  return guard
+end
+
+-- The fields and texts of the rests after a grant, and what its request may find out: 0 nothing, 1 that a rest is over
+-- and done with, 2 that one may end early.
+function room.tell_rests(of, moment)
+  local fields, finds = {}, 0
+  for _, rest in ipairs(of.rests) do
+    finds = math.max(finds, rest.ends > moment and 2 or 1)
+    fields[#fields + 1] = rest.field
+    fields[#fields + 1] = cooldown.granted(rest, moment, room.guard(of) or room.GUARD)
+  end
+  return fields, finds
+end
+
+-- One HSET: the windows, what else is given, and the clock that they were written by.
+function room.write(state, of, clock_text, more)
+  local args = more or {}
+  args[#args + 1], args[#args + 2] = 'clock', clock_text
   for i, field in ipairs(of.fields) do
-    args[#args + 1] = field
-    args[#args + 1] = of.texts[i]
+    args[#args + 1], args[#args + 2] = field, of.texts[i]
   end
   redis.call('HSET', state, unpack(args))
 end

@@ -1,7 +1,8 @@
 -- A rotation: one sorted set of members, and a hash with `seq` (the next grant's number), `last` (the highest place
--- granted so far), `woken` (how far it has read the pool's wake set), `kept` (when its expiry was last renewed), `size`
--- (how many members it has: a sorted set of none does not exist), and for each account (`a|account`) its members, a
--- line each.
+-- granted so far, as the strategy writes it), `woken` (how far it has read the pool's wake set), `kept` (when its expiry
+-- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until when a member
+-- is parked that waits for a request in flight to end), `day` (the one whose grants the places count), and for each
+-- account (`a|account`) its members, a line each.
 --
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
 -- the answer: a key to try, or when to come back. One sorted set, not a cursor over the ids: a scan pays for every
@@ -12,25 +13,31 @@ local function score(value)
   return string.format('%.17g', value)
 end
 
--- {key, account, id, limits} of a member, as `register` was given it: order|weight|id|key|account|limits
+-- A member as `register` was given it: order|weight|priority|id|key|account|limits
 function rotation.read_member(text)
-  local id, key, account, limits = string.match(text, '^%d+|%d+|([^|]*)|([^|]*)|([^|]*)|(%d+)$')
-  return { text = text, id = id, key = key, account = account, limits = tonumber(limits) }
+  local order, weight, priority, id, key, account, limits =
+    string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|([^|]*)|(%d+)$')
+  local member = { text = text, id = id, key = key, account = account, limits = tonumber(limits) }
+  member.order, member.weight, member.priority = tonumber(order), tonumber(weight), tonumber(priority)
+  return member
 end
 
 -- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
-function rotation.open(names)
-  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'size')
+function rotation.open(names, strategy)
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'size', 'busy', 'day')
   if not meta[1] then
     return nil
   end
   return {
     names = names,
+    strategy = strategy,
     seq = tonumber(meta[1]),
-    last = tonumber(meta[2]),
+    last = meta[2],
     woken = tonumber(meta[3]),
     kept = tonumber(meta[4]),
     size = tonumber(meta[5]),
+    busy = tonumber(meta[6]) or 0,
+    day = tonumber(meta[7]) or 0,
   }
 end
 
@@ -38,26 +45,38 @@ function rotation.put(turn, member, value)
   redis.call('ZADD', turn.names.set, score(value), member)
 end
 
-local function put_all(set, members, value, ...)
-  for from = 1, #members, rotation.CHUNK do
-    local args = {}
-    for i = from, math.min(from + rotation.CHUNK - 1, #members) do
-      args[#args + 1] = value
-      args[#args + 1] = members[i]
-    end
-    local flags = { ... }
-    for i = 1, #args do
-      flags[#flags + 1] = args[i]
-    end
-    redis.call('ZADD', set, unpack(flags))
+-- Until `moment` the member has no room; `busy`: unless a request in flight ends.
+function rotation.park(turn, member, moment, busy)
+  rotation.put(turn, member, moment)
+  if busy and moment > turn.busy then
+    turn.busy = moment
+    redis.call('HSET', turn.names.hash, 'busy', score(moment))
   end
 end
 
+-- `value` is a score, or a function that tells each member's.
+local function put_all(set, members, value, ...)
+  for from = 1, #members, rotation.CHUNK do
+    local args = { ... }
+    for i = from, math.min(from + rotation.CHUNK - 1, #members) do
+      args[#args + 1] = type(value) == 'string' and value or score(value(members[i]))
+      args[#args + 1] = members[i]
+    end
+    redis.call('ZADD', set, unpack(args))
+  end
+end
+
+local function put_due(turn, members)
+  put_all(turn.names.set, members, function(text)
+    return turn.strategy.due(turn, rotation.read_member(text))
+  end)
+end
+
 -- Begins a rotation, or begins it again: then numbers and places go on where they were.
-function rotation.begin(names, members, seq, last, now)
+function rotation.begin(names, strategy, members, seq, last, now)
   local woken = tonumber(redis.call('ZREVRANGE', names.wake, 0, 0, 'WITHSCORES')[2]) or 0
   redis.call('DEL', names.set)
-  put_all(names.set, members, score(order.above(last)))
+  put_due({ names = names, strategy = strategy, last = last }, members)
   local of_account = {}
   for _, text in ipairs(members) do
     local account = rotation.read_member(text).account
@@ -66,7 +85,7 @@ function rotation.begin(names, members, seq, last, now)
   for account, texts in pairs(of_account) do
     redis.call('HSET', names.hash, 'a|' .. account, texts)
   end
-  redis.call('HSET', names.hash, 'seq', score(seq), 'last', score(last), 'woken', score(woken), 'size', #members)
+  redis.call('HSET', names.hash, 'seq', score(seq), 'last', last, 'woken', score(woken), 'size', #members)
   rotation.keep(names, now)
 end
 
@@ -99,9 +118,14 @@ function rotation.ready(turn, now)
     bring_forward(turn, accounts, now)
     redis.call('HSET', turn.names.hash, 'woken', woken[#woken])
   end
+  if turn.strategy.counts and turn.day ~= math.floor(now / 86400e6) then
+    turn.day = math.floor(now / 86400e6)
+    put_due(turn, redis.call('ZRANGEBYSCORE', set, 0, '(' .. score(rotation.PARKED)))
+    redis.call('HSET', turn.names.hash, 'day', score(turn.day))
+  end
   local due = redis.call('ZRANGEBYSCORE', set, score(rotation.PARKED), score(now))
   if #due > 0 then
-    put_all(set, due, score(order.above(turn.last)))
+    put_due(turn, due)
   end
 end
 
@@ -112,14 +136,18 @@ function rotation.at(turn, position)
 end
 
 -- Numbers a grant at `place` and gives the member its next score. Returns the grant's number.
-function rotation.granted(turn, member, place, free, now)
-  turn.last = math.max(turn.last, place)
-  rotation.put(turn, member, free > now and free or order.above(turn.last))
+function rotation.granted(turn, member, place, free, busy, now)
+  local following = turn.strategy.granted(turn, member, place)
+  if free > now then
+    rotation.park(turn, member.text, free, busy)
+  else
+    rotation.put(turn, member.text, following)
+  end
   local number = turn.seq
   if now - turn.kept > 86400 * 1000000 then
     rotation.keep(turn.names, now)
   end
-  redis.call('HSET', turn.names.hash, 'seq', score(number + 1), 'last', score(turn.last))
+  redis.call('HSET', turn.names.hash, 'seq', score(number + 1), 'last', turn.last)
   return number
 end
 

@@ -19,12 +19,16 @@ def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -
     sets = list(dict.fromkeys(budgets.get(key.account, ()) for key in pool.keys))
     index = {limits: at for at, limits in enumerate(sets)}
     members = tuple(
-        Member(order, key.weight, key.id, key.fingerprint, key.account, index[budgets.get(key.account, ())])
+        Member(
+            order, key.weight, key.priority, key.id, key.fingerprint, key.account, index[budgets.get(key.account, ())]
+        )
         for order, key in enumerate(pool.keys)
         if may_serve(key, model)
     )
     limits = tuple(tuple(limit for limit in one if not limit.model or matches(limit.model, model)) for one in sets)
-    return Rotation(pool.name, model, _digest(members, limits), members, limits)
+    total = tuple(limit for limit in pool.total if not limit.model or matches(limit.model, model))
+    digest = _digest(members, (*limits, total), pool.strategy)
+    return Rotation(pool.name, model, digest, members, limits, pool.strategy, total)
 
 
 def may_serve(key: Key, model: str) -> bool:
@@ -32,9 +36,9 @@ def may_serve(key: Key, model: str) -> bool:
     return not key.models or any(matches(pattern, model) for pattern in key.models)
 
 
-def _digest(members: tuple[Member, ...], limits: tuple[tuple[Limit, ...], ...]) -> str:
+def _digest(members: tuple[Member, ...], limits: tuple[tuple[Limit, ...], ...], strategy: str) -> str:
     told = hashlib.blake2b(digest_size=8)
     for member in members:
         told.update(member.text.encode() + b"\n")
-    told.update(repr(limits).encode())
+    told.update(repr((strategy, limits)).encode())
     return told.hexdigest()

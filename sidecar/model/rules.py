@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sidecar.model import windows
-from sidecar.model.configured import Limit
-from sidecar.model.orders import round_robin
+from sidecar.model import leases, orders, rests, room
+from sidecar.model.configured import SECOND_US, Limit
+from sidecar.model.rests import NEVER
 from sidecar.model.words import (
+    Amounts,
     Ask,
     Confirmed,
     Exhausted,
@@ -22,29 +23,41 @@ from sidecar.model.words import (
     NotYet,
     Refusal,
     Report,
+    Reported,
+    Rest,
     Rotation,
     Subject,
     Withdrawn,
+    guard_us,
 )
 
 PARKED = 1e14  # scores from here on are moments
 
-
-@dataclass(frozen=True, slots=True)
-class Cooldown:
-    until: int
-    proved: bool
-    request: str
+# The provider's throttle: the same refusal without details from so many accounts within so long.
+THROTTLED_ACCOUNTS, THROTTLED_WITHIN_US = 3, 5 * SECOND_US
+THROTTLE = Rest(Subject(""), SECOND_US, "throttled", most_us=60 * SECOND_US)
 
 
 @dataclass(slots=True)
 class Turn:
-    """A rotation's state: each member's place or moment, the next number, the highest place granted."""
+    """A rotation's state: each member's place or moment, the next number, the highest places granted."""
 
+    rotation: Rotation
     scores: dict[str, float]
     members: Mapping[str, Member]
     number: int = 0
-    last: float = 0.0
+    last: dict[int, float] = field(default_factory=dict)
+    busy: int = 0  # until when a member is parked that waits for a request in flight to end
+    day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal without details, of late."""
+
+    at: int
+    ends: int
+    subject: Subject
 
 
 @dataclass(slots=True)
@@ -53,9 +66,9 @@ class State:
 
     clock: int = 0
     offset: int = 0
-    logs: dict[tuple[str, str], windows.Log] = field(default_factory=dict)  # (account, limit name)
-    rests: dict[Subject, Cooldown] = field(default_factory=dict)
+    shared: room.Shared = field(default_factory=room.Shared)
     turns: dict[tuple[str, str, str], Turn] = field(default_factory=dict)  # (pool, digest, model)
+    refused: dict[str, dict[str, Refused]] = field(default_factory=dict)  # pool -> account -> its latest
 
 
 class Unregistered(LookupError):
@@ -84,108 +97,143 @@ def register(state: State, rotation: Rotation, raw: int) -> None:
     now = _tick(state, raw)
     if _name(rotation) in state.turns:
         return
-    state.rests = {subject: rest for subject, rest in state.rests.items() if rest.until > now}
+    known = state.shared.rests
+    state.shared.rests = {s: rest for s, rest in known.items() if rest.ends + rests.FORGOTTEN_US > now}
     members = {member.text: member for member in rotation.members}
-    state.turns[_name(rotation)] = Turn({text: round_robin(0.0) for text in members}, members)
+    places = {text: orders.due(rotation.strategy, {}, member) for text, member in members.items()}
+    state.turns[_name(rotation)] = Turn(rotation, places, members)
 
 
-def subjects(member: Member, model: str) -> tuple[Subject, ...]:
-    """The four rests that bear on a key's grant for a model."""
-    return (
-        Subject(member.account, member.key),
-        Subject(member.account, member.key, model),
-        Subject(member.account),
-        Subject(member.account, None, model),
-    )
+# --- acquire ----------------------------------------------------------------------------------------
 
 
-def _rests_until(state: State, member: Member, model: str) -> int:
-    return max((state.rests[s].until for s in subjects(member, model) if s in state.rests), default=0)
-
-
-def free_at(state: State, rotation: Rotation, member: Member) -> int:
-    """From which moment on the key has room in every window and does not rest."""
-    logs = [
-        windows.free_at(limit, state.logs.get((member.account, limit.name), ()))
-        for limit in rotation.limits[member.limits]
-    ]
-    return max([*logs, _rests_until(state, member, rotation.model)])
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    target: int
+    member: Member
+    own: int  # from when on the key has room for the ask, its pool aside
+    place: float
+    busy: bool = False
 
 
 def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
     """Grants a key of the first target that has room, or reserves the earliest room within the wait."""
     now, _ = now_of(state, raw)
-    candidates: list[tuple[int, int, Member]] = []
+    found: list[tuple[int, _Candidate]] = []
+    busy = False
     for target, rotation in enumerate(ask.rotations):
         turn = state.turns.get(_name(rotation))
         if turn is None:
             raise Unregistered(target)
         _place_what_is_due(turn, now)
-        found = _walk(state, ask, target, turn, now)
-        if isinstance(found, Member):
-            return _grant(state, ask, target, found, now, raw)
-        if found is not None:
-            candidates.append(found)
-    in_time = [c for c in candidates if c[0] - now <= ask.max_wait_us[c[1]]]
+        candidate, is_free = _walk(state, ask, target, turn, now)
+        busy |= turn.busy > now
+        if candidate is not None and is_free:
+            return _grant(state, ask, candidate, now, raw)
+        if candidate is not None and (moment := _in_pool(state, ask, candidate, now)) < NEVER:
+            found.append((moment, candidate))
+    in_time = [(at, c) for at, c in found if not c.busy and at - now <= ask.max_wait_us[c.target]]
     if in_time:
-        moment, target, member = min(in_time, key=lambda c: c[:2])
-        return _grant(state, ask, target, member, moment, raw)
-    if candidates:
-        return Refusal(min(candidates, key=lambda c: c[:2])[0] - now)
-    return Exhausted()
+        moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
+        return _grant(state, ask, candidate, moment, raw)
+    return Refusal(min(at for at, _ in found) - now, busy) if found else Exhausted()
+
+
+def _share(ask: Ask, target: int) -> float:
+    return ask.shares[target] if ask.shares else 0.0
+
+
+def _in_pool(state: State, ask: Ask, c: _Candidate, now: int) -> int:
+    rotation, share = ask.rotations[c.target], _share(ask, c.target)
+    return room.free_in_pool(state.shared, rotation, c.member, c.own, ask.amounts, share, ask.probing, now)
 
 
 def _place_what_is_due(turn: Turn, now: int) -> None:
-    place = round_robin(turn.last)
-    turn.scores = {text: place if PARKED <= score <= now else score for text, score in turn.scores.items()}
+    strategy = turn.rotation.strategy
+    due = {text for text, score in turn.scores.items() if PARKED <= score <= now}
+    if orders.ORDERS[strategy].counts and turn.day != now // room.DAY_US:
+        turn.day = now // room.DAY_US
+        due |= {text for text, score in turn.scores.items() if score < PARKED}
+    for text in due:
+        turn.scores[text] = orders.due(strategy, turn.last, turn.members[text])
 
 
-def _in_turn(turn: Turn, ask: Ask, target: int) -> Iterator[Member]:
+def _in_turn(turn: Turn, ask: Ask, target: int, passed: set[str]) -> Iterator[Member]:
     """The untried members from the head; one whose score was raised is met again at its new place."""
     while untried := [
-        (score, text) for text, score in turn.scores.items() if (target, turn.members[text].id) not in ask.tried
+        (score, text)
+        for text, score in turn.scores.items()
+        if text not in passed and (target, turn.members[text].id) not in ask.tried
     ]:
         yield turn.members[min(untried)[1]]
 
 
-def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> Member | tuple[int, int, Member] | None:
-    """The first member that has room now, else the earliest (moment, target, member) to come, else None: all tried."""
-    for member in _in_turn(turn, ask, target):
-        score, free = turn.scores[member.text], free_at(state, ask.rotations[target], member)
-        if free <= now:
-            return member
-        turn.scores[member.text] = free
-        if score >= free:
-            return free, target, member
-    return None
+def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_Candidate | None, bool]:
+    """The first member that has room now (True), else the one that has it earliest (False), else none."""
+    rotation, shared = ask.rotations[target], state.shared
+    best: _Candidate | None = None
+    passed: set[str] = set()
+    for member in _in_turn(turn, ask, target, passed):
+        score = turn.scores[member.text]
+        parked = score >= PARKED
+        if best is not None and parked and score >= best.own:
+            return best, False
+        free = room.free_for_any(shared, rotation, member, now, ask.probing)
+        busy = room.is_busy(shared, room.own(rotation, member), now)
+        place = orders.due(rotation.strategy, turn.last, member) if parked else score
+        if orders.ORDERS[rotation.strategy].counts:
+            place = room.grants_today(shared, member.key, now)
+        if free > now:
+            _park(turn, member, free, busy and free != score)
+            if not parked or free > score:
+                continue
+        elif not parked and place != score:
+            turn.scores[member.text] = place
+            continue
+        if free >= NEVER:
+            return best, False
+        own = room.free_at(shared, room.own(rotation, member), free, ask.amounts, _share(ask, target), now)
+        candidate = _Candidate(target, member, own, place, busy)
+        if _in_pool(state, ask, candidate, now) <= now:
+            return candidate, True
+        if own < NEVER and (best is None or own < best.own):
+            best = candidate
+        if own == free:
+            return best, False
+        passed.add(member.text)
+    return best, False
 
 
-def _grant(state: State, ask: Ask, target: int, member: Member, moment: int, raw: int) -> Grant:
+def _park(turn: Turn, member: Member, moment: int, busy: bool) -> None:
+    turn.scores[member.text] = moment
+    if busy:
+        turn.busy = max(turn.busy, moment)
+
+
+def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int) -> Grant:
     now = _tick(state, raw)
-    rotation = ask.rotations[target]
+    shared, member, rotation = state.shared, candidate.member, ask.rotations[candidate.target]
     turn = state.turns[_name(rotation)]
-    _enter(state, member, rotation.limits[member.limits], moment, now)
-    score = turn.scores[member.text]
-    turn.last = max(turn.last, score if score < PARKED else round_robin(turn.last))
-    free = free_at(state, rotation, member)
-    turn.scores[member.text] = free if free > now else round_robin(turn.last)
+    finds = room.grant(shared, rotation, member, moment)
+    room.enter(shared, room.all_windows(rotation, member), moment, now, ask.amounts)
+    if orders.ORDERS[rotation.strategy].counts:
+        shared.granted[member.key] = now // room.DAY_US, room.grants_today(shared, member.key, now) + 1
+    following = orders.granted(rotation.strategy, turn.last, member, candidate.place)
+    free = room.free_for_any(shared, rotation, member, now, ask.probing)
+    if free > now:
+        _park(turn, member, free, room.is_busy(shared, room.own(rotation, member), now))
+    else:
+        turn.scores[member.text] = following
     turn.number += 1
-    return Grant(target, rotation, member, turn.number - 1, moment, max(0, moment - now))
+    wait = max(0, moment - now)
+    return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, finds)
 
 
-def _enter(state: State, member: Member, limits: tuple[Limit, ...], moment: int, now: int) -> None:
-    for limit in limits:
-        name = member.account, limit.name
-        state.logs[name] = windows.enter(limit, state.logs.get(name, ()), moment, now)
+# --- what becomes of a grant ------------------------------------------------------------------------
 
 
-def _leave(state: State, grant: Grant, now: int) -> int:
-    held = 0
-    for limit in grant.limits:
-        name = grant.member.account, limit.name
-        state.logs[name], found = windows.leave(limit, state.logs.get(name, ()), grant.moment_us, now)
-        held += found
-    return held
+def _windows(grant: Grant) -> list[room.Window]:
+    return room.all_windows(grant.rotation, grant.member)
 
 
 def _wake(state: State, accounts: set[str], now: int) -> None:
@@ -201,56 +249,123 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     now, _ = now_of(state, raw)
     if now < grant.moment_us:
         return NotYet(grant.moment_us - now, grant.moment_us)
-    before = dict(state.logs)
-    _leave(state, grant, now)
-    if _rests_until(state, grant.member, grant.rotation.model) > now:
+    of, shared, moment = _windows(grant), state.shared, grant.moment_us
+    before = dict(shared.windows)
+    room.leave(shared, of, moment, now, grant.amounts)
+    rests_until = room.rests_until(shared, grant.rotation, grant.member)
+    is_off = grant.member.key in shared.off
+    if is_off or (grant.finds != 2 and rests_until > now) or room.is_busy(shared, of, now):
         _tick(state, raw)
         _wake(state, {grant.member.account}, now)
         return Withdrawn()
-    late = grant.guard_us is not None and now - grant.moment_us > grant.guard_us
-    if not late and _free_before(state, grant, grant.moment_us) <= grant.moment_us:
-        state.logs = before
-        return Confirmed(grant.moment_us, now - grant.moment_us)
+    guard = guard_us(limit for _, limit in of)
+    late = guard is not None and now - moment > guard
+    if not late and room.free_before(shared, of, moment, grant.amounts, now) <= moment:
+        shared.windows = before
+        if any(limit.kind == "leases" for _, limit in of):
+            _tick(state, raw)
+        renew(state, of, moment, now)
+        return Confirmed(moment, now - moment)
     _tick(state, raw)
-    free = max(now, _free_before(state, grant, now))
-    _enter(state, grant.member, grant.limits, free, now)
+    free = max(now, room.free_before(shared, of, now, grant.amounts, now))
+    room.enter(shared, of, free, now, grant.amounts)
     return NotYet(free - now, free) if free > now else Confirmed(now, 0)
 
 
-def _free_before(state: State, grant: Grant, moment: int) -> int:
-    """From which moment on the grant has room, with regard only to what counts up to `moment`."""
-    logs = ((limit, state.logs.get((grant.member.account, limit.name), ())) for limit in grant.limits)
-    return max((windows.free_before(limit, log, moment) for limit, log in logs), default=0)
+def renew(state: State, of: list[room.Window], moment: int, now: int) -> None:
+    """The request of a grant is in flight."""
+    for account, limit in of:
+        if limit.kind == "leases":
+            held = state.shared.windows.get((account, limit.name), ())
+            state.shared.windows[account, limit.name] = leases.renew(limit, held, moment, now)
+
+
+def renewed(state: State, account: str, limit: Limit, moment: int, raw: int) -> None:
+    """A replica says that the request of a grant is still in flight."""
+    renew(state, [(account, limit)], moment, _tick(state, raw))
 
 
 def release(state: State, grant: Grant, raw: int) -> int:
     """Takes back a grant that surely was not sent; returns how many windows still held it."""
     now, _ = now_of(state, raw)
-    held = _leave(state, grant, now)
+    held = room.leave(state.shared, _windows(grant), grant.moment_us, now, grant.amounts)
     if held:
         _tick(state, raw)
         _wake(state, {grant.member.account}, now)
     return held
 
 
-def report(state: State, report: Report, raw: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Sets rests and takes suspicions back: how long each rests now, and which suspicions were this request's."""
-    now, _ = now_of(state, raw)
+def settle(state: State, grant: Grant, actual: Amounts, raw: int) -> bool:
+    """Counts what a request came to; whether keys of its account may have room earlier for it."""
+    now, of = _tick(state, raw), _windows(grant)
+    before = room.free_at(state.shared, room.own(grant.rotation, grant.member), now, None, 0, now)
+    room.settle(state.shared, of, grant.moment_us, now, grant.amounts, actual)
+    after = room.free_at(state.shared, room.own(grant.rotation, grant.member), now, None, 0, now)
+    if before > now and after < before:
+        _wake(state, {grant.member.account}, now)
+        return True
+    return False
+
+
+# --- what an attempt taught -------------------------------------------------------------------------
+
+
+def report(state: State, report: Report, raw: int) -> Reported:
+    """Sets rests, takes suspicions back, and ends the rests of a key that succeeded."""
+    now, known, pool_rests = _tick(state, raw), state.shared.rests, 0
+    told: list[int | None] = []
     for rest in report.rests:
-        new = Cooldown(now + rest.delay_us, rest.proved, report.request)
-        old = state.rests.get(rest.subject)
-        if old is not None and old.until > now:
-            later = old if old.until >= new.until else new
-            new = Cooldown(later.until, old.proved or new.proved, later.request)
-        state.rests[rest.subject] = new
-    _tick(state, raw)
-    ends = tuple(state.rests[rest.subject].until - now for rest in report.rests)
-    mine = [s for s in report.clears if s in state.rests and _is_suspicion(state.rests[s], report.request)]
-    for subject in mine:
-        del state.rests[subject]
-    _wake(state, {subject.account for subject in mine}, now)
-    return ends, tuple(s in mine for s in report.clears)
+        paused = _throttled(state, rest, report.moment_us, now) if rest.throttle else None
+        if paused is not None:
+            pool_rests = paused - now
+            told.append(None)
+            continue
+        set_now = rests.refused(known.get(rest.subject), rest, report.request, report.moment_us, now)
+        known[rest.subject] = set_now
+        told.append(set_now.ends - now)
+        if rest.throttle:
+            lately = state.refused.setdefault(rest.throttle, {})
+            lately.pop(rest.subject.account, None)
+            lately[rest.subject.account] = Refused(now, set_now.ends, rest.subject)
+    clears = tuple(_take_back(state, subject, report.request, now) for subject in report.clears)
+    subjects = (*report.ends, *([room.resting_pool(report.pool)] if report.pool else []))
+    ends = tuple(_end(state, subject, report.moment_us, now) for subject in subjects)
+    return Reported(tuple(told), clears, ends, pool_rests)
 
 
-def _is_suspicion(rest: Cooldown, request: str) -> bool:
-    return not rest.proved and rest.request == request
+def _throttled(state: State, rest: Rest, moment: int, now: int) -> int | None:
+    """Until when the pool rests for a refusal without details; None: it may still be the key's."""
+    pool, known = room.resting_pool(rest.throttle), state.shared.rests
+    resting = known.get(pool)
+    if resting is None or resting.ends + THROTTLE.most_us <= now:
+        lately = state.refused.get(rest.throttle, {})
+        others = {a: r for a, r in lately.items() if r.at + THROTTLED_WITHIN_US > now and a != rest.subject.account}
+        if len(others) + 1 < THROTTLED_ACCOUNTS:
+            return None
+        for refused in others.values():
+            if refused.subject in known and known[refused.subject].ends == refused.ends:
+                del known[refused.subject]
+                _wake(state, {refused.subject.account}, now)
+        del state.refused[rest.throttle]
+        resting = None
+    known[pool] = rests.refused(resting, THROTTLE, "", moment, now)
+    return known[pool].ends
+
+
+def _take_back(state: State, subject: Subject, request: str, now: int) -> bool:
+    rest = state.shared.rests.get(subject)
+    if rest is None or rest.kind != rests.SUSPICION or rest.request != request:
+        return False
+    del state.shared.rests[subject]
+    _wake(state, {subject.account}, now)
+    return True
+
+
+def _end(state: State, subject: Subject, moment: int, now: int) -> bool:
+    rest = state.shared.rests.get(subject)
+    if rest is None or moment < rest.since:
+        return False
+    del state.shared.rests[subject]
+    if max(rest.ends, rest.next) > now:
+        _wake(state, {subject.account}, now)
+    return rest.ends > now

@@ -20,40 +20,42 @@ def rounded_up(limit: Limit, moment: int) -> int:
     return -(-moment // step) * step
 
 
-def free_at(limit: Limit, log: Log) -> int:
-    """From which moment on one more grant has room; 0: at any time."""
-    newest_first = [moment for moment, count in reversed(log) for _ in range(count)]
-    if len(newest_first) < limit.max:
-        return 0
-    return newest_first[limit.max - 1] + limit.window_us + limit.guard_us
+def free_at(limit: Limit, log: Log, t: int, need: int = 1) -> int:
+    """From which moment on, `t` at the earliest, there is room for `need` more."""
+    left = limit.max - need
+    for moment, count in reversed(log):
+        left -= count
+        if left < 0:
+            return max(t, moment + limit.window_us + limit.guard_us)
+    return t
 
 
-def free_before(limit: Limit, log: Log, moment: int) -> int:
+def free_before(limit: Limit, log: Log, moment: int, need: int = 1) -> int:
     """As `free_at`, with regard only to grants up to `moment`, and to rounded ones whose sixtieth has begun."""
     bound = rounded_up(limit, moment)
     past = tuple(entry for entry in log if entry[0] <= moment or bound >= entry[0] == rounded_up(limit, entry[0]))
-    return free_at(limit, past)
+    return free_at(limit, past, moment, need)
 
 
-def enter(limit: Limit, log: Log, moment: int, now: int) -> Log:
-    """The log with one grant more, and without what can matter to nobody at `now`."""
+def enter(limit: Limit, log: Log, moment: int, now: int, amount: int = 1) -> Log:
+    """The log with a grant more, and without what can matter to nobody at `now`."""
     stamp = moment if limit.max <= EXACT else rounded_up(limit, moment)
     kept = [entry for entry in log if entry[0] + limit.window_us + limit.guard_us > now]
     at = bisect_right(kept, stamp, key=lambda entry: entry[0])
     if at and kept[at - 1][0] == stamp:
-        kept[at - 1] = (stamp, kept[at - 1][1] + 1)
+        kept[at - 1] = (stamp, kept[at - 1][1] + amount)
     else:
-        insort(kept, (stamp, 1))
+        insort(kept, (stamp, amount))
     return tuple(kept)
 
 
-def leave(limit: Limit, log: Log, moment: int, now: int) -> tuple[Log, bool]:
+def leave(limit: Limit, log: Log, moment: int, now: int, amount: int = 1) -> tuple[Log, bool]:
     """The log without the grant of `moment`, and whether it was still in it."""
     if moment + limit.window_us + limit.guard_us <= now:
         return log, False
     for at, (stamp, count) in enumerate(log):
         if stamp in (moment, rounded_up(limit, moment)):
-            rest = ((stamp, count - 1),) if count > 1 else ()
+            rest = ((stamp, count - amount),) if count > amount else ()
             return log[:at] + rest + log[at + 1 :], True
     return log, False
 
@@ -64,5 +66,5 @@ def read(text: str) -> Log:
 
 
 def used(limit: Limit, log: Log, now: int) -> int:
-    """How many of the maximum are taken at `now`, reservations included."""
+    """How much of the maximum is taken at `now`, reservations included."""
     return sum(count for moment, count in log if moment + limit.window_us + limit.guard_us > now)

@@ -6,15 +6,28 @@ Names that end in `_s` are seconds, as providers and configs speak of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-from sidecar.model.configured import Limit
+from sidecar.model.configured import Calendar, Limit, Strategy
 
 # --- what the scripts are told ----------------------------------------------------------------------
+
+
+# What a request counts in each unit, in the order of UNITS.
+Amounts = tuple[int, int, int, int, int, int]
+UNITS = ("requests", "tokens", "input_tokens", "output_tokens", "uncached_tokens", "uncached_input_tokens")
+ONE: Amounts = (1, 0, 0, 0, 0, 0)  # a request of which nobody counts tokens
+
+
+def unit_of(limit: Limit) -> int:
+    """Which of UNITS a limit counts; requests in flight are counted as requests."""
+    if limit.unit == "concurrency":
+        return 0
+    return UNITS.index(limit.unit if limit.count_cached else f"uncached_{limit.unit}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Member:
 
     order: int
     weight: int
+    priority: int
     id: str
     key: str  # the fingerprint
     account: str
@@ -30,7 +44,8 @@ class Member:
 
     @cached_property
     def text(self) -> str:
-        return f"{self.order:05d}|{self.weight}|{self.id}|{self.key}|{self.account}|{self.limits}"
+        which = f"{self.order:05d}|{self.weight}|{self.priority}"
+        return f"{which}|{self.id}|{self.key}|{self.account}|{self.limits}"
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,14 @@ class Rotation:
     digest: str
     members: tuple[Member, ...] = field(repr=False)
     limits: tuple[tuple[Limit, ...], ...] = field(repr=False)  # the distinct sets; Member.limits points here
+    strategy: Strategy = "round_robin"
+    total: tuple[Limit, ...] = ()  # of the pool as a whole
+
+    @cached_property
+    def calendars(self) -> tuple[Calendar, ...]:
+        """Those of its limits, each once."""
+        limits = (limit for one in (*self.limits, self.total) for limit in one)
+        return tuple(dict.fromkeys(limit.calendar for limit in limits if limit.calendar is not None))
 
     @cached_property
     def members_by_text(self) -> Mapping[str, Member]:
@@ -64,6 +87,9 @@ class Ask:
     rotations: tuple[Rotation, ...]
     max_wait_us: tuple[int, ...]
     tried: frozenset[tuple[int, str]] = frozenset()  # (index of the target, key id)
+    amounts: Amounts = ONE
+    shares: tuple[float, ...] = ()  # of each budget, that it leaves to others; for each target; none: 0
+    probing: bool = False  # a prober's call, which dead keys may be granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +102,39 @@ class Grant:
     number: int  # in the rotation, from 0, without gaps
     moment_us: int
     wait_us: int  # from the answer until the moment; 0: send now
+    amounts: Amounts = ONE  # what it entered
+    finds: int = 0  # 1: its key rested, so a success is to be reported; 2: it rests still, and this is a probe
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The windows that it entered."""
+        """Those of the account that it entered."""
         return self.rotation.limits[self.member.limits]
 
     @property
     def guard_us(self) -> int | None:
-        """How long after its moment it may still be sent; None: no window counts it, so at any time."""
-        return min((limit.guard_us for limit in self.limits), default=None)
+        """How long after its moment it may still be sent; None: no window holds it, so at any time."""
+        return guard_us((*self.limits, *self.rotation.total))
+
+
+def guard_us(limits: Iterable[Limit]) -> int | None:
+    """The least guard of windows that hold grants back; None: there are none."""
+    return min((limit.guard_us for limit in limits if limit.enforce and limit.kind != "leases"), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No target has room within the wait. `wait_us` until the earliest room of any of them."""
+    """No target has room within the wait. `wait_us` until the earliest room of any of them.
+
+    `busy`: there may be room sooner, as soon as a request in flight ends.
+    """
 
     wait_us: int
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """Every key of every target was tried by this request."""
+    """No key of any target is left that this request has not tried, is not disabled or dead, and may ever have room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +155,7 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The key rests. The grant was given back: ask again."""
+    """The key rests, or has as many requests in flight as it may. The grant was given back: ask again."""
 
 
 class Class(StrEnum):
@@ -181,18 +218,38 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A cooldown to set. `proved` False is a suspicion, which the request that reports it may take back."""
+    """A cooldown to set. `proved` False is a suspicion, which the request that reports it may take back.
+
+    A length that the provider did not name (`most_us` > 0) doubles with every refusal in a row, up to `most_us`.
+    """
 
     subject: Subject
     delay_us: int
     reason: str
     proved: bool = True
+    dead: bool = False  # it ends by the success of a prober's call, whatever the delay
+    most_us: int = 0
+    throttle: str = ""  # the pool whose provider may be what refuses, where the answer says nothing of a quota
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an attempt taught: what must rest, and which suspicions of this request were wrong."""
+    """What an attempt taught: what must rest, which suspicions of this request were wrong, and what rests no more."""
 
     request: str
     rests: tuple[Rest, ...] = ()
     clears: tuple[Subject, ...] = ()
+    ends: tuple[Subject, ...] = ()  # that a success ends, unless they began after its grant
+    pool: str = ""  # whose own rest a success ends
+    moment_us: int = 0  # of the attempt's grant
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What came of a report: for each rest how long it lasts now (microseconds; None: the pool rests instead), for each
+    clear and for each end (the pool's last, if it was named) whether a rest ended early."""
+
+    rests: tuple[int | None, ...]
+    clears: tuple[bool, ...]
+    ends: tuple[bool, ...]
+    pool_rests_us: int = 0

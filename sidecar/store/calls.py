@@ -1,17 +1,37 @@
-"""Model words as the scripts' KEYS and ARGV, and their replies as model words. Pure: no connection."""
+"""Model words as the scripts' KEYS and ARGV, and their replies as model words. Pure: no connection.
+
+`clock_us` is the caller's idea of Redis's clock, by which the periods of calendars are told; the scripts check it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sidecar.model.configured import Limit
-from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
-from sidecar.store.names import Names, rest_field
+from sidecar.model.calendars import Boundaries, periods
+from sidecar.model.configured import Calendar, Limit
+from sidecar.model.room import account_of, resting_pool
+from sidecar.model.words import (
+    Amounts,
+    Ask,
+    Confirmed,
+    Exhausted,
+    Grant,
+    NotYet,
+    Refusal,
+    Report,
+    Reported,
+    Rotation,
+    Withdrawn,
+    unit_of,
+)
+from sidecar.store.names import Names, rest_field, window_field
 
 SHARED = "*"  # the rotation of all models beyond MOST_MODELS
 MOST_MODELS = 256  # rotations of their own that a pool has
+
+Bounds = tuple[tuple[Calendar, Boundaries], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +50,31 @@ class Missing:
     target: int
 
 
-def _limits(limits: Iterable[Limit]) -> list[str]:
-    flat = [
-        text for limit in limits for text in (limit.name, str(limit.max), str(limit.window_us), str(limit.guard_us))
-    ]
-    return [str(len(flat) // 4), *flat]
+@dataclass(frozen=True, slots=True)
+class OtherTime:
+    """The periods that were told are not those of Redis's clock, which says `now_us`. Nothing was changed."""
+
+    now_us: int
+
+
+def _bounds(rotation: Rotation, clock_us: int) -> Bounds:
+    return tuple((calendar, periods(calendar, clock_us)) for calendar in rotation.calendars)
+
+
+def _limits(limits: Sequence[Limit], bounds: Mapping[Calendar, Boundaries]) -> list[str]:
+    flat = [str(len(limits))]
+    for limit in limits:
+        flat += (limit.name, limit.kind, str(unit_of(limit) + 1), str(limit.max), "1" if limit.enforce else "0")
+        flat += (str(limit.window_us), str(limit.guard_us))
+        if limit.calendar is not None:
+            flat += map(str, bounds[limit.calendar])
+    return flat
+
+
+def _pool(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
+    """The field of the pool's own rest, and its total."""
+    total = _limits(rotation.total, bounds)
+    return [rest_field(resting_pool(rotation.pool)), account_of(rotation.pool), *total]
 
 
 def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
@@ -42,26 +82,32 @@ def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
     return names.state, *(names.wake(pool) for pool in pools)
 
 
+# --- acquire ----------------------------------------------------------------------------------------
+
+
 @lru_cache(maxsize=1024)
-def _target(names: Names, rotation: Rotation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _target(names: Names, rotation: Rotation, bounds: Bounds) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """KEYS of a target, and its limits in ARGV: the same for every call, which so costs nothing per limit here."""
-    sets = [text for limits in rotation.limits for text in _limits(limits)]
-    return names.turns(rotation), (str(len(rotation.limits)), *sets)
+    told = dict(bounds)
+    sets = [text for limits in rotation.limits for text in _limits(limits, told)]
+    return names.turns(rotation), (*_pool(rotation, told), str(len(rotation.limits)), *sets)
 
 
-def acquire(names: Names, ask: Ask, now: str = "") -> Call:
+def acquire(names: Names, ask: Ask, clock_us: int, now: str = "") -> Call:
     keys: list[str] = [names.state]
-    args: list[str] = [now, str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried)]
-    for rotation, max_wait_us in zip(ask.rotations, ask.max_wait_us, strict=True):
-        more_keys, limits = _target(names, rotation)
+    args: list[str] = [now, *map(str, ask.amounts), "1" if ask.probing else "0"]
+    args += (str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried))
+    shares = ask.shares or (0.0,) * len(ask.rotations)
+    for rotation, max_wait_us, share in zip(ask.rotations, ask.max_wait_us, shares, strict=True):
+        more_keys, limits = _target(names, rotation, _bounds(rotation, clock_us) if rotation.calendars else ())
         keys += more_keys
-        args += (rotation.model, str(max_wait_us), *limits)
+        args += (rotation.model, rotation.strategy, str(max_wait_us), f"{share:g}", *limits)
     return Call("acquire", tuple(keys), tuple(args))
 
 
-def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Exhausted | Missing:
+def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Exhausted | Missing | OtherTime:
     match reply:
-        case [b"granted", target, bytes(member), moment, wait, number]:
+        case [b"granted", target, bytes(member), moment, wait, number, finds]:
             rotation = ask.rotations[int(target)]
             return Grant(
                 target=int(target),
@@ -70,23 +116,36 @@ def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Ex
                 number=int(number),
                 moment_us=int(moment),
                 wait_us=int(wait),
+                amounts=ask.amounts,
+                finds=int(finds),
             )
-        case [b"refused", wait]:
-            return Refusal(int(wait))
+        case [b"refused", wait, busy]:
+            return Refusal(int(wait), bool(busy))
         case [b"exhausted"]:
             return Exhausted()
         case [b"missing", target]:
             return Missing(int(target))
+        case [b"calendar", now]:
+            return OtherTime(int(now))
     raise ValueError(f"acquire answered {reply!r}")
 
 
-def confirm(names: Names, grant: Grant, pools: Iterable[str], now: str = "") -> Call:
+# --- what becomes of a grant ------------------------------------------------------------------------
+
+
+def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
     """`pools`: all that have a key of the grant's account."""
-    args = (now, grant.member.text, grant.rotation.model, str(grant.moment_us), *_limits(grant.limits))
+    told = dict(_bounds(grant.rotation, clock_us))
+    args = (
+        *(now, grant.member.text, grant.rotation.model, str(grant.moment_us), str(grant.finds)),
+        *map(str, grant.amounts),
+        *_limits(grant.limits, told),
+        *_pool(grant.rotation, told),
+    )
     return Call("confirm", _keys(names, pools), args)
 
 
-def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn:
+def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn | OtherTime:
     match reply:
         case [b"confirmed", moment, age]:
             return Confirmed(int(moment), int(age))
@@ -94,37 +153,91 @@ def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn:
             return NotYet(int(wait), int(moment))
         case [b"withdrawn"]:
             return Withdrawn()
+        case [b"calendar", now]:
+            return OtherTime(int(now))
     raise ValueError(f"confirm answered {reply!r}")
 
 
-def release(names: Names, grant: Grant, pools: Iterable[str], now: str = "") -> Call:
+def _windows(grant: Grant, clock_us: int) -> list[str]:
+    told = dict(_bounds(grant.rotation, clock_us))
+    total = (account_of(grant.rotation.pool), *_limits(grant.rotation.total, told))
+    return [*_limits(grant.limits, told), *total]
+
+
+def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
     """`pools`: all that have a key of the grant's account."""
-    args = (now, grant.member.text, str(grant.moment_us), *_limits(grant.limits))
+    amounts = map(str, grant.amounts)
+    args = (now, grant.member.text, str(grant.moment_us), *amounts, *_windows(grant, clock_us))
     return Call("release", _keys(names, pools), args)
 
 
+def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
+    """`actual`: what the request came to. `pools`: all that have a key of the grant's account."""
+    amounts = map(str, (*grant.amounts, *actual))
+    args = (now, grant.member.text, str(grant.moment_us), *amounts, *_windows(grant, clock_us))
+    return Call("settle", _keys(names, pools), args)
+
+
+def renew(names: Names, grants: Iterable[Grant], now: str = "") -> Call:
+    """The requests of these grants are still in flight."""
+    leases = [
+        text
+        for grant in grants
+        for limit in grant.limits
+        if limit.kind == "leases"
+        for text in (window_field(grant.member.account, limit), str(limit.window_us), str(grant.moment_us))
+    ]
+    return Call("renew", (names.state,), (now, str(len(leases) // 3), *leases))
+
+
+# --- what an attempt taught -------------------------------------------------------------------------
+
+
 def report(names: Names, report: Report, pools: Iterable[str], now: str = "") -> Call:
-    """`pools`: all that have a key of an account in `report.clears`."""
+    """`pools`: all that have a key of an account in question."""
     rests = [
         text
         for rest in report.rests
-        for text in (rest_field(rest.subject), str(rest.delay_us), "1" if rest.proved else "0", rest.reason)
+        for text in (
+            *(rest_field(rest.subject), str(rest.delay_us), str(rest.most_us), _kind(rest.proved, rest.dead)),
+            *(rest.reason, rest.subject.account, rest.throttle),
+        )
     ]
     clears = [text for subject in report.clears for text in (rest_field(subject), subject.account)]
-    args = (now, report.request, str(len(report.rests)), *rests, str(len(report.clears)), *clears)
+    ends = [text for subject in report.ends for text in (rest_field(subject), subject.account)]
+    if report.pool:
+        ends += (rest_field(resting_pool(report.pool)), "")
+    args = (
+        *(now, report.request, str(report.moment_us)),
+        *(str(len(report.rests)), *rests),
+        *(str(len(report.clears)), *clears),
+        *(str(len(ends) // 2), *ends),
+    )
     return Call("report", _keys(names, pools), args)
 
 
-def read_report(report: Report, reply: Sequence[bytes]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """For each rest how long the key rests now (microseconds), for each clear whether it was taken back."""
-    rests = len(report.rests)
-    return tuple(int(text) for text in reply[:rests]), tuple(text == b"1" for text in reply[rests:])
+def _kind(proved: bool, dead: bool) -> str:
+    return "2" if dead else "1" if proved else "0"
+
+
+def read_report(reply: Sequence[Sequence[bytes | int] | bytes]) -> Reported:
+    rests, clears, ends, pool_rests = reply
+    return Reported(
+        rests=tuple(None if text == b"-1" else int(text) for text in rests),
+        clears=tuple(bool(taken_back) for taken_back in clears),
+        ends=tuple(bool(ended) for ended in ends),
+        pool_rests_us=int(pool_rests),  # type: ignore[arg-type]
+    )
+
+
+# --- rotations, and who only looks ------------------------------------------------------------------
 
 
 def register(names: Names, rotation: Rotation, now: str = "") -> Call:
     members = [member.text for member in rotation.members]
     keys = (names.state, *names.turns(rotation), names.models(rotation.pool))
-    return Call("register", keys, (now, rotation.model, str(MOST_MODELS), str(len(members)), *members))
+    args = (now, rotation.model, rotation.strategy, str(MOST_MODELS), str(len(members)), *members)
+    return Call("register", keys, args)
 
 
 def read_register(reply: Sequence[bytes]) -> tuple[bool, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sidecar
 
-NAMES = ("acquire", "confirm", "report", "release", "register", "inspect", "models", "beat")
+NAMES = ("acquire", "confirm", "report", "release", "settle", "renew", "register", "inspect", "models", "beat")
 
 _USE = re.compile(r"^--@ use (.+)$")
 _LINE = re.compile(r"""(?:user_script: ?|\[string "<python>"\]:)(\d+)""")  # Redis's and fakeredis's name of a script
@@ -54,7 +54,7 @@ def folder() -> Path:
 
 @cache
 def load(name: str) -> Script:
-    """The script of this name, its parts in front, once each, in the order that its `--@ use` line gives."""
+    """The script of this name, its parts in front, once each, in the order that its `--@ use` lines give."""
     return join(name, folder())
 
 
@@ -70,14 +70,14 @@ def join(name: str, lua: Path) -> Script:
 
 
 def _parts(file: Path) -> list[str]:
+    parts: list[str] = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         if match := _USE.match(line):
-            parts = match[1].split()
+            parts += match[1].split()
             twice = {part for part in parts if parts.count(part) > 1}
             if twice:
                 raise ScriptError(f"lua/{file.name}:{number}: uses {', '.join(sorted(twice))} twice")
-            return parts
-    return []
+    return parts
 
 
 def _read(lua: Path, file: str, user: str) -> Iterator[tuple[str, int, str]]:

@@ -6,54 +6,43 @@ played first and tells every argument, so that the scripts get the whole history
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sidecar.model import rules, windows
-from sidecar.model.configured import Limit
-from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, Refusal, Report, Rest, Rotation, Subject, Withdrawn
+from sidecar.model import room, rules
+from sidecar.model.words import (
+    ONE,
+    Amounts,
+    Ask,
+    Confirmed,
+    Exhausted,
+    Grant,
+    Refusal,
+    Report,
+    Rest,
+    Rotation,
+    Subject,
+    Withdrawn,
+)
 from sidecar.store import calls
 from sidecar.store.names import Names
+from tests.property.judge import Judge
 from tests.property.worlds import GUARD, MODELS, SECOND, WORLDS, World
 
-START = 1_790_000_000_000_000
+# Twenty seconds before a day of 25 hours and a month begin in New York.
+START = 1_793_505_580_000_000
 NAMES = Names("history")
 
+HOUR = 3600 * SECOND
 STEPS = (0, 1, 999, GUARD, GUARD + 1, SECOND, 2 * SECOND, 2 * SECOND + GUARD - 1, 2 * SECOND + GUARD)
-LEAPS = (10 * SECOND, 10 * SECOND + 200_000 - 1, 10 * SECOND + 200_000, 60 * SECOND, 61 * SECOND, 7 * SECOND)
-BACKS = (1, GUARD, SECOND, 30 * SECOND, 3600 * SECOND)
+LEAPS = (10 * SECOND, 10 * SECOND + 200_000 - 1, 10 * SECOND + 200_000, 15 * SECOND, 60 * SECOND, 61 * SECOND)
+JUMPS = (900 * SECOND, 901 * SECOND, HOUR, 20 * HOUR, 24 * HOUR, 25 * HOUR, 700 * HOUR)
+BACKS = (1, GUARD, SECOND, 30 * SECOND, HOUR)
 WAITS = (0, SECOND, 3 * SECOND, 11 * SECOND, 100 * SECOND)
-DELAYS = (1, SECOND, 2 * SECOND, 10 * SECOND, 30 * SECOND, 100 * SECOND)
-
-
-class Judge:
-    """Knows only what may be on its way, and counts windows by itself."""
-
-    def __init__(self) -> None:
-        self.sent: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(
-            list
-        )  # (moment, the maximum it was under)
-
-    def granted(self, account: str, limits: Sequence[Limit], moment: int) -> None:
-        """No window that ends with this grant, or with one behind it, holds more than the maximum of its last.
-
-        Though arrivals are up to a guard late: the worst that it can do is to bring the first closer to the last.
-        """
-        for limit in limits:
-            sent = self.sent[account, limit.name]
-            insort(sent, (moment, limit.max))
-            for last in range(sent.index((moment, limit.max)), len(sent)):
-                ends, maximum = sent[last]
-                if last >= maximum:
-                    late = sent[last - maximum][0] + limit.guard_us
-                    assert ends - late >= limit.window_us, f"{account} {limit}: {maximum + 1} within {ends - late} us"
-
-    def given_back(self, account: str, limits: Sequence[Limit], moment: int) -> None:
-        for limit in limits:
-            self.sent[account, limit.name].remove((moment, limit.max))
+DELAYS = (1, SECOND, 2 * SECOND, 10 * SECOND, 30 * SECOND, 100 * SECOND, 2 * HOUR)
+AMOUNTS: tuple[Amounts, ...] = (ONE, (1, 300, 200, 100, 300, 200), (1, 5, 3, 2, 4, 2), (1, 900, 500, 400, 900, 500))
+SHARES = (0.0, 0.0, 0.2, 0.5)
 
 
 @dataclass
@@ -69,24 +58,40 @@ class Play:
     script: list[tuple[calls.Call, Callable[[Any], Any], Any]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
+    @property
+    def now(self) -> int:
+        return rules.now_of(self.state, self.raw)[0]
+
     def step(self, number: int) -> None:
         """Plays the step that a number below 2**32 stands for."""
-        kind, rest = number % 16, number // 16
+        kind, rest = number % 32, number // 32
+        if kind < 5:  # the number 0 does nothing, so that shrinking ends there
+            self.pass_time(STEPS[rest % len(STEPS)])
+        elif kind < 16:
+            self.acquire(rest)
+        elif kind < 18:
+            self.pass_time(LEAPS[rest % len(LEAPS)])
+        else:
+            self._rarely(kind, rest)
+
+    def _rarely(self, kind: int, rest: int) -> None:
         match kind:
-            case 0 | 1 | 2:  # the number 0 does nothing, so that shrinking ends there
-                self.pass_time(STEPS[rest % len(STEPS)])
-            case 3 | 4 | 5 | 6 | 7 | 8:
-                self.acquire(rest)
-            case 9:
-                self.pass_time(LEAPS[rest % len(LEAPS)])
-            case 10:
+            case 18:
+                self.pass_time(JUMPS[rest % len(JUMPS)])
+            case 19:
                 self.pass_time(-BACKS[rest % len(BACKS)])
-            case 11:
+            case 20 | 21:
                 self.release(rest)
-            case 12:
+            case 22 | 23:
                 self.confirm(rest)
-            case 13 | 14:
+            case 24 | 25:
+                self.settle(rest)
+            case 26:
+                self.renew(rest)
+            case 27 | 28 | 29:
                 self.report(rest)
+            case 30:
+                self.succeed(rest)
             case _:
                 self.world = WORLDS[rest % len(WORLDS)]
                 self.words.append(f"world {rest % len(WORLDS)}")
@@ -104,25 +109,36 @@ class Play:
         choice, model = divmod(choice, len(MODELS))
         choice, wait = divmod(choice, len(WAITS))
         choice, wait_2 = divmod(choice, len(WAITS))
+        choice, amounts = divmod(choice, len(AMOUNTS))
+        choice, share = divmod(choice, len(SHARES))
         targets = (("p",), ("p", "q"), ("q", "p"), ("p", "p"))[pools]
         rotations = tuple(
             self.world.rotation(pool, MODELS[(model + index) % len(MODELS)]) for index, pool in enumerate(targets)
         )
         keys = [(target, member.id) for target, rotation in enumerate(rotations) for member in rotation.members]
-        tried = frozenset(keys[bit] for bit in range(len(keys)) if choice % 4 == 0 and choice >> (bit + 2) & 1)
-        ask = Ask(rotations, (WAITS[wait], WAITS[wait_2])[: len(rotations)], tried)
-        answer = self._ask(ask)
-        self.words.append(
-            f"acquire {targets} {MODELS[model]} {ask.max_wait_us} tried={sorted(tried)} -> {tell(answer)}"
+        tried = frozenset(keys[bit] for bit in range(len(keys)) if choice % 4 == 1 and choice >> (bit + 4) & 1)
+        ask = Ask(
+            rotations,
+            (WAITS[wait], WAITS[wait_2])[: len(rotations)],
+            tried,
+            AMOUNTS[amounts],
+            (SHARES[share],) * len(rotations),
+            probing=choice % 16 == 2,
         )
+        answer = self._ask(ask)
+        told = f"{ask.max_wait_us} {ask.amounts[1]} {ask.shares[0]} {'probing' if ask.probing else ''}"
+        self.words.append(f"acquire {targets} {MODELS[model]} {told} tried={sorted(tried)} -> {tell(answer)}")
         self._is_right(ask, answer)
         if isinstance(answer, Grant):
             if not answer.wait_us:
-                self.judge.granted(answer.member.account, answer.limits, answer.moment_us)
+                self._sent(answer)
             self.open.append((self.world, answer, not answer.wait_us))
 
+    def _sent(self, grant: Grant) -> None:
+        self.judge.granted(windows(grant), grant.moment_us, grant.amounts, self.now)
+
     def _ask(self, ask: Ask) -> Grant | Refusal | Exhausted:
-        call = calls.acquire(NAMES, ask, str(self.raw))
+        call = calls.acquire(NAMES, ask, self.now, str(self.raw))
         while True:
             try:
                 answer = rules.acquire(self.state, ask, self.raw)
@@ -141,27 +157,33 @@ class Play:
 
     def _is_right(self, ask: Ask, answer: Grant | Refusal | Exhausted) -> None:
         """What a plain look at every key says of this answer, without any rotation."""
-        now, _ = rules.now_of(self.state, self.raw)
+        now, shared = self.now, self.state.shared
         if isinstance(answer, Grant):
             assert (answer.target, answer.member.id) not in ask.tried
-            resting = [
-                self.state.rests[s].until
-                for s in rules.subjects(answer.member, answer.rotation.model)
-                if s in self.state.rests
-            ]
-            assert all(until <= answer.moment_us for until in resting), "granted within a rest"
+            if answer.finds < 2:
+                until = room.rests_until(shared, answer.rotation, answer.member)
+                assert until <= answer.moment_us, "granted within a rest"
             return
         free = {
-            (target, member.id): rules.free_at(self.state, rotation, member) - now
+            (target, member.id): self._free(ask, target, member) - now
             for target, rotation in enumerate(ask.rotations)
             for member in rotation.members
             if (target, member.id) not in ask.tried
         }
+        free = {key: wait for key, wait in free.items() if wait + now < room.NEVER}
         if isinstance(answer, Exhausted):
             assert not free
             return
         assert answer.wait_us == min(free.values()), "not the earliest room"
-        assert all(wait > ask.max_wait_us[target] for (target, _), wait in free.items()), "could have waited"
+        if not answer.busy:
+            assert all(wait > ask.max_wait_us[target] for (target, _), wait in free.items()), "could have waited"
+
+    def _free(self, ask: Ask, target: int, member: Any) -> int:
+        rotation, shared, now = ask.rotations[target], self.state.shared, self.now
+        share = ask.shares[target]
+        own = room.free_for_any(shared, rotation, member, now, ask.probing)
+        own = room.free_at(shared, room.own(rotation, member), own, ask.amounts, share, now)
+        return room.free_in_pool(shared, rotation, member, own, ask.amounts, share, ask.probing, now)
 
     def _take(self, choice: int) -> tuple[World, Grant, bool] | None:
         """One of the open grants, with the config that its request began with and keeps."""
@@ -172,11 +194,12 @@ class Play:
         if taken is None:
             return
         world, grant, counted = taken
+        clock = self.now
         held = rules.release(self.state, grant, self.raw)
-        call = calls.release(NAMES, grant, world.pools_of(grant.member.account), str(self.raw))
+        call = calls.release(NAMES, grant, world.pools_of(grant.member.account), clock, str(self.raw))
         self._expect(call, int, held)
         if counted:
-            self.judge.given_back(grant.member.account, grant.limits, grant.moment_us)
+            self.judge.given_back(windows(grant), grant.moment_us, grant.amounts)
         self.words.append(f"release {tell(grant)} -> {held}")
 
     def confirm(self, choice: int) -> None:
@@ -184,55 +207,105 @@ class Play:
         if taken is None:
             return
         world, grant, counted = taken
+        clock = self.now
         answer = rules.confirm(self.state, grant, self.raw)
-        account = grant.member.account
-        call = calls.confirm(NAMES, grant, world.pools_of(account), str(self.raw))
+        call = calls.confirm(NAMES, grant, world.pools_of(grant.member.account), clock, str(self.raw))
         self._expect(call, calls.read_confirm, answer)
         self.words.append(f"confirm {tell(grant)} -> {answer}")
         if counted:
-            self.judge.given_back(account, grant.limits, grant.moment_us)
+            self.judge.given_back(windows(grant), grant.moment_us, grant.amounts)
         if isinstance(answer, Withdrawn):
             return
-        grant = moved(grant, answer.moment_us)
+        grant = replace(grant, moment_us=answer.moment_us, wait_us=0)
         if isinstance(answer, Confirmed):
-            self.judge.granted(account, grant.limits, grant.moment_us)
+            self._sent(grant)
         self.open.append((world, grant, isinstance(answer, Confirmed)))
+
+    def settle(self, choice: int) -> None:
+        """The request of a grant that was sent is over."""
+        choice, amounts = divmod(choice, len(AMOUNTS))
+        taken = self._take(choice)
+        if taken is None or not taken[2]:
+            self.open += [taken] if taken else []
+            return
+        world, grant, _ = taken
+        actual, clock = AMOUNTS[amounts], self.now
+        woken = rules.settle(self.state, grant, actual, self.raw)
+        call = calls.settle(NAMES, grant, actual, world.pools_of(grant.member.account), clock, str(self.raw))
+        self._expect(call, bool, woken)
+        self.judge.settled(windows(grant), grant.moment_us, grant.amounts, actual)
+        self.words.append(f"settle {tell(grant)} as {actual} -> {woken}")
+
+    def renew(self, choice: int) -> None:
+        """A replica says of a request that it runs."""
+        running = [grant for _, grant, sent in self.open if sent]
+        if not running:
+            return
+        grant = running[choice % len(running)]
+        limits = [limit for limit in grant.limits if limit.kind == "leases"]
+        self._expect(calls.renew(NAMES, [grant], str(self.raw)), int, len(limits))
+        for limit in limits:
+            rules.renewed(self.state, grant.member.account, limit, grant.moment_us, self.raw)
+            self.judge.renewed(grant.member.account, limit, grant.moment_us, self.now)
+            self.words.append(f"renew {tell(grant)}")
 
     def report(self, choice: int) -> None:
         choice, request = divmod(choice, 3)
-        choice, what = divmod(choice, 4)
+        choice, what = divmod(choice, 7)
         choice, model = divmod(choice, len(MODELS) + 1)
         choice, delay = divmod(choice, len(DELAYS))
         choice, key = divmod(choice, 4)
+        choice, ago = divmod(choice, 3)
         member = self.world.rotation("p", MODELS[0]).members[key]
         whole = None if model == len(MODELS) else MODELS[model]
         of_key, of_account = Subject(member.account, member.key, whole), Subject(member.account, None, whole)
-        report = {
-            0: Report(f"r{request}", (Rest(of_account, DELAYS[delay], "rate_limit_minute"),)),
-            1: Report(f"r{request}", (Rest(of_key, DELAYS[delay], "invalid_key", proved=False),)),
-            2: Report(f"r{request}", (Rest(of_key, DELAYS[delay], "invalid_key"),)),
-            3: Report(f"r{request}", clears=(of_key,)),
-        }[what]
+        delay_us, most_us = DELAYS[delay], 30 * SECOND
+        rests: dict[int, Rest] = {
+            0: Rest(of_account, delay_us, "rate_limit_minute"),
+            1: Rest(of_key, delay_us, "invalid_key", proved=False),
+            2: Rest(of_key, delay_us, "invalid_key"),
+            3: Rest(of_key, delay_us, "invalid_key", dead=True),
+            4: Rest(of_account, SECOND, "rate_limit_minute", most_us=most_us),
+            5: Rest(of_account, SECOND, "rate_limit_minute", most_us=most_us, throttle="p"),
+        }
+        clears = () if what in rests else (of_key,)
+        moment = self.now - (0, SECOND, 20 * SECOND)[ago]
+        told = (rests[what],) if what in rests else ()
+        self._report(Report(f"r{request}", told, clears, moment_us=moment), member.account)
+
+    def succeed(self, choice: int) -> None:
+        """A request of an open grant succeeded."""
+        if not self.open:
+            return
+        _, grant, _ = self.open[choice % len(self.open)]
+        ends = room.subjects(grant.member, grant.rotation.model)
+        pool = grant.rotation.pool if choice % 2 else ""
+        self._report(Report("r0", ends=ends, pool=pool, moment_us=grant.moment_us), grant.member.account)
+
+    def _report(self, report: Report, account: str) -> None:
         answer = rules.report(self.state, report, self.raw)
-        call = calls.report(NAMES, report, self.world.pools_of(member.account), str(self.raw))
-        self._expect(call, lambda reply: calls.read_report(report, reply), answer)
-        self.words.append(f"report {report} -> {answer}")
+        pools = list(WORLDS[0].pools)  # of throttled rests other accounts too
+        call = calls.report(NAMES, report, pools, str(self.raw))
+        self._expect(call, calls.read_report, answer)
+        self.words.append(f"report {report} of {account} -> {answer}")
 
 
-def moved(grant: Grant, moment_us: int) -> Grant:
-    return Grant(grant.target, grant.rotation, grant.member, grant.number, moment_us, 0)
+def windows(grant: Grant) -> list[room.Window]:
+    return room.all_windows(grant.rotation, grant.member)
 
 
 def tell(answer: Grant | Refusal | Exhausted) -> str:
     if isinstance(answer, Grant):
-        return f"{answer.target}:{answer.member.id} #{answer.number} at +{answer.moment_us - START}"
+        finds = f" finds {answer.finds}" if answer.finds else ""
+        return f"{answer.target}:{answer.member.id} #{answer.number} at +{answer.moment_us - START}{finds}"
     return repr(answer)
 
 
 def play(steps: Sequence[int]) -> Play:
-    """Plays the steps on the model; the judge has agreed to every one of them."""
-    history = Play()
-    for number in steps:
+    """Plays the steps on the model; the judge has agreed to every one of them. The first chooses the world."""
+    history = Play(world=WORLDS[steps[0] % len(WORLDS)] if steps else WORLDS[0])
+    history.words.append(f"world {WORLDS.index(history.world)}")
+    for number in steps[1:]:
         history.step(number)
     return history
 
@@ -242,6 +315,14 @@ def describe(steps: Sequence[int]) -> str:
     return "\n".join(play(steps).words)
 
 
-def logs(state: rules.State) -> dict[str, windows.Log]:
+def held(state: rules.State) -> dict[str, room.Held]:
     """The model's windows by the names that Redis has for them."""
-    return {f"w|{account}|{name}": log for (account, name), log in state.logs.items()}
+    return {f"w|{account}|{name}": pairs for (account, name), pairs in state.shared.windows.items()}
+
+
+def rests(state: rules.State) -> dict[str, tuple[int, ...]]:
+    """The model's rests by the names that Redis has for them, without their words."""
+    return {
+        calls.rest_field(subject): (rest.ends, rest.since, rest.next, rest.kind, rest.streak)
+        for subject, rest in state.shared.rests.items()
+    }

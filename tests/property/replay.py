@@ -8,9 +8,10 @@ from typing import Any
 
 import redis
 
-from sidecar.model import windows
+from sidecar.model import counters, room, windows
+from sidecar.model.rests import read as read_rest
 from sidecar.store import scripts
-from tests.property.history import NAMES, Play, describe, logs, play
+from tests.property.history import NAMES, Play, describe, held, play, rests
 
 
 def texts(exact: int = windows.EXACT) -> dict[str, str]:
@@ -37,9 +38,26 @@ def compare(client: redis.Redis, shas: dict[str, str], steps: Sequence[int]) -> 
         assert answer == expected, (
             f"{call.script} {call.args}\n  script: {answer}\n  model:  {expected}\n{describe(steps)}"
         )
-    stored = {name.decode(): text.decode() for name, text in state.items() if name.startswith(b"w|")}
-    told = {name: windows.read(text) for name, text in stored.items()}
-    assert told == logs(history.state), f"windows differ\n{describe(steps)}"
-    totals = {name: int(text[:16]) for name, text in stored.items()}
-    assert totals == {name: sum(count for _, count in log) for name, log in told.items()}, "totals differ"
+    told = {name.decode(): text.decode() for name, text in state.items()}
+    stored = {name: _pairs(name, text) for name, text in told.items() if name.startswith("w|")}
+    model = held(history.state)
+    assert {name: pairs for name, pairs in stored.items() if pairs} == {n: p for n, p in model.items() if p}, (
+        f"windows differ\n{describe(steps)}"
+    )
+    resting = {name: _rest(text) for name, text in told.items() if name.startswith("c|")}
+    assert resting == rests(history.state), f"rests differ\n{describe(steps)}"
     return history
+
+
+def _pairs(name: str, text: str) -> room.Held:
+    """A window's pairs. A log's total before them must be theirs."""
+    if "@" in name or name.split("|")[2].startswith("concurrency"):
+        return counters.read(text)
+    log = windows.read(text)
+    assert int(text[:16] or 0) == sum(count for _, count in log), f"the total of {name}"
+    return log
+
+
+def _rest(text: str) -> tuple[int, ...]:
+    rest = read_rest(text)
+    return rest.ends, rest.since, rest.next, rest.kind, rest.streak

@@ -1,0 +1,17 @@
+-- renew: the requests of these grants are still in flight.
+--
+-- KEYS  1        state      HASH
+-- ARGV  now      "" or, in tests, microseconds
+--       leases   count, then for each: field of the state, length of a lease (microseconds), moment of the grant
+-- returns        how many
+-- cost           2 commands, and 2 a lease
+--@ use clock window_leases args
+local state = KEYS[1]
+local now, clock_text = clock.read(state, args.text())
+local count = args.number()
+for _ = 1, count do
+  local field, length, moment = args.text(), args.number(), args.number()
+  local text = redis.call('HGET', state, field) or ''
+  redis.call('HSET', state, 'clock', clock_text, field, leases.renew({ window = length }, text, moment, now))
+end
+return count
