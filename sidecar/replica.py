@@ -80,7 +80,7 @@ class Replica:
         if not self.store.up.is_set():
             return f"the store is away: {self.store.reason or 'not reached yet'}"
         try:
-            usable = [await self.state.pools.usable(name) for name in self.state.config.pools]
+            usable = [await self.state.pools.sight.usable(name) for name in self.state.config.pools]
         except (StoreAway, StoreUnable) as error:
             return f"the store is away: {error}"
         return "" if any(usable) else "no pool has a usable key"

@@ -90,8 +90,9 @@ function cooldown.set(old, now, moment, set)
     if old.ends >= ends then
       rest.ends, rest.request, rest.reason = old.ends, old.request, old.reason
     end
-    rest.next = math.min(rest.ends, math.max(old.next, rest.next))
   end
+  -- What was reserved at the end of the old rest is not moved.
+  rest.next = math.max(rest.next, old and old.next or 0)
   return write(rest), rest.ends
 end
 

@@ -25,8 +25,9 @@ from sidecar.cli import given, show
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Provider, Target
 from sidecar.model.words import Class, Refusal, Scope
 from sidecar.ops.redact import Redact
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
 from sidecar.pool.resting import DEAD
+from sidecar.pool.search import Held, Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import ERROR_BYTES, Reading
 from sidecar.proxy.call import DECODABLE, Call, Place
@@ -149,7 +150,7 @@ class _Trial:
     async def _refused(self, target: Target, key: Key, refusal: Refusal) -> Verdict:
         """Why there is no grant of this key, and for how long."""
         seconds = f"{math.ceil(refusal.wait_us / SECOND_US)} s"
-        why = await self._pools.why(target)
+        why = await self._pools.sight.why(target)
         reason = why.proved.get(key.id)
         if reason is not None:
             return Verdict(f"rests for {reason}, {seconds} more: not tried", "dead" if reason in DEAD else "")

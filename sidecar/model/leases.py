@@ -1,4 +1,4 @@
-"""Requests in flight as pairs (end of the lease, moment of the grant), ascending: the twin of `lua/parts/window_leases.lua`."""
+"""Requests in flight as ascending pairs (end of lease, moment of grant): the twin of `lua/parts/window_leases.lua`."""
 
 from __future__ import annotations
 

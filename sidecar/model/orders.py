@@ -1,6 +1,6 @@
 """A key's place in the turn order, by strategy: the twins of `lua/parts/order_*.lua`, in one table.
 
-The n-th place of a key is (2n + 1) / (2 * weight), in round robin with a weight of 1; ties go by the order of the config.
+The n-th place of a key is (2n + 1) / (2 * weight), in round robin with a weight of 1; ties go by the config's order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How long a key, an account or a pool rests, and when it is tried again: the twin of `lua/parts/cooldown.lua`.
 
-A rest ends at `ends`; `next` is the moment from which on one more request may be granted. Of a short rest it is its end,
-a long one is probed by a request now and then, at growing intervals. Each grant moves it, until a success forgets the rest.
+A rest ends at `ends`; `next` is the moment from which on one more request may be granted. Of a short rest it is its
+end, a long one is probed by a request now and then, at growing intervals. Each grant moves it, until a success forgets
+the rest.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def free_at(rest: Resting, probing: bool) -> int:
 
 
 def granted(rest: Resting, moment: int, guard_us: int) -> Resting:
-    """After a grant at `moment`: the end of a rest is worth one grant a guard, and a probe comes after as long again."""
+    """After a grant at `moment`: a rest's end is worth one grant a guard, and a probe comes after as long again."""
     if moment >= rest.ends:
         return replace(rest, next=moment + guard_us)
     least = DEAD_PROBE_US if rest.kind == DEAD else LONG_US
@@ -54,7 +55,7 @@ def granted(rest: Resting, moment: int, guard_us: int) -> Resting:
 
 
 def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int) -> Resting:
-    """After the refusal of a request granted at `moment`. A rest only ever moves later, and what was proved stays so."""
+    """After the refusal of a request granted at `moment`. A rest only moves later, and what was proved stays so."""
     if old is not None and old.ends + FORGOTTEN_US <= now:
         old = None
     kind = DEAD if new.dead else PROVED if new.proved else SUSPICION
@@ -64,14 +65,15 @@ def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int)
         streak += old is None or moment >= old.since
         delay = min(max(new.most_us, delay), delay * 2 ** max(0, streak - 1))
     ends = NEVER if new.dead else now + delay
-    rest = Resting(ends, now, _first_probe(ends, kind, now), kind, streak, request, new.reason)
+    following = max(_first_probe(ends, kind, now), 0 if old is None else old.next)  # what was reserved is not moved
+    rest = Resting(ends, now, following, kind, streak, request, new.reason)
     if old is None or old.ends <= now:
         return rest
     later = old if old.ends >= ends else rest
     return Resting(
         ends=later.ends,
         since=old.since,
-        next=min(later.ends, max(old.next, rest.next)),
+        next=following,
         kind=max(old.kind, kind),
         streak=streak,
         request=later.request,

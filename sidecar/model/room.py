@@ -1,4 +1,4 @@
-"""What bears on one key for one model: its windows and its pool's, and how it rests. The twin of `lua/parts/room.lua`."""
+"""What bears on one key for one model: its windows, its pool's, and how it rests. The twin of `lua/parts/room.lua`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from sidecar.model import counters, leases, rests, windows
 from sidecar.model.configured import Limit
-from sidecar.model.rests import NEVER as NEVER
-from sidecar.model.rests import Resting
+from sidecar.model.rests import NEVER, Resting
 from sidecar.model.words import Amounts, Member, Rotation, Subject, guard_us, unit_of
 
 Held = tuple[tuple[int, int], ...]  # a window's pairs, of whatever kind

@@ -64,6 +64,11 @@ class Rotation:
     total: tuple[Limit, ...] = ()  # of the pool as a whole
 
     @cached_property
+    def counts_tokens(self) -> bool:
+        """Whether any of its limits needs to know what a request may come to."""
+        return any(unit_of(limit) for one in (*self.limits, self.total) for limit in one)
+
+    @cached_property
     def calendars(self) -> tuple[Calendar, ...]:
         """Those of its limits, each once."""
         limits = (limit for one in (*self.limits, self.total) for limit in one)
@@ -89,7 +94,7 @@ class Ask:
     tried: frozenset[tuple[int, str]] = frozenset()  # (index of the target, key id)
     amounts: Amounts = ONE
     shares: tuple[float, ...] = ()  # of each budget, that it leaves to others; for each target; none: 0
-    probing: bool = False  # a prober's call, which dead keys may be granted
+    probing: bool = False  # a prober's call, in a rotation of its own: dead keys may be granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,11 @@ class Grant:
     def limits(self) -> tuple[Limit, ...]:
         """Those of the account that it entered."""
         return self.rotation.limits[self.member.limits]
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any window counts its tokens, so that what it came to is to be told."""
+        return any(map(unit_of, (*self.limits, *self.rotation.total)))
 
     @property
     def guard_us(self) -> int | None:

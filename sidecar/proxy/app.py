@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from sidecar.model.configured import Client, Config, Secret, Target
 from sidecar.model.events import Answered
 from sidecar.model.hosts import host_allowed, is_loopback, origin_allowed
-from sidecar.pool.pool import Search
+from sidecar.pool.search import Search
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import BadCall, Dialect
 from sidecar.providers.urls import check_path

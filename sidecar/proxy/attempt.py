@@ -8,8 +8,9 @@ from time import monotonic
 
 from sidecar.model.events import Attempted, Emit
 from sidecar.model.words import Class, Exhausted, Outcome, Refusal
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
 from sidecar.pool.resting import DEAD
+from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import Refused, out_of_budget, retry_after, store_away
@@ -193,7 +194,7 @@ class Attempts:
     async def _all_dead(self) -> bool:
         """Whether every key that this request has not tried rests, proved, for what no budget cures."""
         for index, target in enumerate(self.search.targets):
-            why = await self.pools.why(target)
+            why = await self.pools.sight.why(target)
             dead = {key for key, reason in why.proved.items() if reason in DEAD}
             if len(dead | {key for at, key in self.search.tried if at == index}) < why.keys:
                 return False
@@ -201,13 +202,13 @@ class Attempts:
 
     async def _earliest_us(self) -> int:
         """The earliest end of the rests that this request has met."""
-        whys = [await self.pools.why(target) for target in self.search.targets]
+        whys = [await self.pools.sight.why(target) for target in self.search.targets]
         return min((why.ends_in_us for why in whys if why.ends_in_us), default=1_000_000)
 
     async def _dead(self, refusal: Refusal) -> Refused:
         told = []
         for name in dict.fromkeys(target.pool for target in self.search.targets):
-            why = await self.pools.why(next(target for target in self.search.targets if target.pool == name))
+            why = await self.pools.sight.why(next(target for target in self.search.targets if target.pool == name))
             counts = ", ".join(f"{count} for {reason}" for reason, count in why.reasons.items())
             told.append(
                 f"pool {name}: {counts} of {why.keys} keys, the first until {why.ends_in_us // 1_000_000} s from now"

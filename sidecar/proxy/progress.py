@@ -13,7 +13,8 @@ from sidecar.model.configured import Provider, Target
 from sidecar.model.words import Class, Outcome, Report, Scope
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held, Search
 
 MOST_ATTEMPTS = 20  # a request, whatever they come to
 BRIEF_US = 10_000  # a rest that need not keep this request from its key

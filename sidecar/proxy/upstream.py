@@ -19,7 +19,8 @@ from yarl import URL
 
 from sidecar.model.configured import SECOND_US, Auth, Speech
 from sidecar.model.words import Class, Outcome, Scope
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Pieces, Reader
 from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.model.events import Emit, StoreChanged
-from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
+from sidecar.model.words import (
+    Amounts,
+    Ask,
+    Confirmed,
+    Exhausted,
+    Grant,
+    NotYet,
+    Refusal,
+    Report,
+    Reported,
+    Rotation,
+    Withdrawn,
+)
 from sidecar.store import calls, connect, memory
 from sidecar.store.batch import Lane
 from sidecar.store.connect import Opener, StoreAway, StoreUnable
@@ -19,10 +32,6 @@ from sidecar.store.names import Names
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
 MOST_SHARED = 4096  # models known to share a rotation; clients may name any, and a forgotten one is asked for again
 INSPECT_MOST = 4000  # fields a call; Lua's unpack takes no more than 8000
-
-
-# For each rest of a report how long the key rests now (microseconds), for each clear whether it was taken back.
-Reported = tuple[tuple[int, ...], tuple[bool, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Store:
         self._back = Lane(open_connection, self._is_away)
         self._shared: dict[Rotation, Rotation] = {}
         self._born = ""
+        self._skew_us = 0  # of Redis's clock to ours, as far as it mattered to a calendar
         self._reviver: asyncio.Task[None] | None = None
         self._queued: set[asyncio.Future[Any]] = set()
 
@@ -63,7 +73,7 @@ class Store:
         """
         if not self._born:
             self._born = (await self.inspect(("born",))).fields["born"] or ""
-        for _ in range(2 * len(ask.rotations) + 1):
+        for _ in range(2 * len(ask.rotations) + 2):
             known = self._with_shared(ask)
 
             def left_behind(reply: Any, known: Ask = known) -> None:
@@ -71,10 +81,14 @@ class Store:
                 if isinstance(answer, Grant):
                     orphaned(answer)
 
-            answer = calls.read_acquire(known, await self._call(calls.acquire(self.names, known), left_behind))
-            if not isinstance(answer, calls.Missing):
+            call = calls.acquire(self.names, known, self._clock_us())
+            answer = calls.read_acquire(known, await self._call(call, left_behind))
+            if isinstance(answer, calls.OtherTime):
+                self._adjust(answer)
+            elif isinstance(answer, calls.Missing):
+                await self._register(ask.rotations[answer.target])
+            else:
                 return answer
-            await self._register(ask.rotations[answer.target])
         raise StoreUnable("Redis forgets rotations as soon as they are registered: is it evicting keys?")
 
     async def confirm(
@@ -89,20 +103,40 @@ class Store:
                 case NotYet(_, moment_us):
                     orphaned(replace(grant, moment_us=moment_us))
 
-        return calls.read_confirm(await self._call(calls.confirm(self.names, grant, pools), left_behind))
+        for _ in range(2):
+            call = calls.confirm(self.names, grant, pools, self._clock_us())
+            answer = calls.read_confirm(await self._call(call, left_behind))
+            if not isinstance(answer, calls.OtherTime):
+                return answer
+            self._adjust(answer)
+        raise StoreUnable("Redis's clock jumps: no day that it tells lasts until the next call")
+
+    def _clock_us(self) -> int:
+        return time.time_ns() // 1000 + self._skew_us
+
+    def _adjust(self, other: calls.OtherTime) -> None:
+        self._skew_us = other.now_us - time.time_ns() // 1000
 
     def release(self, grant: Grant, pools: Iterable[str]) -> None:
         """Gives back a grant that surely was not sent; queued. `pools`: all that have a key of its account."""
-        self._queue(self._back, calls.release(self.names, grant, pools))
+        self._queue(self._back, calls.release(self.names, grant, pools, self._clock_us()))
+
+    def settle(self, grant: Grant, actual: Amounts, pools: Iterable[str]) -> None:
+        """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`."""
+        self._queue(self._back, calls.settle(self.names, grant, actual, pools, self._clock_us()))
+
+    def renew(self, grants: Iterable[Grant]) -> None:
+        """Says that the requests of these grants are still in flight; queued."""
+        self._queue(self._back, calls.renew(self.names, grants))
 
     def report(self, report: Report, pools: Iterable[str], told: Callable[[Reported], None]) -> None:
         """Sets rests and takes suspicions back; queued, and `told` hears what came of it.
 
         It goes with the acquires, before all that are asked for after this call: from then on no replica is
-        granted what rests. `pools`: all that have a key of an account in `report.clears`.
+        granted what rests. `pools`: all that have a key of an account in question.
         """
         call = calls.report(self.names, report, pools)
-        self._queue(self._front, call, lambda reply: told(calls.read_report(report, reply)))
+        self._queue(self._front, call, lambda reply: told(calls.read_report(reply)))
 
     def _queue(self, lane: Lane, call: calls.Call, told: Callable[[Any], None] = lambda _: None) -> None:
         """Sends without anybody waiting. While Redis is away it is lost: what it would rest is found out again."""

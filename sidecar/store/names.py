@@ -48,3 +48,8 @@ def rest_field(subject: Subject) -> str:
         return f"c|pool|{subject.account[1:]}"
     whole = f"c|account|{subject.account}" if subject.key is None else f"c|key|{subject.key}"
     return whole if subject.model is None else f"{whole}|{subject.model}"
+
+
+def off_field(key: str) -> str:
+    """The state's field that is there while a key, by its fingerprint, is disabled."""
+    return f"off|{key}"

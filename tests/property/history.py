@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sidecar.model import room, rules
+from sidecar.model.rests import NEVER
 from sidecar.model.words import (
     ONE,
     Amounts,
@@ -115,6 +116,8 @@ class Play:
         rotations = tuple(
             self.world.rotation(pool, MODELS[(model + index) % len(MODELS)]) for index, pool in enumerate(targets)
         )
+        if probing := choice % 16 == 2:
+            rotations = (alone(rotations[0], choice // 16),)
         keys = [(target, member.id) for target, rotation in enumerate(rotations) for member in rotation.members]
         tried = frozenset(keys[bit] for bit in range(len(keys)) if choice % 4 == 1 and choice >> (bit + 4) & 1)
         ask = Ask(
@@ -123,7 +126,7 @@ class Play:
             tried,
             AMOUNTS[amounts],
             (SHARES[share],) * len(rotations),
-            probing=choice % 16 == 2,
+            probing,
         )
         answer = self._ask(ask)
         told = f"{ask.max_wait_us} {ask.amounts[1]} {ask.shares[0]} {'probing' if ask.probing else ''}"
@@ -170,7 +173,7 @@ class Play:
             for member in rotation.members
             if (target, member.id) not in ask.tried
         }
-        free = {key: wait for key, wait in free.items() if wait + now < room.NEVER}
+        free = {key: wait for key, wait in free.items() if wait + now < NEVER}
         if isinstance(answer, Exhausted):
             assert not free
             return
@@ -222,10 +225,14 @@ class Play:
         self.open.append((world, grant, isinstance(answer, Confirmed)))
 
     def settle(self, choice: int) -> None:
-        """The request of a grant that was sent is over."""
+        """The request of a grant that was sent is over.
+
+        One that began under another config looks for what it may wake by its own limits: keys that are parked for others
+        are found out when their moment comes.
+        """
         choice, amounts = divmod(choice, len(AMOUNTS))
         taken = self._take(choice)
-        if taken is None or not taken[2]:
+        if taken is None or not taken[2] or taken[0] is not self.world:
             self.open += [taken] if taken else []
             return
         world, grant, _ = taken
@@ -288,6 +295,12 @@ class Play:
         call = calls.report(NAMES, report, pools, str(self.raw))
         self._expect(call, calls.read_report, answer)
         self.words.append(f"report {report} of {account} -> {answer}")
+
+
+def alone(rotation: Rotation, choice: int) -> Rotation:
+    """What a prober asks for: one key, in a rotation of its own."""
+    member = rotation.members[choice % len(rotation.members)]
+    return replace(rotation, digest=f"{rotation.digest}-{member.id}", members=(member,))
 
 
 def windows(grant: Grant) -> list[room.Window]:

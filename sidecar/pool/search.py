@@ -1,0 +1,77 @@
+"""What a request brings to the pools, and what it holds once they gave it a key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sidecar.model.configured import SECOND_US, Key, Pool, Target
+from sidecar.model.words import ONE, Amounts, Grant
+
+
+@dataclass(slots=True)
+class Search:
+    """One request's search for a key: what it may use, what it has tried, how long it has waited."""
+
+    request_id: str
+    targets: tuple[Target, ...]  # each with its model; "" for a call without one
+    deadline: float  # of the whole request, on the loop's clock
+    max_wait_s: float | None = None  # replaces the pools' own
+    expects: Callable[[], Amounts] = lambda: ONE  # what it may come to; asked once, and only where tokens are limited
+    batch: bool = False  # leaves a share of each budget to the others
+    tried: set[tuple[int, str]] = field(default_factory=set)
+    closed: set[int] = field(default_factory=set)  # targets that are not asked any more
+    waited_s: float = 0.0
+    acquire_s: float = 0.0
+    expected: Amounts | None = None  # once it was asked
+
+    @property
+    def open(self) -> list[int]:
+        """The targets that may still be asked."""
+        return [index for index in range(len(self.targets)) if index not in self.closed]
+
+    def model(self, held: Held) -> str:
+        """The upstream model that a grant of this search is for; "" for a call without one."""
+        return self.targets[held.target].model or ""
+
+    def amounts(self, counts_tokens: bool) -> Amounts:
+        """What the request is to be reserved."""
+        if not counts_tokens:
+            return ONE
+        if self.expected is None:
+            self.expected = self.expects()
+        return self.expected
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A grant in hand whose moment has come. It may be sent once, until `send_by` on the loop's clock."""
+
+    grant: Grant
+    target: int  # of the search
+    pool: Pool
+    key: Key
+    send_by: float
+    moment_at: float  # when the grant's moment was, on the loop's clock
+    in_hand: bool = True  # False: given back or over, or with a confirm whose answer is not known
+
+    @property
+    def model(self) -> str:
+        """What rests for a model rest for: `*` where the rotation is shared by many."""
+        return self.grant.rotation.model
+
+    def now_us(self, at: float) -> int:
+        """Redis's clock at a moment of the loop's."""
+        return self.grant.moment_us + round((at - self.moment_at) * SECOND_US)
+
+
+def held(grant: Grant, target: int, pool: Pool, key: Key, asked_at: float) -> Held:
+    """What a grant is in the hands of who asked for it at `asked_at`, of the loop's clock."""
+    moment_at = asked_at + grant.wait_us / SECOND_US
+    return Held(grant, target, pool, key, moment_at + guard_s(grant), moment_at)
+
+
+def guard_s(grant: Grant) -> float:
+    """How long after its moment the grant may be sent."""
+    return math.inf if grant.guard_us is None else grant.guard_us / SECOND_US
