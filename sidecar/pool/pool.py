@@ -24,6 +24,7 @@ from sidecar.model.words import (
     Rotation,
     Subject,
     Withdrawn,
+    unit_of,
 )
 from sidecar.pool.running import Running
 from sidecar.pool.search import Held, Search, guard_s, held
@@ -155,12 +156,8 @@ class Pools:
 
     async def probe(self, pool: Pool, key: Key) -> Held | None:
         """A key that rests as dead, for one cheap call, if it is time to try it: for one replica at a time."""
-        turn = self.rotation(Target(pool.name, ""))
-        everybody = rotation(
-            replace(pool, keys=tuple(replace(one, models=()) for one in pool.keys)), self.config.budgets, ""
-        )
-        member = next(member for member in everybody.members if member.id == key.id)
-        alone = replace(everybody, digest=f"{turn.digest}-{key.fingerprint}", members=(member,))
+        one = rotation(replace(pool, keys=(replace(key, models=()),)), self.config.budgets, "")
+        alone = replace(one, digest=f"{one.digest}-probe")
         asked_at = self._now()
         answer = await self.store.acquire(Ask((alone,), (0,), probing=True), self._release)
         return self._held(answer, 0, asked_at) if isinstance(answer, Grant) else None
@@ -353,6 +350,6 @@ def _check_size(rotations: tuple[Rotation, ...], amounts: Amounts) -> None:
             holding = (limit for limit in (*limits, *one.total) if limit.enforce)
             if all(need(limit, amounts, 0) <= limit.max for limit in holding):
                 return
-    limits = [limit for one in rotations for limit in (*one.limits[0], *one.total) if limit.unit != "requests"]
-    most = min(limits, key=lambda limit: limit.max)
+    tokens = [limit for one in rotations for limit in (*one.limits[0], *one.total) if unit_of(limit)]
+    most = min(tokens, key=lambda limit: limit.max)
     raise TooLarge(f"It may come to {amounts[1]} tokens, and a budget is {most.max} {most.unit}.")

@@ -227,8 +227,8 @@ class Play:
     def settle(self, choice: int) -> None:
         """The request of a grant that was sent is over.
 
-        One that began under another config looks for what it may wake by its own limits: keys that are parked for others
-        are found out when their moment comes.
+        One that began under another config looks for what it may wake by its own limits: keys that are parked for
+        others are found out when their moment comes.
         """
         choice, amounts = divmod(choice, len(AMOUNTS))
         taken = self._take(choice)
