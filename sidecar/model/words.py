@@ -206,15 +206,38 @@ class Outcome:
     until: Literal["midnight", "month"] | None = None  # of the provider's zone, where no usable delay was named
 
 
+LEAST_TOKENS = 16  # no request is estimated below: a key without room for so many rests
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer as its provider counts them; None: not said. `total` as told, else input + output."""
+    """Tokens of one answer as its provider counts them; None: not said.
+
+    `input` is all that the model read, in every dialect: with what came out of the provider's cache and what was
+    written into it, and what tools fed back. What a provider thinks is part of its output at OpenAI and Anthropic and
+    stands beside it at Google: `total` has it everywhere (`amounts.amounts` counts the whole output).
+    """
 
     input: int | None = None
     output: int | None = None
-    total: int | None = None
-    cached: int | None = None
+    total: int | None = None  # as told, else input + output
+    cached: int | None = None  # of the input: read from the provider's cache
     reasoning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Tokens that a request is taken to cost until its answer tells: reserved at acquire, settled at report.
+
+    `input` + `output` is at least LEAST_TOKENS.
+    """
+
+    input: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class Head:
     odd: bool = field(default=False, compare=False)
 
 
+def without_bom(body: Body) -> Body:
+    """What a decoder takes: some writers begin with a byte order mark."""
+    return body[len(_BOM) :] if bytes(body[:3]) == _BOM else body
+
+
 def looks_like_json(body: Body) -> bool:
     """Whether the first byte that is no white space opens an object."""
     return bytes(body[:64]).removeprefix(_BOM).lstrip()[:1] == b"{"
@@ -53,9 +58,8 @@ def looks_like_json(body: Body) -> bool:
 
 def read(body: Body) -> Head:
     """The top-level `model` and `stream` of an object; the last of duplicates. Raises BadCall for malformed JSON."""
-    text = body[len(_BOM) :] if bytes(body[:3]) == _BOM else body
     try:
-        members = _decoder.decode(text)
+        members = _decoder.decode(without_bom(body))
         model = _string(members.model)
         odd = model is None and bytes(members.model) not in {b"", b"null"}
         return Head(model, bytes(members.stream) == b"true", odd)

@@ -9,6 +9,8 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.configured import Config
+from sidecar.model.words import Estimate
+from sidecar.providers import estimates
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
@@ -106,6 +108,14 @@ class Call:
     reading: Reading
     max_wait_s: float | None
     rewritten: dict[str, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by the model sent
+    estimated: list[Estimate] = field(default_factory=list)  # what `estimate` found, once it was asked
+
+    def estimate(self) -> Estimate:
+        """What it may cost in tokens: found when a pool that limits tokens first asks, and once."""
+        if not self.estimated:
+            found = estimates.estimate(self.method, self.place.operation, self.content_type, self.body)
+            self.estimated.append(found)
+        return self.estimated[0]
 
     def to(self, model: str) -> tuple[str, Pieces]:
         """The operation and the body for an upstream model: found once, however many keys are tried."""

@@ -66,6 +66,24 @@ def read(dialect: str, body: object, content_type: str = "application/json", ope
         (
             "anthropic",
             {"type": "message", "usage": {"input_tokens": 15, "cache_read_input_tokens": 4, "output_tokens": 9}},
+            Usage(19, 9, 28, 4),
+        ),
+        (
+            "anthropic",
+            {
+                "type": "message",
+                "usage": {
+                    "input_tokens": 15,
+                    "cache_creation_input_tokens": 100,
+                    "cache_read_input_tokens": 4,
+                    "output_tokens": 9,
+                },
+            },
+            Usage(119, 9, 128, 4),
+        ),
+        (
+            "openai",
+            {"usage": {"prompt_tokens": 15, "cache_read_input_tokens": 4, "completion_tokens": 9}},
             Usage(15, 9, 24, 4),
         ),
         (
@@ -82,7 +100,13 @@ def read(dialect: str, body: object, content_type: str = "application/json", ope
             },
             Usage(8, 7, 35, 3, 20),
         ),
+        (
+            "gemini",
+            {"usageMetadata": {"promptTokenCount": 8, "toolUsePromptTokenCount": 30, "totalTokenCount": 38}},
+            Usage(38, None, 38),
+        ),
         ("gemini", {"totalTokens": 31}, None),
+        ("plain", {"embeddings": [], "prompt_eval_count": 26}, Usage(26)),
         (
             "plain",
             {
@@ -335,3 +359,13 @@ def test_words_about_errors_are_no_errors() -> None:
     ).encode()
     reader = read("openai", b"data: " + text + b"\n\n" + CHUNK, "text/event-stream")
     assert (outcome(reader).kind, reader.usage) == (Class.OK, Usage(total=3))
+
+
+def test_a_streams_later_usage_keeps_what_its_first_told_of_the_cache() -> None:
+    """Anthropic's last event may tell the output alone."""
+    reader = DIALECTS["anthropic"].reader("messages", "text/event-stream")
+    told = {"input_tokens": 15, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 4, "output_tokens": 1}
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}
+    for event in ({"type": "message_start", "message": {"usage": told}}, delta):
+        reader.feed(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+    assert reader.usage == Usage(26, 9, 35, 4)
