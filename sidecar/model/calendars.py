@@ -1,7 +1,7 @@
 """When the days and months of a zone begin: the only reader of the clock changes in the pinned `tzdata`.
 
 A day begins at the first moment whose local date is that day or a later one. So a midnight that the clock skips is the
-moment of the skip, of one that comes twice the first counts, and a day that a zone left out has none of its own.
+moment of the skip, of one that comes twice the first counts, and a day that a zone left out has no beginning.
 """
 
 from __future__ import annotations

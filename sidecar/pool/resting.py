@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, reset_tzpath
-
-from sidecar.model.configured import SECOND_US, Cooldowns
+from sidecar.model.calendars import periods
+from sidecar.model.configured import SECOND_US, Calendar, Cooldowns
 from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
 from sidecar.pool.blame import REFUSALS
 
-reset_tzpath(())  # a day ends alike on all replicas: by the pinned tzdata, whatever zones their images have
-
 _RESTS_NOTHING = frozenset({Class.OK, Class.BLOCKED})
-_FIRST_OF_MONTH = 1
 
 DEAD = frozenset({Class.INVALID_KEY, Class.PERMISSION, Class.BILLING})  # reasons of rests that no wait for budget cures
 
@@ -41,14 +36,6 @@ def _delay_us(outcome: Outcome, cooldowns: Cooldowns, zone: str, now_us: int) ->
 
 
 def until(end: str, zone: str, now_us: int) -> int:
-    """The next midnight, or the first midnight of the next month, in the zone: as a moment.
-
-    Midnight is where the wall clock says so: a day of 23 or 25 hours ends where it ends.
-    """
-    now = datetime.fromtimestamp(now_us / SECOND_US, UTC).astimezone(ZoneInfo(zone))
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if end == "midnight":
-        ends = midnight + timedelta(days=1)
-    else:
-        ends = (midnight.replace(day=28) + timedelta(days=4)).replace(day=_FIRST_OF_MONTH)
-    return round(ends.timestamp()) * SECOND_US
+    """The next midnight, or the first midnight of the next month, in the zone: as a moment."""
+    _, _, ends_us, _, _ = periods(Calendar("day" if end == "midnight" else "month", zone), now_us)
+    return ends_us
