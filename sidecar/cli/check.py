@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from sidecar.cli import given
-from sidecar.config.limits import per
+from sidecar.config.limits import counted
 from sidecar.model.configured import SECOND_US, Config, Key, Limit, Pool, Target
 from sidecar.ops.redact import redactor
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -94,25 +94,33 @@ def _pool(config: Config, pool: Pool) -> Iterator[str]:
     accounts = len({key.account for key in pool.keys})
     yield f"pool     {pool.name}: {pool.provider.name} at {pool.provider.base_url}"
     wait = f"a request waits at most {pool.max_wait_us / SECOND_US:g} s for room"
-    yield f"  keys   {_many(len(pool.keys), 'key')} of {_many(accounts, 'account')}; {wait}"
+    yield f"  keys   {_many(len(pool.keys), 'key')} of {_many(accounts, 'account')}; {wait}; strategy {pool.strategy}"
     for key in pool.keys:
-        yield f"  key    {_key(key)}"
+        yield f"  key    {_key(pool, key)}"
     alike: dict[tuple[Limit, ...], list[str]] = {}
     for key in pool.keys:
         alike.setdefault(config.budgets.get(key.account, ()), []).append(key.id)
     for limits, ids in alike.items():
         whose = "each account" if len(alike) == 1 else ", ".join(ids)
-        yield f"  limit  {whose}: {'; '.join(_limit(limit) for limit in limits) or 'none known, so only 429s tell'}"
+        yield f"  limit  {whose}: {_limits(limits) or 'none known, so only 429s tell'}"
+    if pool.total:
+        yield f"  total  {_limits(pool.total)}"
 
 
-def _key(key: Key) -> str:
+def _key(pool: Pool, key: Key) -> str:
     account = f", account {key.account[1:]}" if key.account.startswith("=") else ""
     models = f", for {', '.join(key.models)}" if key.models else ""
-    return f"{key.id}{account}{models} ({key.origin})"
+    turn = {"weighted": f", weight {key.weight}", "priority": f", priority {key.priority}"}.get(pool.strategy, "")
+    return f"{key.id}{account}{turn}{models} ({key.origin})"
+
+
+def _limits(limits: tuple[Limit, ...]) -> str:
+    return "; ".join(_limit(limit) for limit in limits)
 
 
 def _limit(limit: Limit) -> str:
-    return f"{limit.max} {limit.unit} per {per(limit.window_us)}" + (f" for {limit.model}" if limit.model else "")
+    cached = "" if limit.count_cached else ", cached input not counted"
+    return f"{limit.max} {counted(limit)}{cached}{'' if limit.enforce else ' (counts only)'}"
 
 
 def _target(target: Target) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from rich.text import Text
 
 WIDE = 200  # columns where nobody's window limits them
 BAR = 20
+
+_Entries = Sequence[Mapping[str, Any]]
 
 
 def console() -> Console:
@@ -40,7 +42,7 @@ def bar(part: int, whole: int) -> Text:
 
 
 def status(told: Mapping[str, Any]) -> Table:
-    """What `sidecar status` shows: a line for each budget and each cooldown of each key."""
+    """What `sidecar status` shows: a line for each budget and each cooldown of each key, then the pool's own."""
     table = Table(
         title=f"namespace {told['namespace']}, replicas alive: {told['replicas']}", title_justify="left", box=None
     )
@@ -48,7 +50,9 @@ def status(told: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right" if name == "used" else "left", no_wrap=name != "rests")
     for name, pool in told["pools"].items():
         for key in pool["keys"]:
-            _add_key(table, name, key)
+            _add_lines(table, name, key["id"], key["budgets"], key["cooldowns"])
+        if pool["total"]:
+            _add_lines(table, name, "all keys", pool["total"], ())
         grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
         if grants:
             # In the one column that wraps: clients may have named any number of models.
@@ -56,19 +60,20 @@ def status(told: Mapping[str, Any]) -> Table:
     return table
 
 
-def _add_key(table: Table, pool: str, key: Mapping[str, Any]) -> None:
-    rests = [_rest(rest) for rest in key["cooldowns"]]
-    budgets = [_budget(budget) for budget in key["budgets"]]
+def _add_lines(table: Table, pool: str, key: str, budgets_told: _Entries, rests_told: _Entries) -> None:
+    rests, budgets = [_rest(rest) for rest in rests_told], [_budget(budget) for budget in budgets_told]
     for at in range(max(1, len(rests), len(budgets))):
-        named = (Text(pool), Text(key["id"])) if at == 0 else (Text(), Text())
+        named = (Text(pool), Text(key)) if at == 0 else (Text(), Text())
         budget = budgets[at] if at < len(budgets) else (Text("no limit known" if at == 0 else ""), Text(), Text())
         table.add_row(*named, *budget, rests[at] if at < len(rests) else Text())
 
 
 def _budget(budget: Mapping[str, Any]) -> tuple[Text, Text, Text]:
     model = f" for {budget['model']}" if budget["model"] else ""
+    only = "" if budget["enforced"] else " (counts only)"
+    what = f"{budget['unit']} per {budget['per']}" if budget["per"] else budget["unit"]
     used, most = budget["used"], budget["max"]
-    return Text(f"{budget['unit']} per {budget['per']}{model}"), Text(f"{used}/{most}"), bar(used, most)
+    return Text(f"{what}{model}{only}"), Text(f"{used}/{most}"), bar(used, most)
 
 
 def _rest(rest: Mapping[str, Any]) -> Text:

@@ -14,7 +14,7 @@ from sidecar.config.limits import per
 from sidecar.model.configured import Config
 from sidecar.model.rotations import rotation
 from sidecar.ops.redact import redactor
-from sidecar.ops.survey import Survey, known_models, survey
+from sidecar.ops.survey import Budget, Survey, known_models, survey
 from sidecar.replica import SILENCE_US
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
@@ -82,16 +82,21 @@ async def read(config: Config, store: Store) -> Status:
 async def _pool(config: Config, store: Store, seen: Survey, name: str, models: tuple[str, ...]) -> Status:
     pool = config.pools[name]
     keys: dict[str, Status] = {key.id: {"id": key.id, "budgets": [], "cooldowns": []} for key in pool.keys}
+    total: list[Status] = []  # of the pool as a whole
     for budget in seen.budgets():
         if budget.pool == name:
-            limit = budget.limit
-            told: Status = {"unit": limit.unit, "per": per(limit.window_us), "model": limit.model}
-            keys[budget.key]["budgets"].append(told | {"used": budget.used, "max": limit.max})
+            (keys[budget.key]["budgets"] if budget.key else total).append(_budget(budget))
     for rest in seen.cooldowns():
         if rest.pool == name:
-            told = {"model": rest.model, "reason": rest.reason, "seconds": round(rest.seconds, 1)}
+            told: Status = {"model": rest.model, "reason": rest.reason, "seconds": round(rest.seconds, 1)}
             keys[rest.key]["cooldowns"].append(told | {"suspicion": not rest.proved})
-    return {"keys": list(keys.values()), "grants": await _grants(config, store, name, models)}
+    return {"keys": list(keys.values()), "total": total, "grants": await _grants(config, store, name, models)}
+
+
+def _budget(budget: Budget) -> Status:
+    limit = budget.limit
+    told: Status = {"unit": limit.unit, "per": per(limit), "model": limit.model}
+    return told | {"used": budget.used, "max": limit.max, "enforced": limit.enforce}
 
 
 async def _grants(config: Config, store: Store, name: str, models: tuple[str, ...]) -> dict[str, int]:

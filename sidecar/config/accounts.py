@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sidecar.config.limits import per
+from sidecar.config.limits import counted
 from sidecar.config.pools import Claim, Draft, DraftKey
 from sidecar.config.problems import Problems, shown
 from sidecar.model.configured import Key, Limit, Pool
+
+_UNCACHED = " without cached input"
+_COUNTS_ONLY = " (counts only)"
 
 _Owned = list[tuple[str, tuple[Limit, ...]]]  # `pool/id` and the limits that hold there
 
@@ -41,7 +44,7 @@ def pools(drafts: Iterable[Draft], account: Mapping[str, str]) -> dict[str, Pool
 
 
 def budgets(drafts: Iterable[Draft], account: Mapping[str, str], problems: Problems) -> dict[str, tuple[Limit, ...]]:
-    """The limits of each account, over its keys in all pools: of each name the lowest, by window and model."""
+    """The limits of each account, over its keys in all pools: of each name the strictest, by window and model."""
     owned: dict[str, _Owned] = {}
     providers: dict[str, dict[str, str]] = {}
     for draft in drafts:
@@ -51,36 +54,64 @@ def budgets(drafts: Iterable[Draft], account: Mapping[str, str], problems: Probl
             providers.setdefault(name, {}).setdefault(draft.pool.provider.name, label)
     for name, places in providers.items():
         _warn_of_providers(name, places, problems)
-    return {name: found for name, keys in owned.items() if (found := _lowest(name, keys, problems))}
+    return {name: found for name, keys in owned.items() if (found := _strictest(name, keys, problems))}
 
 
 def _key(key: DraftKey, account: str) -> Key:
     found = key.found
-    return Key(found.id, found.secret, key.fingerprint, account, models=key.models, origin=found.origin)
+    return Key(
+        found.id, found.secret, key.fingerprint, account, key.weight, key.priority, key.models, origin=found.origin
+    )
 
 
-def _lowest(account: str, keys: _Owned, problems: Problems) -> tuple[Limit, ...]:
-    """Of two limits with one name the one with the lower maximum; of two alike the one that guards longer."""
-    found: dict[str, Limit] = {}
+def _strictest(account: str, keys: _Owned, problems: Problems) -> tuple[Limit, ...]:
+    """One limit of each name, since one window in the store counts for all of them."""
+    alike: dict[str, list[Limit]] = {}
     for limit in (limit for _, limits in keys for limit in limits):
-        known = found.setdefault(limit.name, limit)
-        found[limit.name] = min(known, limit, key=lambda one: (one.max, -one.guard_us))
-    for limit in found.values():
+        alike.setdefault(limit.name, []).append(limit)
+    found = [_merged(limits) for limits in alike.values()]
+    for limit in found:
         _warn_of_difference(account, limit, keys, problems)
-    return tuple(sorted(found.values(), key=lambda limit: (limit.window_us, limit.unit, limit.model)))
+    return tuple(sorted(found, key=_order))
 
 
-def _warn_of_difference(account: str, lowest: Limit, keys: _Owned, problems: Problems) -> None:
-    said: dict[int | None, list[str]] = {}
+def _merged(limits: list[Limit]) -> Limit:
+    """Of those that are enforced, if any is, the lowest; of two alike the one that guards longer.
+
+    Cached input counts if one of them counts it.
+    """
+    holding = [limit for limit in limits if limit.enforce] or limits
+    lowest = min(holding, key=lambda limit: (limit.max, -limit.guard_us))
+    return replace(lowest, count_cached=any(limit.count_cached for limit in holding))
+
+
+def _order(limit: Limit) -> tuple[str, int, str, str, str]:
+    """Sliding windows by their length, then days and months."""
+    period, zone = (limit.calendar.period, limit.calendar.zone) if limit.calendar else ("", "")
+    return period, limit.window_us, limit.unit, limit.model, zone
+
+
+def _warn_of_difference(account: str, holding: Limit, keys: _Owned, problems: Problems) -> None:
+    said: dict[str, list[str]] = {}
     for label, limits in keys:
-        here = next((limit.max for limit in limits if limit.name == lowest.name), None)
-        said.setdefault(here, []).append(label)
+        here = next((limit for limit in limits if limit.name == holding.name), None)
+        said.setdefault(_worth(here), []).append(label)
     if len(said) == 1:
         return
-    model = f" for {shown(lowest.model)}" if lowest.model else ""
-    told = ", ".join(f"{'none' if number is None else number} at {_some(labels)}" for number, labels in said.items())
-    text = f"the limits of {_called(account, keys)} differ, requests per {per(lowest.window_us)}{model}: {told}."
-    problems.warn(("pools",), f"{text} The lowest, {lowest.max}, holds for all of them.")
+    told = ", ".join(f"{worth} at {_some(labels)}" for worth, labels in said.items())
+    lowest = "lowest that is enforced" if holding.enforce and any(_COUNTS_ONLY in worth for worth in said) else "lowest"
+    cached = ", cached input included" if holding.count_cached and any(_UNCACHED in worth for worth in said) else ""
+    problems.warn(
+        ("pools",),
+        f"the limits of {_called(account, keys)} differ, {counted(holding)}: {told}."
+        f" The {lowest}, {holding.max}{cached}, holds for all of them.",
+    )
+
+
+def _worth(limit: Limit | None) -> str:
+    if limit is None:
+        return "none"
+    return f"{limit.max}{'' if limit.count_cached else _UNCACHED}{'' if limit.enforce else _COUNTS_ONLY}"
 
 
 def _warn_of_providers(account: str, places: Mapping[str, str], problems: Problems) -> None:

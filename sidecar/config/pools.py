@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from sidecar.config import upstreams
-from sidecar.config.limits import check_model, limits
+from sidecar.config.limits import check_model, concurrency, limits
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.read import duration_us
+from sidecar.config.read import duration_us, share
 from sidecar.config.schema import CooldownEntry, KeyEntry, PoolEntry
 from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
-from sidecar.model.configured import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider
+from sidecar.model.configured import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider, Strategy
 from sidecar.providers import catalogue
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_LATER = ("weighted", "least_used", "priority", "fill_first")
+_STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 _DAY_US = 24 * 3600 * SECOND_US
 _MOST_ATTEMPTS = 100
+_MOST_WEIGHT, _MOST_PRIORITY = 1000, 99
+_MOST_SHARE = 0.9
 _DEFAULT = Pool("", Provider("", "", Auth("none"), {}), ())
 
 
@@ -29,7 +32,9 @@ class DraftKey:
     found: Found
     fingerprint: str
     limits: tuple[Limit, ...]
-    models: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    weight: int = 1
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +67,17 @@ def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draf
     if not _NAME.match(name):
         problems.error(path, "is no pool's name. It is 1 to 64 letters, digits and . _ -")
         return None
-    _check_unsupported(entry, path, problems)
+    strategy = _strategy(entry.strategy, (*path, "strategy"), problems)
     provider = upstreams.provider(name, entry, problems)
-    shared = limits(entry.limits, (*path, "limits"), problems)
+    zone = (provider or _DEFAULT.provider).zone
+    shared = limits(entry.limits, zone, (*path, "limits"), problems)
+    shared += concurrency(entry.concurrency, (*path, "concurrency"), problems)
+    total = limits(entry.total, zone, (*path, "total"), problems)
     told = _told(entry, path, problems)
     needed = provider is None or provider.auth.kind != "none"
     found = gather(name, entry, sources, needed=needed)
-    keys = tuple(_key(key, shared, namespace, problems) for key in unique(name, found, problems))
+    keys = tuple(_key(key, shared, zone, namespace, problems) for key in unique(name, found, problems))
+    keys = _in_effect(keys, strategy, (*path, "keys"), problems)
     if not keys and not any(problems.under((*path, field)) for field in ("keys", "from_dir")):
         said = entry.keys is not None or entry.from_dir is not None
         where = ": none of those named is usable" if said else ""
@@ -78,8 +87,15 @@ def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draf
     if provider is None or problems.under(path):
         return None
     named = [model for key in keys for model in key.models]
-    named += [limit.model for owner in (shared, *(key.limits for key in keys)) for limit in owner if limit.model]
-    pool = replace(told, name=name, provider=provider, names_models=tuple(dict.fromkeys(named)))
+    named += [limit.model for owner in (shared, *(key.limits for key in keys), total) for limit in owner if limit.model]
+    pool = replace(
+        told,
+        name=name,
+        provider=provider,
+        strategy=strategy,
+        total=total,
+        names_models=tuple(dict.fromkeys(named)),
+    )
     return Draft(pool, keys, tuple(_claims(name, found, namespace)))
 
 
@@ -98,31 +114,52 @@ def _claims(pool: str, found: list[Found], namespace: str) -> list[Claim]:
     ]
 
 
-def _key(found: Found, shared: tuple[Limit, ...], namespace: str, problems: Problems) -> DraftKey:
-    entry = found.entry
-    own: tuple[Limit, ...] = ()
-    models: tuple[str, ...] = ()
-    if entry is not None:
-        _check_key(entry, found.path, problems)
-        own = limits(entry.limits, (*found.path, "limits"), problems)
-        models = _models(entry, (*found.path, "models"), problems)
+def _key(found: Found, shared: tuple[Limit, ...], zone: str, namespace: str, problems: Problems) -> DraftKey:
+    entry, secret = found.entry, fingerprint(found.secret.reveal(), namespace)
+    if entry is None:
+        return DraftKey(found, secret, shared)
+    _check_account(entry.account, (*found.path, "account"), problems)
+    own = limits(entry.limits, zone, (*found.path, "limits"), problems)
     names = {limit.name for limit in own}
-    effective = (*own, *(limit for limit in shared if limit.name not in names))
-    return DraftKey(found, fingerprint(found.secret.reveal(), namespace), effective, models)
+    return DraftKey(
+        found,
+        secret,
+        limits=(*own, *(limit for limit in shared if limit.name not in names)),
+        models=_models(entry, (*found.path, "models"), problems),
+        weight=_weight(entry.weight, (*found.path, "weight"), problems),
+        priority=_priority(entry.priority, (*found.path, "priority"), problems),
+    )
 
 
-def _check_key(entry: KeyEntry, path: Path, problems: Problems) -> None:
-    if entry.weight not in {None, 1}:
-        problems.error((*path, "weight"), "a weight other than 1 is not supported yet. Leave it out.")
-    if entry.priority is not None:
-        problems.error((*path, "priority"), "not supported yet. Leave it out.")
-    account = entry.account
+def _weight(value: int | None, path: Path, problems: Problems) -> int:
+    if value is not None and not 1 <= value <= _MOST_WEIGHT:
+        problems.error(path, f"{value} is no weight. It is 1 to {_MOST_WEIGHT}.")
+    return 1 if value is None else value
+
+
+def _priority(value: int | None, path: Path, problems: Problems) -> int:
+    if value is not None and not 0 <= value <= _MOST_PRIORITY:
+        problems.error(path, f"{value} is no priority. It is 0, which comes first, to {_MOST_PRIORITY}.")
+    return value or 0
+
+
+def _in_effect(keys: tuple[DraftKey, ...], strategy: Strategy, path: Path, problems: Problems) -> tuple[DraftKey, ...]:
+    """The keys without the weights and priorities that the strategy does not ask for, which are told."""
+    weighted, ranked = strategy == "weighted", strategy == "priority"
+    if not weighted and any(key.weight != 1 for key in keys):
+        problems.warn(path, f"weights count with strategy: weighted. With {strategy} they have no effect.")
+    if not ranked and any(key.priority for key in keys):
+        problems.warn(path, f"priorities count with strategy: priority. With {strategy} they have no effect.")
+    return tuple(
+        replace(key, weight=key.weight if weighted else 1, priority=key.priority if ranked else 0) for key in keys
+    )
+
+
+def _check_account(account: str | None, path: Path, problems: Problems) -> None:
     if account is not None and not (
         account and account.isprintable() and "|" not in account and len(account.encode()) < 128
     ):
-        problems.error(
-            (*path, "account"), f"{shown(account)} is no account. It is 1 to 127 bytes of printable text without |"
-        )
+        problems.error(path, f"{shown(account)} is no account. It is 1 to 127 bytes of printable text without |")
 
 
 def _models(entry: KeyEntry, path: Path, problems: Problems) -> tuple[str, ...]:
@@ -133,15 +170,24 @@ def _models(entry: KeyEntry, path: Path, problems: Problems) -> tuple[str, ...]:
     return tuple(str(model) for model in entry.models or ())
 
 
-def _check_unsupported(entry: PoolEntry, path: Path, problems: Problems) -> None:
-    strategy = entry.strategy
-    if strategy in _LATER:
-        problems.error((*path, "strategy"), f'"{strategy}" is not supported yet. Supported: round_robin.')
-    elif strategy is not None and strategy != "round_robin":
-        problems.error((*path, "strategy"), f"{shown(strategy)} is no strategy.", strategy, ("round_robin", *_LATER))
-    for field in ("total", "concurrency"):
-        if getattr(entry, field) is not None:
-            problems.error((*path, field), "not supported yet. Leave it out.")
+def _strategy(value: str | None, path: Path, problems: Problems) -> Strategy:
+    found = next((strategy for strategy in _STRATEGIES if strategy == value), None)
+    if value is not None and found is None:
+        problems.error(path, f"{shown(value)} is no strategy.", value, _STRATEGIES)
+    return found or _DEFAULT.strategy
+
+
+def _interactive_share(value: str | float | None, path: Path, problems: Problems) -> float:
+    if value is None:
+        return _DEFAULT.interactive_share
+    part = share(value)
+    if part is None or part > _MOST_SHARE:
+        percent = part is not None and 1 < part <= 100 * _MOST_SHARE
+        meant = f' Did you mean "{value}%"?' if percent else ""
+        problems.error(
+            path, f"{shown(value)} is no share. It is 0 to {_MOST_SHARE}, or 0% to {_MOST_SHARE:.0%}.{meant}"
+        )
+    return part or 0.0
 
 
 def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
@@ -159,6 +205,7 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
         cooldowns=_cooldowns(entry.cooldown or CooldownEntry(), (*path, "cooldown"), problems),
         max_wait_us=min(_DEFAULT.max_wait_us, timeout_us) if max_wait_us is None else max_wait_us,
         max_attempts=attempts,
+        interactive_share=_interactive_share(entry.interactive_share, (*path, "interactive_share"), problems),
         timeout_s=timeout_us / SECOND_US,
         retry_unsafe=bool(entry.retry_unsafe),
     )

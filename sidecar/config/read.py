@@ -16,6 +16,7 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMG]i?B?|B)?", re.ASCII | re.IGNORECASE)
+_SHARE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(%?)", re.ASCII)
 _UNITS_US = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3}
 _DEPTH = 30  # deeper than any config, shallower than Python's stack
@@ -155,6 +156,12 @@ def duration_us(value: str | int) -> int | None:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
     return int(sum(Decimal(number) * _UNITS_US[unit] for number, unit in parts))
+
+
+def share(value: str | float) -> float | None:
+    """The part of a whole in `0.2` or `20%`. None: it is no share."""
+    match = _SHARE.fullmatch(str(value))
+    return float(match[1]) / (100 if match[2] else 1) if match else None
 
 
 def size_bytes(value: str | int) -> int | None:

@@ -16,6 +16,7 @@ from sidecar.model.configured import Address, Client, Config, Secret, Target
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LARGEST = 2**40  # bytes of a body; more is a slip of the hand
+_MOST_WAITING = 1_000_000
 _DEFAULT = Config({})
 
 
@@ -42,6 +43,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         redis=_redis(document.redis, problems),
         namespace=namespace,
         max_body=_max_body(document.max_body, problems),
+        max_waiting=_max_waiting(document.max_waiting, problems),
         hosts=_hosts(document.hosts or [], problems),
         admin_token=_token(document.admin_token, ("admin_token",), problems)
         if document.admin_token is not None
@@ -83,6 +85,15 @@ def _max_body(value: str | int | None, problems: Problems) -> int:
         )
         return _DEFAULT.max_body
     return size
+
+
+def _max_waiting(value: int | None, problems: Problems) -> int:
+    if value is None:
+        return _DEFAULT.max_waiting
+    if not 0 <= value <= _MOST_WAITING:
+        text = f"{value} is no number of waiting requests. It is 0 (none waits, all are answered at once)"
+        problems.error(("max_waiting",), f"{text} to {_MOST_WAITING}.")
+    return value
 
 
 def _hosts(values: list[str], problems: Problems) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ Quantity = str | int  # a duration or a size with its unit, or an address
 
 
 class LimitEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """So many of one unit `per` window: `{requests: 15, per: minute}`."""
+    """So many of a unit `per` window: `{requests: 15, per: minute}`; several units at once are a limit each."""
 
     per: Quantity
     requests: int | None = None
@@ -22,6 +22,7 @@ class LimitEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     guard: Quantity | None = None
     tz: str | None = None
     enforce: bool | None = None
+    count_cached: bool | None = None
 
 
 class KeyEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -67,6 +68,7 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     limits: list[LimitEntry] | None = None
     total: list[LimitEntry] | None = None
     concurrency: int | None = None
+    interactive_share: str | float | None = None  # `0.2` or `20%`
     cooldown: CooldownEntry | None = None
     max_wait: Quantity | None = None
     max_attempts: int | None = None
@@ -98,6 +100,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     redis: str | None = None
     namespace: str | None = None
     max_body: Quantity | None = None
+    max_waiting: int | None = None
     store_failure: str | None = None
     hosts: list[str] | None = None
     admin_token: str | None = None

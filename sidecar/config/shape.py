@@ -20,6 +20,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}\Z", re.ASCII)
 _EXPECTED: dict[type[inspect.Type], str] = {
     inspect.StrType: "a text",
     inspect.IntType: "a whole number",
+    inspect.FloatType: "a number",
     inspect.BoolType: "true or false",
     inspect.ListType: "a list",
     inspect.DictType: "a mapping",
@@ -129,6 +130,8 @@ def _fits(kind: inspect.Type, value: object) -> bool:
         case inspect.IntType():
             text = isinstance(value, Substituted) and _WHOLE.match(value) is not None
             return text or (isinstance(value, int) and not isinstance(value, bool))
+        case inspect.FloatType():
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
         case inspect.ListType():
             return isinstance(value, list)
         case _:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sidecar.config.limits import per
+from sidecar.config.limits import label
 from sidecar.model.configured import Config
 from sidecar.ops.metrics import MOST_MODELS, OTHER, Metrics
 from sidecar.ops.survey import Cooldown, Survey, known_models, named_models, survey
@@ -85,13 +85,12 @@ def _labels(config: Config, models: Mapping[str, tuple[str, ...]]) -> frozenset[
 def _budgets(seen: Survey) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "sidecar_key_budget_remaining",
-        "What a key's account may still be sent in a limit's window, or for the models that the limit names",
+        'What a key\'s account, or with key "" the pool as a whole, has left of a limit; model: those that it counts',
         labels=("pool", "key", "model", "limit"),
     )
     for budget in seen.budgets():
         limit = budget.limit
-        labels = (budget.pool, budget.key, limit.model, f"{limit.unit}/{per(limit.window_us)}")
-        family.add_metric(labels, budget.remaining)
+        family.add_metric((budget.pool, budget.key, limit.model, label(limit)), budget.remaining)
     return family
 
 

@@ -47,6 +47,41 @@ def test_keys_with_limits_of_their_own_are_told_apart(command: Command, written:
     assert "limit b: none known, so only 429s tell" in told
 
 
+def test_budgets_of_every_kind_are_told_in_the_words_of_the_file(command: Command, written: Written) -> None:
+    """And what only counts is not taken for what holds."""
+    written(
+        {
+            "limits": [
+                {"tokens": 1000000, "per": "calendar_month", "count_cached": False},
+                {"requests": 1500, "per": "calendar_day", "tz": "Europe/Berlin", "enforce": False},
+            ],
+            "concurrency": 8,
+            "total": [{"requests": 1000, "per": "minute"}, {"output_tokens": 50, "per": "90s", "model": "m*"}],
+        }
+    )
+    told = " ".join(command("check").output.split())
+    for part in (
+        "limit each account: 8 requests in flight; 1500 requests per calendar_day Europe/Berlin (counts only);"
+        " 1000000 tokens per calendar_month America/Los_Angeles, cached input not counted",
+        "total 1000 requests per minute; 50 output_tokens per 90s for m*",
+    ):
+        assert part in told
+
+
+def test_strategy_is_told_with_what_it_asks_of_the_keys(command: Command, written: Written) -> None:
+    keys = [{"id": "a", "secret": SECRETS[0], "weight": 3, "priority": 7}, {"id": "b", "secret": SECRETS[1]}]
+    for strategy, first, second in (
+        ("weighted", "key a, weight 3 (", "key b, weight 1 ("),
+        ("priority", "key a, priority 7 (", "key b, priority 0 ("),
+        ("fill_first", "key a (", "key b ("),
+    ):
+        written({"keys": keys, "strategy": strategy})
+        told = " ".join(command("check").output.split())
+        assert f"; strategy {strategy} key" in told
+        assert first in told
+        assert second in told
+
+
 def test_a_warning_is_told_and_is_no_error(command: Command, written: Written) -> None:
     same = [{"id": "a", "secret": SECRETS[0]}, {"id": "b", "secret": SECRETS[0]}]
     written({"keys": same})

@@ -24,13 +24,30 @@ def test_a_duration_is_as_exact_as_one_wants_to_read_it(seconds: float, text: st
 
 
 def test_any_number_of_models_leaves_the_table_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    budget = {"unit": "requests", "per": "minute", "model": "", "used": 3, "max": 15}
+    budget = {"unit": "requests", "per": "minute", "model": "", "used": 3, "max": 15, "enforced": True}
     key = {"id": "a", "budgets": [budget], "cooldowns": []}
-    pool = {"keys": [key], "grants": {f"model-{number}": number for number in range(256)}}
+    pool = {"keys": [key], "total": [], "grants": {f"model-{number}": number for number in range(256)}}
     show.console().print(show.status({"namespace": "x", "replicas": 1, "pools": {"chat": pool}}))
     told = " ".join(capsys.readouterr().out.split())
     assert "chat a requests per minute 3/15" in told
     assert "model-255: 255" in told
+
+
+def test_what_only_counts_and_what_the_pool_may_spend_as_a_whole_are_told_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counting = {"unit": "tokens", "per": "day", "model": "m*", "used": 30, "max": 20, "enforced": False}
+    leases = {"unit": "concurrency", "per": "", "model": "", "used": 3, "max": 8, "enforced": True}
+    total = {"unit": "requests", "per": "minute", "model": "", "used": 4, "max": 9, "enforced": True}
+    key = {"id": "a", "budgets": [counting, leases], "cooldowns": []}
+    pool = {"keys": [key], "total": [total], "grants": {}}
+    show.console().print(show.status({"namespace": "x", "replicas": 1, "pools": {"chat": pool}}))
+    lines = [" ".join(line.replace("█", "").replace("·", "").split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:] == [
+        "chat a tokens per day for m* (counts only) 30/20",
+        "concurrency 3/8",
+        "chat all keys requests per minute 4/9",
+    ]
 
 
 def test_without_a_terminal_nothing_is_cut_or_coloured(

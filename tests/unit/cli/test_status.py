@@ -13,9 +13,10 @@ from uuid import uuid4
 import pytest
 
 from sidecar import config
-from sidecar.model.configured import Config
+from sidecar.model.configured import Config, Limit
 from sidecar.model.rotations import rotation
 from sidecar.model.words import Ask, Grant, Report, Rest, Subject
+from sidecar.ops.survey import Budget, Survey
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from tests.servers import free_port
@@ -65,8 +66,12 @@ def test_json_has_budgets_cooldowns_grants_and_replicas(command: Command) -> Non
     first, second = status["pools"]["chat"]["keys"]
     assert status["replicas"] == 1
     assert status["pools"]["chat"]["grants"] == {MODEL: 3, UNNAMED: 1, "*": 1}
-    assert {"unit": "requests", "per": "minute", "model": "", "used": 4, "max": 15} in first["budgets"]
-    assert {"unit": "requests", "per": "90s", "model": MODEL, "used": 1, "max": 2} in second["budgets"]
+    assert {"unit": "requests", "per": "minute", "model": "", "used": 4, "max": 15, "enforced": True} in first[
+        "budgets"
+    ]
+    assert {"unit": "requests", "per": "90s", "model": MODEL, "used": 1, "max": 2, "enforced": True} in second[
+        "budgets"
+    ]
     (rest,) = first["cooldowns"]
     assert (rest["model"], rest["reason"], rest["suspicion"]) == ("", "quota_exhausted_billing", False)
     assert 5300 < rest["seconds"] <= 5400
@@ -89,6 +94,16 @@ def test_the_table_shows_every_key_with_what_it_used_and_why_it_rests(command: C
         f"grants {MODEL}: 3, {UNNAMED}: 1, *: 1",
     ):
         assert part in told
+
+
+@pytest.mark.usefixtures("used")
+def test_a_budget_of_no_key_is_the_pools_own(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    total = Budget("chat", "", Limit("requests", 9, 60_000_000, 1_000_000), used=4)
+    monkeypatch.setattr(Survey, "budgets", lambda _: iter((total,)))
+    status = json.loads(command("status", "--json").output)
+    told = {"unit": "requests", "per": "minute", "model": "", "used": 4, "max": 9, "enforced": True}
+    assert status["pools"]["chat"]["total"] == [told]
+    assert [key["budgets"] for key in status["pools"]["chat"]["keys"]] == [[], []]
 
 
 @pytest.mark.usefixtures("used")
