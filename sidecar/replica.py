@@ -12,10 +12,11 @@ import sidecar
 from sidecar.model.configured import Config
 from sidecar.model.events import Emit
 from sidecar.pool.pool import Pools
+from sidecar.pool.running import EVERY_S, Running
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
 
-BEAT_S = 5.0  # between two signs of life
+BEAT_S = EVERY_S  # between two signs of life, of the replica and of its requests in flight
 SILENCE_US = 20_000_000  # after which the others count a replica as gone
 
 
@@ -33,7 +34,8 @@ class Replica:
     def __init__(self, config: Config, store: Store, emit: Emit) -> None:
         self.id = secrets.token_hex(6)
         self.store, self.emit = store, emit
-        self.state = State(config, Pools(config, store, emit))
+        self.running = Running(store)
+        self.state = State(config, Pools(config, store, emit, self.running))
         self.inflight = 0
         self.alive = 0  # replicas that share the store, this one included; 0: not known
         self.draining = False
@@ -50,6 +52,7 @@ class Replica:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
+            self.running.renew()
             with suppress(StoreAway, StoreUnable):
                 self.alive = await self.store.beat(self.id, SILENCE_US)
 

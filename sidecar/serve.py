@@ -20,6 +20,7 @@ from sidecar.ops import app as ops
 from sidecar.ops.log import Log
 from sidecar.ops.metrics import Metrics
 from sidecar.proxy import app as proxy
+from sidecar.proxy.reviving import reviving
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
@@ -134,7 +135,7 @@ async def _forwarding(replica: Replica, pages: Mapping[str, ops.Page]) -> AsyncI
     upstream = Upstream()
     try:
         server = proxy.server(replica, pages, upstream)
-        async with _listening(server, replica.state.config.listen, "listen") as data:
+        async with _listening(server, replica.state.config.listen, "listen") as data, reviving(replica, upstream):
             yield data
     finally:
         await upstream.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.model.words import Estimate, Usage
-
-Amounts = tuple[int, int, int, int, int, int]
+from sidecar.model.words import Amounts, Estimate, Usage
 
 
 def amounts(usage: Usage | None, estimate: Estimate) -> Amounts:

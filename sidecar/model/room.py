@@ -197,3 +197,12 @@ def grant(shared: Shared, rotation: Rotation, member: Member, moment: int) -> in
 def grants_today(shared: Shared, key: str, now: int) -> int:
     day, count = shared.granted.get(key, (0, 0))
     return count if day == now // DAY_US else 0
+
+
+def used(limit: Limit, text: str, now: int) -> int:
+    """How much of a limit's maximum is taken, by its window's text as Redis holds it; reservations included."""
+    if limit.kind == "leases":
+        return leases.used(leases.read(text), now)
+    if limit.kind == "calendar":
+        return counters.used(limit, counters.read(text), now)
+    return windows.used(limit, windows.read(text), now)

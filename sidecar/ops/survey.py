@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from sidecar.model import windows
+from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US, Config, Key, Limit
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Inspected, Store
 from sidecar.store.names import rest_field, window_field
-from sidecar.store.texts import read_rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,7 @@ class Survey:
                 yield Budget(pool, key.id, limit, count)
 
     def _used(self, account: str, limit: Limit) -> int:
-        log = windows.read(self.found.fields[window_field(account, limit)] or "")
-        return windows.used(limit, log, self.found.now_us)
+        return room.used(limit, self.found.fields[window_field(account, limit)] or "", self.found.now_us)
 
     def cooldowns(self) -> Iterator[Cooldown]:
         """Of rests that differ in their subject alone, the key or its account, the one that ends last."""
@@ -78,9 +76,9 @@ class Survey:
     def _cooldown(self, pool: str, key: str, model: str, text: str | None) -> Cooldown | None:
         if not text:
             return None
-        rest = read_rest(text)
-        seconds = (rest.until_us - self.found.now_us) / SECOND_US
-        return Cooldown(pool, key, model, rest.reason, seconds, rest.proved) if seconds > 0 else None
+        rest = rests.read(text)
+        seconds = (rest.ends - self.found.now_us) / SECOND_US
+        return Cooldown(pool, key, model, rest.reason, seconds, bool(rest.kind)) if seconds > 0 else None
 
 
 def _rest_fields(key: Key, model: str) -> tuple[str, str]:

@@ -56,9 +56,13 @@ class Blame:
         suspicion, self.suspicion = self.suspicion, None
         return Report(self.request, clears=(suspicion,) if suspicion else ())
 
-    def proved(self, rest_us: int) -> Report:
-        """A key accepted the request: all that refused it rest for so long."""
-        rests = tuple(Rest(subject, rest_us, kind) for kind, subject in self.refusals)
+    def proved(self, rest_us: int, probed: bool) -> Report:
+        """A key accepted the request: all that refused it rest for so long; as dead where a cheap call can tell
+        (`probed`) when they are accepted again."""
+        rests = tuple(
+            Rest(subject, rest_us, kind, dead=probed and kind is Class.INVALID_KEY and subject.model is None)
+            for kind, subject in self.refusals
+        )
         self.refusals, self.suspicion = [], None
         return Report(self.request, rests=rests)
 

@@ -9,6 +9,7 @@ from sidecar.pool.blame import REFUSALS
 
 _RESTS_NOTHING = frozenset({Class.OK, Class.BLOCKED})
 
+DISABLED = "disabled"  # by an operator
 DEAD = frozenset({Class.INVALID_KEY, Class.PERMISSION, Class.BILLING})  # reasons of rests that no wait for budget cures
 
 
@@ -18,12 +19,22 @@ def subject(outcome: Outcome, member: Member, model: str, of_key: bool) -> Subje
     return Subject(member.account, whose, model if outcome.scope is Scope.KEY_MODEL else None)
 
 
-def rest(outcome: Outcome, member: Member, model: str, cooldowns: Cooldowns, zone: str, now_us: int) -> Rest | None:
-    """The rest of an account that cannot serve now; None where nothing rests, or where `blame` decides what does."""
+def rest(
+    outcome: Outcome, member: Member, model: str, cooldowns: Cooldowns, zone: str, now_us: int, pool: str
+) -> Rest | None:
+    """The rest of an account that cannot serve now; None where nothing rests, or where `blame` decides what does.
+
+    A refusal that names no length doubles with every one in a row. One that names nothing at all may be the provider's
+    throttle of all the pool's keys.
+    """
     if outcome.kind in _RESTS_NOTHING | REFUSALS or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}:
         return None
-    delay_us = _delay_us(outcome, cooldowns, zone, now_us)
-    return Rest(subject(outcome, member, model, of_key=False), delay_us, outcome.kind)
+    delay_us = _delay_us(outcome, pool.cooldowns, pool.provider.zone, now_us)
+    whose = subject(outcome, member, model, of_key=False)
+    if outcome.delay_s is not None or outcome.until is not None or outcome.kind is Class.BILLING:
+        return Rest(whose, delay_us, outcome.kind)
+    throttle = pool.name if outcome.kind is Class.RATE_LIMIT_MINUTE else ""
+    return Rest(whose, delay_us, outcome.kind, most_us=pool.cooldowns.max_us, throttle=throttle)
 
 
 def _delay_us(outcome: Outcome, cooldowns: Cooldowns, zone: str, now_us: int) -> int:

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
+from sidecar.model.amounts import amounts
 from sidecar.model.configured import Client, Config, Secret, Target
 from sidecar.model.events import Answered
 from sidecar.model.hosts import host_allowed, is_loopback, origin_allowed
@@ -121,6 +122,8 @@ class DataPlane:
             visit.status, visit.outcome = 499, "cancelled"  # the client is gone
             raise asyncio.CancelledError from None  # which the server takes without a traceback
         finally:
+            if visit.attempts is not None:
+                visit.attempts.close()
             body.release()
             self._replica.left()
             self._replica.emit(_answered(visit))
@@ -183,7 +186,14 @@ class DataPlane:
         deadline = monotonic() + timeout_s
         if call.max_wait_s is not None and call.max_wait_s > timeout_s:
             raise bad_request(f"x-sidecar-max-wait: at most the pool's timeout, {timeout_s:g} s.")
-        search = Search(call.request_id, targets, deadline, call.max_wait_s)
+        search = Search(
+            call.request_id,
+            targets,
+            deadline,
+            call.max_wait_s,
+            expects=lambda: amounts(None, call.estimate()),
+            batch=call.batch,
+        )
         return Attempts(call, state.pools, self._upstream, self._replica.emit, search)
 
 

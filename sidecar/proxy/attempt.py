@@ -6,19 +6,22 @@ import asyncio
 from dataclasses import dataclass, field
 from time import monotonic
 
+from sidecar.model.amounts import amounts
 from sidecar.model.events import Attempted, Emit
-from sidecar.model.words import Class, Exhausted, Outcome, Refusal
-from sidecar.pool.pool import Pools
-from sidecar.pool.resting import DEAD
+from sidecar.model.words import ONE, Amounts, Class, Exhausted, Outcome, Refusal
+from sidecar.pool.pool import Pools, TooLarge
+from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
-from sidecar.proxy.errors import Refused, out_of_budget, retry_after, store_away
+from sidecar.proxy.errors import LONGEST_RETRY_AFTER_US, Refused, busy, out_of_budget, retry_after, store_away
 from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable
 
 LATE_GRANTS = 3  # that a request may lose to its own connections before it is told to come back
+
+_EXECUTED = frozenset({Class.OK, Class.BLOCKED, Class.SERVER_ERROR, Class.TIMEOUT})  # or may have been
 
 
 @dataclass(slots=True)
@@ -79,6 +82,8 @@ class Attempts:
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:
             raise store_away(str(error)) from None
+        except TooLarge as error:
+            raise Refused(413, "request_too_large", f"{error} Send less, or lower its max_tokens.") from None
         finally:
             if self.held is not None:
                 self.progress.take_back(self.held)  # of a request that goes no further nothing more is learnt
@@ -130,6 +135,7 @@ class Attempts:
             self.under_way = False
             outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
             self._unanswered(held, outcome)
+            self.pools.finish(held, None)
             return self.progress.learn(held, outcome, None, monotonic())
         except (Late, StoreAway, BadCall):
             self.under_way = False
@@ -140,6 +146,7 @@ class Attempts:
         follows = self.progress.learn(held, reply.outcome, reply.status, monotonic())
         if follows is not Next.PASS:
             reply.response.close()
+            self.pools.finish(held, _came_to(reply.outcome))
         if follows is not Next.PASS or not reply.streams:
             self.emit(self.last.attempted(self.search.request_id, reply.outcome))
         return follows
@@ -152,10 +159,13 @@ class Attempts:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""
         reply, held = answer.reply, answer.held
         if reply.reader is None or not reply.streams:
+            self.pools.finish(held, _came_to(reply.outcome))
             return reply.outcome
         outcome = reply.reader.outcome(held.pool.provider, reply.seen)
         if outcome.kind is Class.OK and reply.broke is not None:
             outcome = reply.broke
+        told = reply.broke is None and held.grant.counts_tokens
+        self.pools.finish(held, amounts(reply.reader.usage, self.call.estimate()) if told else None)
         self.progress.rest(held, outcome, monotonic())
         self.emit(answer.attempted(self.search.request_id, outcome))
         return outcome
@@ -168,6 +178,11 @@ class Attempts:
         self.held = answer.held
         return answer
 
+    def close(self) -> None:
+        """The request is over, however it ended: what it still held of a key's room is free, its budget counted."""
+        if self.held is not None:
+            self.pools.finish(self.held, None)
+
     # --- the end without a final answer -----------------------------------------------------------
 
     async def _end(self, got: Refusal | Exhausted | None) -> Answer:
@@ -175,15 +190,15 @@ class Attempts:
         if self.progress.second_opinion:
             return self._passed(self.first)
         kinds = set(self.progress.kinds)
-        dead = isinstance(got, Refusal) and await self._all_dead()
+        dead = got is not None and await self._all_dead()
         if isinstance(got, Refusal) and not dead:
-            raise out_of_budget(got.wait_us)
+            raise busy() if got.busy else out_of_budget(got.wait_us)
         if kinds and kinds <= RATE_LIMITS:
             raise out_of_budget(await self._earliest_us())
         if len(kinds) == 1 and self.last is not None:
             return self._passed(self.last)
-        if dead and isinstance(got, Refusal):
-            raise await self._dead(got)
+        if dead:
+            raise await self._dead(got.wait_us if isinstance(got, Refusal) else LONGEST_RETRY_AFTER_US)
         if not kinds or self.last is None:
             raise Refused(502, "upstream_unreachable", "No provider could be reached.")
         told = ", ".join(sorted(kinds))
@@ -195,7 +210,7 @@ class Attempts:
         """Whether every key that this request has not tried rests, proved, for what no budget cures."""
         for index, target in enumerate(self.search.targets):
             why = await self.pools.sight.why(target)
-            dead = {key for key, reason in why.proved.items() if reason in DEAD}
+            dead = {key for key, reason in why.proved.items() if reason in DEAD | {DISABLED}}
             if len(dead | {key for at, key in self.search.tried if at == index}) < why.keys:
                 return False
         return True
@@ -205,13 +220,17 @@ class Attempts:
         whys = [await self.pools.sight.why(target) for target in self.search.targets]
         return min((why.ends_in_us for why in whys if why.ends_in_us), default=1_000_000)
 
-    async def _dead(self, refusal: Refusal) -> Refused:
+    async def _dead(self, wait_us: int) -> Refused:
         told = []
         for name in dict.fromkeys(target.pool for target in self.search.targets):
             why = await self.pools.sight.why(next(target for target in self.search.targets if target.pool == name))
             counts = ", ".join(f"{count} for {reason}" for reason, count in why.reasons.items())
-            told.append(
-                f"pool {name}: {counts} of {why.keys} keys, the first until {why.ends_in_us // 1_000_000} s from now"
-            )
+            until = f", the first until {why.ends_in_us // 1_000_000} s from now" if why.ends_in_us else ""
+            told.append(f"pool {name}: {counts} of {why.keys} keys{until}")
         message = f"Every key rests ({'; '.join(told)}). See `sidecar status`."
-        return Refused(503, "no_usable_key", message, retry_after(refusal.wait_us))
+        return Refused(503, "no_usable_key", message, retry_after(wait_us))
+
+
+def _came_to(outcome: Outcome) -> Amounts | None:
+    """What an answer without usage cost: a refusal no tokens; None: of a fault in the middle nobody knows."""
+    return None if outcome.kind in _EXECUTED else ONE

@@ -107,6 +107,7 @@ class Call:
     body: Body
     reading: Reading
     max_wait_s: float | None
+    batch: bool = False  # its priority: it leaves a share of each budget to the others
     rewritten: dict[str, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by the model sent
     estimated: list[Estimate] = field(default_factory=list)  # what `estimate` found, once it was asked
 
@@ -184,6 +185,7 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
         body=body,
         reading=reading,
         max_wait_s=_max_wait_s(request.headers.get("x-sidecar-max-wait")),
+        batch=_is_batch(request.headers.get("x-sidecar-priority")),
     )
 
 
@@ -198,6 +200,12 @@ def _max_wait_s(text: str | None) -> float | None:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
         raise bad_request(f'x-sidecar-max-wait: "{text[:40]}" is no number of seconds such as 0, 2.5 or 30.')
     return float(text)
+
+
+def _is_batch(text: str | None) -> bool:
+    if text is None or text.strip().lower() in {"interactive", "batch"}:
+        return text is not None and text.strip().lower() == "batch"
+    raise bad_request(f'x-sidecar-priority: "{text[:40]}" is no priority. It is interactive (the default) or batch.')
 
 
 def connection_named(headers: CIMultiDictProxy[str]) -> set[str]:

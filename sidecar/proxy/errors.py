@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sidecar.model.configured import SECOND_US
 
 LONGEST_RETRY_AFTER_S = 86_400
+LONGEST_RETRY_AFTER_US = LONGEST_RETRY_AFTER_S * SECOND_US
 
 
 class Refused(Exception):
@@ -25,7 +26,7 @@ class Refused(Exception):
 
 def retry_after(wait_us: int) -> dict[str, str]:
     """`Retry-After` in whole seconds, rounded up and at most a day, and the exact `retry-after-ms`."""
-    wait_us = max(0, min(wait_us, LONGEST_RETRY_AFTER_S * SECOND_US))
+    wait_us = max(0, min(wait_us, LONGEST_RETRY_AFTER_US))
     return {
         "Retry-After": str(max(1, math.ceil(wait_us / SECOND_US))),
         "retry-after-ms": str(max(1, math.ceil(wait_us / 1000))),
@@ -44,3 +45,8 @@ def out_of_budget(wait_us: int) -> Refused:
     wait_s = math.ceil(wait_us / SECOND_US)
     message = f"Every key is out of budget or rests; the next has room in {wait_s} s."
     return Refused(429, "rate_limit_exceeded", message, retry_after(wait_us))
+
+
+def busy() -> Refused:
+    message = "Every key has as many requests in flight as its concurrency allows, and none ended in time."
+    return Refused(429, "rate_limit_exceeded", message, retry_after(SECOND_US))

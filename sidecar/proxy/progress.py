@@ -15,6 +15,7 @@ from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
+from sidecar.providers.catalogue import probe
 
 MOST_ATTEMPTS = 20  # a request, whatever they come to
 BRIEF_US = 10_000  # a rest that need not keep this request from its key
@@ -55,9 +56,10 @@ class Progress:
         self.kinds.append(outcome.kind)
         blame = self.blames.setdefault(held.pool.name, Blame(self.search.request_id))
         if outcome.kind in PROOFS:
-            self.pools.report(blame.proved(held.pool.cooldowns.max_us), held)
+            self.pools.report(blame.proved(held.pool.cooldowns.max_us, probe(held.pool.provider) is not None), held)
         rested = self.rest(held, outcome, now)
         if outcome.kind in {Class.OK, Class.BLOCKED}:
+            self.pools.succeeded(held, self.search.request_id)
             follows = Next.PASS
         elif self.second_opinion:
             follows = Next.FIRST
@@ -81,9 +83,7 @@ class Progress:
     def rest(self, held: Held, outcome: Outcome, now: float) -> bool:
         """Whether the key's account rests from here on, so that the next acquire passes it over untold."""
         grant = held.grant
-        rest = resting.rest(
-            outcome, grant.member, held.model, held.pool.cooldowns, held.pool.provider.zone, held.now_us(now)
-        )
+        rest = resting.rest(outcome, grant.member, held.model, held.pool, held.now_us(now))
         if rest is None:
             return False
         self.pools.report(Report(self.search.request_id, rests=(rest,)), held)

@@ -1,0 +1,109 @@
+"""Keys that were refused for good are tried now and then with a call that costs nothing, and revived when it works.
+
+Every replica looks; the grant of a try goes to one of them, and the next one lies further off. What rests for a limit
+needs no such call: once it is due, a client's own request tries it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from uuid import uuid4
+
+from multidict import CIMultiDict
+
+import sidecar
+from sidecar.model import rests
+from sidecar.model.configured import Key, Pool, Provider, Target
+from sidecar.model.words import Class, Subject
+from sidecar.pool.search import Search
+from sidecar.providers.catalogue import native, probe
+from sidecar.providers.dialect import Reading
+from sidecar.proxy.call import DECODABLE, Call, Place
+from sidecar.proxy.upstream import Late, Lost, NotSent, Upstream
+from sidecar.replica import Replica, State
+from sidecar.store.connect import StoreAway, StoreUnable
+from sidecar.store.names import rest_field
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 15.0  # between two looks, give or take a third: replicas that began together do not look together
+ANSWER_S = 15.0
+
+
+@asynccontextmanager
+async def reviving(replica: Replica, upstream: Upstream) -> AsyncIterator[None]:
+    """Looks after dead keys as long as it lasts."""
+    task = asyncio.create_task(_look_after(replica, upstream))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _look_after(replica: Replica, upstream: Upstream) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S * random.uniform(2 / 3, 4 / 3))  # noqa: S311 - jitter, not a secret
+        with suppress(StoreAway, StoreUnable):
+            try:
+                await revive(replica.state, upstream)
+            except Exception:
+                log.exception("dead keys cannot be tried")
+
+
+async def revive(state: State, upstream: Upstream) -> None:
+    """Tries each dead key whose time has come, one after the other. Raises StoreAway or StoreUnable."""
+    keys = [(pool, key) for pool in state.config.pools.values() if probe(pool.provider) for key in pool.keys]
+    fields = {rest_field(Subject(key.account, key.fingerprint)): (pool, key) for pool, key in keys}
+    found = await state.pools.store.inspect(list(fields))
+    for field, (pool, key) in fields.items():
+        text = found.fields[field]
+        if text is None:
+            continue
+        rest = rests.read(text)
+        if rest.kind == rests.DEAD and rest.next <= found.now_us:
+            await _try(state, upstream, pool, key)
+
+
+async def _try(state: State, upstream: Upstream, pool: Pool, key: Key) -> None:
+    """One cheap call with the key, if no other replica makes it."""
+    call = cheap_call(pool.provider)
+    held = await state.pools.probe(pool, key)
+    if held is None or call is None:
+        return
+    search = Search(call.request_id, (Target(pool.name, ""),), monotonic() + ANSWER_S, max_wait_s=0)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            reply = await upstream.send(call, search, held, state.pools)
+    except (TimeoutError, NotSent, Lost, Late):
+        return
+    finally:
+        state.pools.finish(held, None)
+    reply.response.close()
+    if reply.outcome.kind is Class.OK:
+        state.pools.succeeded(held, call.request_id)
+
+
+def cheap_call(provider: Provider) -> Call | None:
+    """A GET that costs nothing and wants a valid key, as a client would send it; None where none is known."""
+    asked = probe(provider)
+    if asked is None:
+        return None
+    own = {"Accept": "application/json", "Accept-Encoding": ", ".join(DECODABLE)}
+    own["User-Agent"] = f"sidecar/{sidecar.__version__}"
+    return Call(
+        request_id=str(uuid4()),
+        method="GET",
+        place=Place(asked.dialect, native(provider), asked.prefix, asked.operation),
+        query="",
+        headers=CIMultiDict(own | dict(asked.headers)),
+        content_type="",
+        body=b"",
+        reading=Reading(model=None, stream=False, retry_safe=True),
+        max_wait_s=0,
+    )
