@@ -77,7 +77,8 @@ def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draf
     needed = provider is None or provider.auth.kind != "none"
     found = gather(name, entry, sources, needed=needed)
     keys = tuple(_key(key, shared, zone, namespace, problems) for key in unique(name, found, problems))
-    keys = _in_effect(keys, strategy, (*path, "keys"), problems)
+    if not problems.under((*path, "strategy")):
+        keys = _in_effect(keys, strategy, (*path, "keys"), problems)
     if not keys and not any(problems.under((*path, field)) for field in ("keys", "from_dir")):
         said = entry.keys is not None or entry.from_dir is not None
         where = ": none of those named is usable" if said else ""
