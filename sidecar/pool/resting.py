@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.model.calendars import periods
-from sidecar.model.configured import SECOND_US, Calendar, Cooldowns
+from sidecar.model.configured import SECOND_US, Calendar, Cooldowns, Pool
 from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
 from sidecar.pool.blame import REFUSALS
 
@@ -19,9 +19,7 @@ def subject(outcome: Outcome, member: Member, model: str, of_key: bool) -> Subje
     return Subject(member.account, whose, model if outcome.scope is Scope.KEY_MODEL else None)
 
 
-def rest(
-    outcome: Outcome, member: Member, model: str, cooldowns: Cooldowns, zone: str, now_us: int, pool: str
-) -> Rest | None:
+def rest(outcome: Outcome, member: Member, model: str, pool: Pool, now_us: int) -> Rest | None:
     """The rest of an account that cannot serve now; None where nothing rests, or where `blame` decides what does.
 
     A refusal that names no length doubles with every one in a row. One that names nothing at all may be the provider's
