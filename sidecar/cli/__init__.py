@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import keyword
 from importlib import import_module
 
 import click
 
 import sidecar
 
-# Each in a module of its own name, with its line in the list of commands.
+# Each in a module of its own name (a `_` behind it where Python has the word), with its line in the list of commands.
 COMMANDS = {
     "run": "Serve: forward requests with rotated keys.",
     "check": "Say what `run` would do, and whether the store answers.",
     "status": "Show budgets, cooldowns and rotations as the store has them.",
+    "keys": "Add keys to pools.",
+    "import": "Make a config of another program's keys, or of a list of them.",
     "demo": "See it work, against a simulated provider: no key needed.",
 }
 
@@ -26,7 +29,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"sidecar.cli.{cmd_name}").command
+        module = cmd_name + "_" * keyword.iskeyword(cmd_name)
+        command: click.Command = import_module(f"sidecar.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -39,8 +39,14 @@ class Environment(Mapping[str, str]):
         return sorted(other for other in self if words & set(other.upper().split("_")))[:8]
 
 
-def read(environ: Mapping[str, str], cwd: FilePath) -> tuple[Environment, list[str]]:
-    """The environment of a process started in `cwd`, and warnings about what its `.env` says that is not understood."""
+def read(environ: Mapping[str, str], cwd: FilePath, draft: str | None = None) -> tuple[Environment, list[str]]:
+    """The environment of a process started in `cwd`, and warnings about what its `.env` says that is not understood.
+
+    `draft`: what `.env` would say after an edit.
+    """
+    if draft is not None:
+        values, warnings = parsed(draft)
+        return Environment(environ, values), warnings
     try:
         with (cwd / ".env").open("rb") as file:
             text = file.read(_MAX_BYTES).decode("utf-8-sig")
@@ -50,11 +56,11 @@ def read(environ: Mapping[str, str], cwd: FilePath) -> tuple[Environment, list[s
         return Environment(environ, {}), [f".env: cannot be read: {error.strerror}. It is left out."]
     except UnicodeDecodeError:
         return Environment(environ, {}), [".env: is not UTF-8. It is left out."]
-    values, warnings = _parsed(text)
+    values, warnings = parsed(text)
     return Environment(environ, values), warnings
 
 
-def _parsed(text: str) -> tuple[dict[str, str], list[str]]:
+def parsed(text: str) -> tuple[dict[str, str], list[str]]:
     """Values as they stand: nothing is interpolated, so that a `${NAME}` left in a template is seen as one."""
     values: dict[str, str] = {}
     warnings = []

@@ -29,14 +29,33 @@ class _Given:
     value: object
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A checked config and what it was made of; `pools` are the file's entries, or those that discovery made."""
+
+    config: Config
+    pools: Mapping[str, PoolEntry]
+    file: Path | None
+    written: Mapping[object, object]  # the file's own data, before any variable
+    environment: Environment
+
+
 def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
     """The config of a process started in `cwd`, checked whole; `path` is its `--config`.
 
     Does no I/O but reading: the file, `.env`, files of keys. Raises ConfigError, whose text is every problem found.
     """
-    variables, warnings = environment.read(environ, cwd)
-    file = _chosen(path, variables, cwd)
-    written = _written(file, cwd)
+    return opened(path, environ, cwd).config
+
+
+def opened(
+    path: Path | None, environ: Mapping[str, str], cwd: Path, drafts: Mapping[Path, str] | None = None
+) -> Opened:
+    """What `load` gives, with its parts. `drafts`: files below `cwd` and what they would say after an edit."""
+    drafts = drafts or {}
+    variables, warnings = environment.read(environ, cwd, drafts.get(cwd / ".env"))
+    file = chosen(path, variables, cwd)
+    written = parsed(drafts[cwd / file] if cwd / file in drafts else text_of(file, cwd), file) if file else {}
     given = _given(written, file, variables)
     problems = Problems(str(file) if file else None, {field: one.variable for field, one in given.items()})
     for warning in (*warnings, *_unknown(variables)):
@@ -45,12 +64,14 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
     data = read.substitute(rest, variables, problems) | {field: one.value for field, one in given.items()}
     sources = Sources(variables, (cwd / file).parent if file else cwd, problems)
     document = shape.document(data, problems)
-    config = resolve(document, _pools(document, file, sources), sources)
+    pools = _pools(document, file, sources)
+    config = resolve(document, pools, sources)
     problems.check()
-    return replace(config, warnings=problems.warnings)
+    return Opened(replace(config, warnings=problems.warnings), pools, file, written, variables)
 
 
-def _chosen(path: Path | None, variables: Environment, cwd: Path) -> Path | None:
+def chosen(path: Path | None, variables: Mapping[str, str], cwd: Path) -> Path | None:
+    """The config file of a process started in `cwd`, as its user calls it; None: there is none."""
     if path is not None:
         return path
     if variables.get(_CHOICE):
@@ -58,9 +79,9 @@ def _chosen(path: Path | None, variables: Environment, cwd: Path) -> Path | None
     return Path(_FILE) if os.path.lexists(cwd / _FILE) else None
 
 
-def _written(file: Path | None, cwd: Path) -> dict[object, object]:
-    """What the file says as it stands; nothing without a file."""
-    data = read.parse(_text(file, cwd), str(file)) if file else None
+def parsed(text: str, file: Path) -> dict[object, object]:
+    """What a file's text says as it stands. Raises ConfigError."""
+    data = read.parse(text, str(file))
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -68,7 +89,8 @@ def _written(file: Path | None, cwd: Path) -> dict[object, object]:
     return data
 
 
-def _text(file: Path, cwd: Path) -> str:
+def text_of(file: Path, cwd: Path) -> str:
+    """The text of a config file. Raises ConfigError."""
     try:
         with (cwd / file).open("rb") as opened:
             content = opened.read(_MAX_BYTES + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ DIALECTS: Mapping[str, Dialect] = {
 # Where each dialect's clients ask for the list of models.
 _LISTS = {"openai": "/v1/", "anthropic": "/v1/", "gemini": "/v1beta/"}
 
+_NUMBERED = re.compile(r"_\d+\Z", re.ASCII)
 _FILE = Path(__file__).with_name("catalogue.toml")
 
 
@@ -31,7 +33,8 @@ class Preset:
     """A provider of the catalogue, whose address may still be open.
 
     `environment`: names of variables that hold a key, the usual one first. `pools`: a variable `<pools>_<POOL>`
-    holds a key of a pool called POOL; "" for none. `dialects` begins with the provider's own; a prefix in them
+    holds a key of a pool called POOL; "" for none. `also`: what other programs call it. `prefixes`: what its keys
+    begin with. `dialects` begins with the provider's own; a prefix in them
     is read as `urls.upstream_path` says.
     """
 
@@ -40,6 +43,8 @@ class Preset:
     auth: Auth
     environment: tuple[str, ...]
     pools: str
+    also: tuple[str, ...]
+    prefixes: tuple[str, ...]
     dialects: Mapping[str, Speech]
     counts: Literal["account", "account+model"]
     zone: str
@@ -82,6 +87,36 @@ def preset(name: str) -> Preset:
     return _presets()[name]
 
 
+def called(name: str) -> str | None:
+    """The provider that anybody calls so, whatever the case: `google` is `gemini`. None: it is not known."""
+    word = name.lower().replace("-", "_")
+    return next((own for own, found in _presets().items() if word == own or word in found.also), None)
+
+
+def of_variable(name: str) -> str | None:
+    """The provider whose keys are in a variable of this name: `OPENAI_API_KEY_2` is for `openai`; None: not known."""
+    base = _NUMBERED.sub("", name.upper())
+    return next(
+        (
+            own
+            for own, found in _presets().items()
+            if base in found.environment or (found.pools and f"{base}_".startswith(f"{found.pools}_"))
+        ),
+        None,
+    )
+
+
+def of_key(secret: str) -> str | None:
+    """The provider whose keys begin like this one, by the longest prefix; None: nothing tells it."""
+    fitting = [
+        (len(prefix), own)
+        for own, found in _presets().items()
+        for prefix in found.prefixes
+        if secret.startswith(prefix)
+    ]
+    return max(fitting)[1] if fitting else None
+
+
 def probe(provider: Provider) -> Probe | None:
     """How to ask whether a key is good: the provider's own way, else its dialect's list of models; None: not known."""
     if provider.probe is not None:
@@ -116,6 +151,8 @@ def _preset(name: str, entry: Mapping[str, Any]) -> Preset:
         auth=auth,
         environment=tuple(entry["environment"]),
         pools=entry.get("pools", ""),
+        also=tuple(entry.get("also", ())),
+        prefixes=tuple(entry.get("prefixes", ())),
         dialects=dialects,
         counts=entry.get("counts", "account"),
         zone=entry.get("zone", "UTC"),

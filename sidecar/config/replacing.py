@@ -1,0 +1,74 @@
+"""The only module of the room that writes: files of keys are replaced whole, or stay as they were.
+
+A new text is written beside its file, on the disk before it takes the name: whoever reads meanwhile reads the old one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_LINE = ("\r\n", "\n")
+
+
+def line_end(text: str) -> str:
+    """What ends the lines of a text."""
+    return next((end for end in _LINE if end in text), "\n")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until no other command edits the files of this folder: of two that read before both wrote, one would be
+    lost. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace(texts: Mapping[Path, str]) -> None:
+    """Gives files new texts, in this order, and only after each could be written; a new file has mode 0600.
+
+    A link stays one: what it points at is replaced. Raises OSError.
+    """
+    prepared: list[tuple[str, Path]] = []
+    try:
+        for path, text in texts.items():
+            target = path.resolve()
+            prepared.append((_beside(target, text), target))
+        for temporary, target in prepared:
+            os.replace(temporary, target)  # noqa: PTH105 - the pair of names, not a path's method
+    finally:
+        for temporary, _ in prepared:
+            with suppress(FileNotFoundError):
+                Path(temporary).unlink()
+
+
+def _beside(target: Path, text: str) -> str:
+    """A temporary file with the text, and with owner and mode of the file that it will replace. It begins with a dot,
+    so that no folder of keys takes it for one."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            if target.exists():
+                _own_alike(handle, target.stat())
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+    return temporary
+
+
+def _own_alike(handle: int, old: os.stat_result) -> None:
+    with suppress(PermissionError):  # only root may give files away
+        os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))
