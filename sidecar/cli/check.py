@@ -82,6 +82,7 @@ def _told(config: Config) -> Iterator[str]:
     yield f"listen   {config.listen}; metrics and health at {config.ops_listen}"
     for pool in config.pools.values():
         yield from _pool(config, pool)
+    yield from _accounts(config)
     for name, targets in config.routes.items():
         yield f"route    {name} -> {', then '.join(_target(target) for target in targets)}"
     for client in config.clients:
@@ -105,6 +106,29 @@ def _pool(config: Config, pool: Pool) -> Iterator[str]:
         yield f"  limit  {whose}: {_limits(limits) or 'none known, so only 429s tell'}"
     if pool.total:
         yield f"  total  {_limits(pool.total)}"
+
+
+def _accounts(config: Config) -> Iterator[str]:
+    """The keys that share budgets and cooldowns, and why they do."""
+    shared: dict[str, dict[str, list[str]]] = {}
+    for pool in config.pools.values():
+        for key in pool.keys:
+            shared.setdefault(key.account, {}).setdefault(key.fingerprint, []).append(f"{pool.name}/{key.id}")
+    for account, secrets in shared.items():
+        labels = [label for same in secrets.values() for label in same]
+        if len(labels) == 1:
+            continue
+        why = ["account: of the config"] if len(secrets) > 1 else []
+        why += [f"{_some(same)} have the same secret" for same in secrets.values() if len(same) > 1]
+        named = f"{account[1:]}: " if account.startswith("=") else ""
+        yield f"account  {named}{_some(labels)} share budgets and cooldowns ({'; '.join(why)})"
+
+
+def _some(labels: list[str]) -> str:
+    """All of a few, else the first and how many more: `chat/a, chat/b and spare/c`."""
+    most = 8
+    shown = labels if len(labels) <= most else [*labels[:most], f"{len(labels) - most} more"]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _key(pool: Pool, key: Key) -> str:

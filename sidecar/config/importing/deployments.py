@@ -1,0 +1,130 @@
+"""One entry of LiteLLM's `model_list`: which provider, at which address, with which key, for which model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sidecar.config.env_file import free_name
+from sidecar.config.importing.budgets import limits
+from sidecar.config.importing.gathered import Data, Gathered, Line, as_pool, as_variable
+from sidecar.config.problems import shown
+from sidecar.providers import catalogue
+
+# Whose models LiteLLM knows by name alone (docs.litellm.ai/docs/providers), of those that a key opens.
+_BARE = (
+    ("openai", re.compile(r"gpt-|chatgpt-|o\d|text-embedding-|dall-e|whisper|tts-|ft:")),
+    ("anthropic", re.compile(r"claude")),
+    ("cohere", re.compile(r"command")),
+)
+_OWN_ADDRESS = ("custom_openai", "openai_like", "litellm_proxy", "lm_studio", "llamafile", "oobabooga", "xinference")
+_KEYLESS = ("ollama", "vllm")
+_READ = {"model", "api_key", "api_base", "base_url", "rpm", "tpm", "weight", "order", "custom_llm_provider"}
+_OUTER = {"model_name", "litellm_params", "model_info", "rpm", "tpm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What serves a model group: a pool, a key of it and the model that the provider is asked for."""
+
+    group: str
+    pool: str
+    secret: str | None  # `${NAME}`; None: the API wants no key
+    model: str  # may end in `*`
+    order: int  # lowest first
+    weight: int  # 0: not said
+    limits: tuple[Line, ...]
+
+
+def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | None:
+    """The entry, whose pool is made if it is not there yet; None after a note why it is left out."""
+    group, params = str(entry.get("model_name") or ""), entry.get("litellm_params")
+    place = f"model {shown(group)}"
+    if not group or not isinstance(params, dict) or not params.get("model"):
+        gathered.note(f"{place}: has no model_name or no litellm_params.model, so it is left out.")
+        return None
+    provider, model = _provider(params)
+    api = _api(provider, params, gathered)
+    if api is None:
+        gathered.note(f"{place}: no pool can be made for {shown(str(params['model']))}, so it is left out.")
+        return None
+    secret = _secret(params, api, place, gathered)
+    if secret is None and api.get("provider", "ollama") not in _KEYLESS:
+        return None
+    said = {name: entry.get(name) or params.get(name) for name in ("rpm", "tpm")}
+    found, _ = limits(said, "UTC", "" if model == "*" else model)
+    more = [name for name, value in params.items() if name not in _READ and value is not None]
+    gathered.lost(place, (shown(str(name)) for name in (*more, *(name for name in entry if name not in _OUTER))))
+    weight, order = _whole(params.get("weight"), 0), _whole(params.get("order"), 1)
+    return Deployment(group, _pool(api, secret, gathered), secret, model, order, weight, tuple(found))
+
+
+def _provider(params: Mapping[str, Any]) -> tuple[str, str]:
+    """The provider's name as LiteLLM writes it, "" where it is not known, and the model without it."""
+    name = str(params["model"])
+    said = params.get("custom_llm_provider")
+    if said:
+        return str(said), name.removeprefix(f"{said}/")
+    first, slash, rest = name.partition("/")
+    if slash:
+        return first, rest
+    known = next((own for own, pattern in _BARE if pattern.match(name)), "")
+    return known or ("openai" if params.get("api_base") else ""), name
+
+
+def _api(provider: str, params: Mapping[str, Any], gathered: Gathered) -> Data | None:
+    """The fields of a pool that say where it sends."""
+    said = params.get("api_base") or params.get("base_url")
+    url = gathered.text(said).rstrip("/") if said else None
+    own = catalogue.called(provider)
+    keyless = own in _KEYLESS and not params.get("api_key")
+    if own in _KEYLESS and (url or keyless):
+        url = url or catalogue.preset(str(own)).base_url
+        assert url is not None
+        url = url if url.endswith("/v1") or url.startswith("$") else f"{url}/v1"
+    if url and (provider in _OWN_ADDRESS or own in _KEYLESS or (own == "openai" and "//api.openai.com" not in url)):
+        return {"base_url": url, "dialect": "openai"}
+    if own is None or own == "vertex" or (url is None and catalogue.preset(own).base_url is None):
+        return None
+    if own == "azure" and not str(url).endswith("/v1"):
+        url = f"{url}/openai/v1"
+    return {"provider": own} | ({"base_url": url} if url else {})
+
+
+def _secret(params: Mapping[str, Any], api: Data, place: str, gathered: Gathered) -> str | None:
+    """The key as `${NAME}`: that of the entry, else the variable that LiteLLM reads for the provider."""
+    own = api.get("provider")
+    base = catalogue.preset(own).environment[0] if own else as_variable(f"{_called(api)}_API_KEY")
+    if params.get("api_key"):
+        return gathered.secret(params["api_key"], base, place)
+    return gathered.variable(base) if own else None
+
+
+def _pool(api: Data, secret: str | None, gathered: Gathered) -> str:
+    """The name of the pool at this address; one without keys is another."""
+    wanted = api if secret else {**api, "auth": "none"}
+    for name, made in gathered.pools.items():
+        if {field: value for field, value in made.items() if field != "keys"} == wanted:
+            return name
+    name = free_name(as_pool(_called(api)), gathered.pools)
+    gathered.pools[name] = wanted
+    return name
+
+
+def _called(api: Data) -> str:
+    """A pool is called like its provider, else like its host."""
+    if "provider" in api:
+        return str(api["provider"])
+    url = str(api["base_url"])
+    host = re.sub(r"\W+", "-", url).strip("-").lower() if url.startswith("$") else urlsplit(url).netloc
+    return re.sub(r"[^A-Za-z0-9-]+", "-", host.rpartition("@")[2]).strip("-") or "own"
+
+
+def _whole(value: Any, default: int) -> int:
+    try:
+        return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return default

@@ -1,0 +1,103 @@
+"""LiteLLM's `config.yaml`: its deployments become pools by provider and address, its model groups routes.
+
+Read after docs.litellm.ai: proxy/configs, proxy/config_settings, routing. There a deployment is a key for one model;
+here a key serves all of its models, and its limits say which of them they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sidecar.config.importing import litellm_settings
+from sidecar.config.importing.budgets import lowest
+from sidecar.config.importing.deployments import Deployment, deployment
+from sidecar.config.importing.gathered import Data, Gathered, Line
+from sidecar.config.problems import shown
+from sidecar.providers import catalogue
+
+Routes = dict[str, list[Line]]
+
+
+def read(data: Mapping[str, Any], gathered: Gathered) -> None:
+    """Pools, keys, routes, and what of the other settings has a counterpart."""
+    entries = [entry for entry in data["model_list"] if isinstance(entry, dict)]
+    found = [made for entry in entries if (made := deployment(entry, gathered))]
+    for name, members in _by(found, "pool").items():
+        _fill(name, members, gathered)
+    routes = _routes(found, gathered)
+    settings = litellm_settings.read(data, gathered)
+    settings.extend(routes, gathered)
+    for pool in gathered.pools.values():
+        own = {field: pool.pop(field) for field in ("strategy", "keys") if field in pool}
+        pool.update(settings.pool | own)
+    gathered.document |= settings.top | ({"routes": routes} if routes else {})
+
+
+def _by(found: Iterable[Deployment], field: str) -> dict[str, list[Deployment]]:
+    grouped: dict[str, list[Deployment]] = {}
+    for one in found:
+        grouped.setdefault(getattr(one, field) or "", []).append(one)
+    return grouped
+
+
+def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
+    """The pool's keys, each with what its deployments say of it."""
+    models = {one.model for one in members}
+    for secret, own in _by(members, "secret").items():
+        if not secret:
+            continue
+        key: Data = {"id": "", "secret": secret}
+        serves = dict.fromkeys(one.model for one in own)
+        if set(serves) != models and "*" not in serves:
+            key["models"] = list(serves)
+        place = f"pool {pool}, key {secret}"
+        if max(one.weight for one in own) > 0:
+            key["weight"] = max(1, _one("weight", [one.weight for one in own], place, gathered))
+        if len({one.order for one in members}) > 1:
+            key["priority"] = _one("order", [one.order for one in own], place, gathered)
+        if budgets := lowest(limit for one in own for limit in one.limits):
+            key["limits"] = budgets
+        gathered.add_key(pool, key)
+    keys = gathered.pools[pool].get("keys", [])
+    if len({key.get("priority") for key in keys}) > 1:
+        gathered.pools[pool]["strategy"] = "priority"
+    elif len({key.get("weight", 1) for key in keys}) > 1:
+        gathered.pools[pool]["strategy"] = "weighted"
+
+
+def _one(field: str, said: list[int], place: str, gathered: Gathered) -> int:
+    if len(set(said)) > 1:
+        gathered.note(f"{place}: its models differ in {field}, which is a key's here. The first, {said[0]}, holds.")
+    return said[0]
+
+
+def _routes(found: list[Deployment], gathered: Gathered) -> Routes:
+    """A route for each model group: its pools in their order, and each pool's keys take turns."""
+    routes: Routes = {}
+    for group, members in _by(found, "group").items():
+        ordered = sorted(members, key=lambda one: one.order)
+        made = [target for one in ordered if (target := _target(one, gathered))]
+        targets = [target for at, target in enumerate(made) if target not in made[:at]]
+        if len(targets) > 1 and len({one.order for one in members}) < len(targets):
+            told = ", then ".join("/".join(target.values()) for target in targets)
+            gathered.note(f"model {shown(group)}: LiteLLM spreads calls over its deployments; here it is {told}.")
+        if targets:
+            routes[group] = targets
+    return routes
+
+
+def _target(one: Deployment, gathered: Gathered) -> Line | None:
+    """Where the deployment's calls go. None: the pool's own name serves it, or (after a note) nothing does."""
+    if "*" not in one.model:
+        return Line(pool=one.pool, model=one.model)
+    if one.group in {one.model, "*"}:
+        return Line(pool=one.pool)
+    prefix, _, rest = one.group.partition("/")
+    made = gathered.pools[one.pool]
+    if rest == one.model and (prefix == one.pool or catalogue.called(prefix) == made.get("provider")):
+        if prefix not in {one.pool, made.get("provider")}:
+            gathered.note(f"model {shown(one.group)}: ask for {one.pool}/NAME instead of {prefix}/NAME.")
+        return None
+    gathered.note(f"model {shown(one.group)}: no counterpart for another prefix. Ask for {one.pool}/NAME.")
+    return None

@@ -1,0 +1,167 @@
+"""What LiteLLM's settings beside its model list come to; where nothing stands for one, a note says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from sidecar.config.importing.gathered import Data, Gathered, Line
+from sidecar.config.problems import shown
+
+_STRATEGIES = {
+    "simple-shuffle": None,  # turns, or weights where the deployments have them
+    "least-busy": None,
+    "usage-based-routing": "least_used",
+    "usage-based-routing-v2": "least_used",
+    "latency-based-routing": None,
+    "cost-based-routing": None,
+}
+_SECTIONS = ("model_list", "router_settings", "litellm_settings", "general_settings", "environment_variables")
+_REDIS = ("redis_url", "redis_host", "redis_port", "redis_password", "redis_username", "redis_ssl", "redis_db")
+
+
+@dataclass
+class Settings:
+    """`pool`: fields of every pool; `top`: fields of the file; `aliases` and `fallbacks` by model group."""
+
+    pool: Data = field(default_factory=dict)
+    top: Data = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    fallbacks: dict[str, list[str]] = field(default_factory=dict)
+
+    def extend(self, routes: dict[str, list[Line]], gathered: Gathered) -> None:
+        """Adds to each route what it falls back to, then the routes of other names for one."""
+        own = {name: list(targets) for name, targets in routes.items()}
+        for group, others in self.fallbacks.items():
+            for name in routes if group == "*" else [group]:
+                for other in others:
+                    self._fall_back(name, other, own, routes, gathered)
+        for alias, group in self.aliases.items():
+            if group in routes:
+                routes[alias] = list(routes[group])
+            else:
+                gathered.note(f"model_group_alias {shown(alias)}: {shown(group)} is no model of the list.")
+
+    def _fall_back(
+        self, name: str, other: str, own: Mapping[str, list[Line]], routes: dict[str, list[Line]], gathered: Gathered
+    ) -> None:
+        if name not in routes or other not in own:
+            missing = name if name not in routes else other
+            gathered.note(f"fallbacks of {shown(name)}: {shown(missing)} is no model of the list.")
+            return
+        routes[name] += [target for target in own[other] if target not in routes[name]]
+
+
+def read(data: Mapping[str, Any], gathered: Gathered) -> Settings:
+    """Everything but the model list. What is said twice counts as LiteLLM's router has it."""
+    made = Settings()
+    sections: dict[str, Data] = {name: said if isinstance(said := data.get(name), dict) else {} for name in _SECTIONS}
+    router = {**sections["litellm_settings"], **sections["router_settings"]}
+    for_all = router.get("default_fallbacks")
+    _strategy(router, made, gathered)
+    _numbers(router, made)
+    _redis(router, made, gathered)
+    made.fallbacks = _chains(router.get("fallbacks")) | ({"*": [str(one) for one in for_all]} if for_all else {})
+    made.aliases = _aliases(router.get("model_group_alias"))
+    _clients(sections["general_settings"], made, gathered)
+    _variables(sections["environment_variables"], gathered)
+    for name in ("router_settings", "litellm_settings"):
+        gathered.lost(name, (shown(said) for said in sections[name] if said not in _ROUTER))
+    gathered.lost("general_settings", (shown(said) for said in sections["general_settings"] if said != "master_key"))
+    gathered.lost("file", (shown(str(said)) for said in data if said not in _SECTIONS))
+    return made
+
+
+_ROUTER = {
+    *_REDIS, "routing_strategy", "num_retries", "timeout", "request_timeout", "cooldown_time", "fallbacks",
+    "default_fallbacks", "model_group_alias",
+}  # fmt: skip
+
+
+def _strategy(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
+    said = router.get("routing_strategy")
+    if said is None or said == "simple-shuffle":
+        return
+    ours = _STRATEGIES.get(str(said))
+    if ours:
+        made.pool["strategy"] = ours
+    else:
+        gathered.note(f"router_settings: no counterpart for routing_strategy {shown(str(said))}. Keys take turns.")
+
+
+def _numbers(router: Mapping[str, Any], made: Settings) -> None:
+    retries = router.get("num_retries")
+    timeout = router.get("timeout") or router.get("request_timeout")
+    if isinstance(retries, int) and retries >= 0:
+        made.pool["max_attempts"] = min(100, retries + 1)
+    if isinstance(timeout, int | float) and timeout > 0:
+        made.pool["timeout"] = f"{min(timeout, 86_400):g}s"
+        if timeout < 10:  # the wait for room is a part of it
+            made.pool["max_wait"] = made.pool["timeout"]
+    cooldown = router.get("cooldown_time")
+    if isinstance(cooldown, int | float) and cooldown > 0:
+        made.pool["cooldown"] = Line(default=f"{cooldown:g}s")
+
+
+def _redis(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
+    """The URL of the store. A password goes into it as a variable, since the file is no place for one."""
+    url, host = router.get("redis_url"), router.get("redis_host")
+    if url:
+        text = gathered.text(url)
+        made.top["redis"] = text if "@" not in text else gathered.secret(text, "REDIS_URL", "redis_url")
+    elif host:
+        password, user = router.get("redis_password"), router.get("redis_username") or ""
+        said = _password(password, gathered) if password else ""
+        credentials = f"{quote(str(user))}:{said}@" if said else ""
+        scheme = "rediss" if router.get("redis_ssl") is True else "redis"
+        port = gathered.text(router.get("redis_port") or 6379)
+        made.top["redis"] = f"{scheme}://{credentials}{gathered.text(host)}:{port}/{router.get('redis_db') or 0}"
+
+
+def _password(password: object, gathered: Gathered) -> str:
+    named = gathered.text(password)
+    if named != str(password):
+        gathered.note(f"redis: what {named} holds becomes part of a URL, so write @ : / in it as %40 %3A %2F.")
+        return named
+    return gathered.secret(quote(str(password), safe=""), "REDIS_PASSWORD", "redis_password") or ""
+
+
+def _chains(said: Any) -> dict[str, list[str]]:
+    """`[{"gpt-4": ["claude"]}]`, or the same as one mapping."""
+    entries = said if isinstance(said, list) else [said]
+    chains: dict[str, list[str]] = {}
+    for entry in entries:
+        for group, others in entry.items() if isinstance(entry, dict) else ():
+            listed = others if isinstance(others, list) else [others]
+            chains.setdefault(str(group), []).extend(str(_model(one)) for one in listed)
+    return chains
+
+
+def _aliases(said: Any) -> dict[str, str]:
+    """`{"gpt-4": "gpt-4o"}`, or with `{model: gpt-4o, hidden: true}` as the value."""
+    return {str(alias): str(_model(group)) for alias, group in said.items()} if isinstance(said, dict) else {}
+
+
+def _model(said: Any) -> Any:
+    return said.get("model") if isinstance(said, dict) else said
+
+
+def _clients(general: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
+    """The master key goes on opening the data plane, as a client's virtual key."""
+    if not general.get("master_key"):
+        return
+    token = gathered.secret(general["master_key"], "LITELLM_MASTER_KEY", "general_settings.master_key")
+    if token:
+        made.top["clients"] = [Line(id="master", token=token)]
+        gathered.note("general_settings: the master key is a client's here. For the admin plane choose an admin_token.")
+
+
+def _variables(said: Mapping[str, Any], gathered: Gathered) -> None:
+    """Variables that the file sets itself: those that are read become secrets beside it."""
+    for name, value in said.items():
+        if name in gathered.reads:
+            gathered.hold(name, value, f"environment_variables.{name}")
+        else:
+            gathered.note(f"environment_variables: {shown(str(name))} is left out, since nothing here reads it.")
