@@ -118,10 +118,9 @@ def _accounts(config: Config) -> Iterator[str]:
         labels = [label for same in secrets.values() for label in same]
         if len(labels) == 1:
             continue
-        why = ["account: of the config"] if len(secrets) > 1 else []
+        why = [f"account: {account[1:]}"] if len(secrets) > 1 else []
         why += [f"{_some(same)} have the same secret" for same in secrets.values() if len(same) > 1]
-        named = f"{account[1:]}: " if account.startswith("=") else ""
-        yield f"account  {named}{_some(labels)} share budgets and cooldowns ({'; '.join(why)})"
+        yield f"account  {_some(labels)} share budgets and cooldowns ({'; '.join(why)})"
 
 
 def _some(labels: list[str]) -> str:

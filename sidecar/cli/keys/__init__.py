@@ -9,7 +9,11 @@ from sidecar.cli.keys.add import add
 
 @click.group("keys")
 def command() -> None:
-    """Add keys to pools."""
+    """Add keys to pools.
+
+    \b
+        sidecar keys add chat       asks for the key, and does not show it
+    """
 
 
 command.add_command(add)

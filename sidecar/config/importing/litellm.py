@@ -44,6 +44,7 @@ def _by(found: Iterable[Deployment], field: str) -> dict[str, list[Deployment]]:
 def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
     """The pool's keys, each with what its deployments say of it."""
     models = {one.model for one in members}
+    ranked = {group for group, same in _by(members, "group").items() if len({one.order for one in same}) > 1}
     for secret, own in _by(members, "secret").items():
         if not secret:
             continue
@@ -52,10 +53,11 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
         if set(serves) != models and "*" not in serves:
             key["models"] = list(serves)
         place = f"pool {pool}, key {secret}"
-        if max(one.weight for one in own) > 0:
-            key["weight"] = max(1, _one("weight", [one.weight for one in own], place, gathered))
-        if len({one.order for one in members}) > 1:
-            key["priority"] = _one("order", [one.order for one in own], place, gathered)
+        if weights := [one.weight for one in own if one.weight > 0]:
+            key["weight"] = _one("weight", weights, place, gathered)
+        if ranked:
+            orders = [one.order for one in own if one.group in ranked]
+            key["priority"] = _one("order", orders, place, gathered) if orders else 1
         if budgets := lowest(limit for one in own for limit in one.limits):
             key["limits"] = budgets
         gathered.add_key(pool, key)

@@ -113,3 +113,24 @@ def test_help_says_what_live_sends_and_that_it_counts(command: Command) -> None:
     told = " ".join(command("check", "--help").output.split())
     for part in ("--live", "the provider's list of models", "counts against the key's budgets", "Exit 1 also if"):
         assert part in told
+
+
+def test_keys_that_share_an_account_are_told_with_the_reason(command: Command, written: Written) -> None:
+    """A name that they share, or a secret; keys of their own are not told."""
+    spare = {"provider": "gemini", "keys": [{"id": "x", "secret": SECRETS[0]}, {"id": "y", "secret": SECRETS[1]}]}
+    chat = {
+        "provider": "gemini",
+        "keys": [
+            {"id": "a", "secret": SECRETS[0], "account": "acme"},
+            {"id": "c", "secret": "sk-third1Q9", "account": "acme"},
+            {"id": "d", "secret": "sk-fourth1Q9"},
+            {"id": "b", "secret": SECRETS[1]},
+        ],
+    }
+    written(pools={"chat": chat, "spare": spare})
+    told = [line for line in command("check").output.splitlines() if line.startswith("account")]
+    assert told == [
+        "account  chat/a, spare/x and chat/c share budgets and cooldowns"
+        " (account: acme; chat/a and spare/x have the same secret)",
+        "account  chat/b and spare/y share budgets and cooldowns (chat/b and spare/y have the same secret)",
+    ]

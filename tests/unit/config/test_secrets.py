@@ -138,6 +138,25 @@ def test_api_without_keys_gets_one_that_is_never_sent(desk: Desk) -> None:
     assert one[0].account != other[0].account
 
 
+def test_a_thousand_keys_of_each_source_are_all_there(desk: Desk) -> None:
+    """Numbered, in one value, in `.env`, listed, and a file each; in the order of their source."""
+    values = [f"k{number}" for number in range(1000)]
+    desk.write(".env", "".join(f"E_{number}={value}\n" for number, value in enumerate(values)))
+    for value in values:
+        desk.write(f"keys/{value}", f"{value}\n")
+    entries = "".join(f'      - {{id: {value}, secret: "${{E_{value[1:]}}}"}}\n' for value in values)
+    text = (
+        "pools:\n  env: {provider: openai, keys: {from_env: N}}\n  comma: {provider: openai, keys: {from_env: C}}\n"
+        "  file: {provider: openai, keys: {from_env: E}}\n  dir: {provider: openai, keys: {from_dir: keys}}\n"
+        f"  list:\n    provider: openai\n    keys:\n{entries}"
+    )
+    config = desk.load(text, {f"N_{number}": values[number] for number in range(1000)} | {"C": ",".join(values)})
+    assert {name: secrets(pool) for name, pool in config.pools.items()} == {
+        name: sorted(values) if name == "dir" else values for name in ("env", "comma", "file", "dir", "list")
+    }
+    assert len({key.account for pool in config.pools.values() for key in pool.keys}) == 1000
+
+
 def test_fingerprint_tells_nothing_over_namespaces() -> None:
     long = "n" * 64
     assert re.fullmatch("[0-9a-f]{20}", fingerprint("secret", "a"))

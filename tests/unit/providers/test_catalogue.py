@@ -63,3 +63,22 @@ def test_the_table_calls_dialects_by_their_names() -> None:
     assert {name: dialect.name for name, dialect in catalogue.DIALECTS.items()} == {
         name: name for name in ("openai", "anthropic", "gemini", "plain")
     }
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_no_name_or_prefix_is_of_two_providers(name: str) -> None:
+    preset = catalogue.preset(name)
+    assert {catalogue.called(word) for word in (name, name.upper(), *preset.also)} == {name}
+    assert {catalogue.of_variable(f"{base}_2") for base in preset.environment} == {name}
+    assert {catalogue.of_key(f"{prefix}abc") for prefix in preset.prefixes} <= {name}
+
+
+def test_whose_key_it_is() -> None:
+    """The longest prefix decides; a key or a variable that nothing tells is nobody's."""
+    assert [catalogue.of_key(f"{prefix}x") for prefix in ("sk-ant-", "sk-or-", "sk-")] == [
+        "anthropic",
+        "openrouter",
+        "openai",
+    ]
+    assert catalogue.of_variable("GOOGLE_AI_STUDIO_KEY_CHAT_2") == "gemini"
+    assert [catalogue.of_key("abc"), catalogue.of_variable("PATH"), catalogue.called("acme")] == [None, None, None]

@@ -1,0 +1,107 @@
+"""`sidecar import` writes a config without a key in it, the keys beside it, and says the rest on standard error."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli import main
+from sidecar.config import load
+
+from .conftest import SECRETS
+
+POOL = {"providers": {"gemini": {"keys": [{"api_key": "GEMINI_KEY_1_PLACEHOLDER", "key_id": "g-1", "rpm_limit": 15}]}}}
+
+
+def run(*arguments: str | Path, stdin: str = "", code: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["import", *map(str, arguments)], input=stdin)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def secrets(folder: Path, pool: str, **environ: str) -> list[str]:
+    return [key.secret.reveal() for key in load(None, environ, folder).pools[pool].keys]
+
+
+def test_a_key_pool_is_written_to_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text(json.dumps(POOL))
+    done = run("keys.json")
+    (tmp_path / "sidecar.yaml").write_text(done.stdout)
+    assert secrets(tmp_path, "gemini", GEMINI_KEY_1="one") == ["one"]
+    assert '"${GEMINI_KEY_1}" is not set in the environment' in done.stderr
+    assert not (tmp_path / ".env").exists()
+
+
+def test_keys_of_standard_input_go_to_the_env_file(tmp_path: Path) -> None:
+    """Never to the terminal; what was in the file stays, and its names too."""
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=mine\n")
+    done = run("-", "--provider", "openai", stdin="\n".join(SECRETS))
+    (tmp_path / "sidecar.yaml").write_text(done.stdout)
+    assert secrets(tmp_path, "openai") == list(SECRETS)
+    assert (tmp_path / ".env").read_text().startswith("OPENAI_API_KEY=mine\nOPENAI_API_KEY_1=")
+    assert ".env: keeps the keys of the input, as OPENAI_API_KEY_1, OPENAI_API_KEY_2." in done.stderr
+    assert not [secret for secret in SECRETS if secret in done.output]
+
+
+def test_output_and_the_env_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    done = run("-", "-o", "conf/sidecar.yaml", "--provider", "openai", "--pool", "chat", stdin=SECRETS[0])
+    assert stat.S_IMODE((tmp_path / "conf/.env").stat().st_mode) == 0o600
+    assert secrets(tmp_path / "conf", "chat") == [SECRETS[0]]
+    assert done.stdout == ""
+    assert "reads the .env of the folder it starts in" in done.stderr
+
+
+def test_twice_is_once(tmp_path: Path) -> None:
+    """A key that the env file has is not appended again."""
+    first = run("-", "--provider", "openai", stdin=SECRETS[0])
+    again = run("-", "--provider", "openai", stdin=SECRETS[0])
+    assert first.stdout == again.stdout
+    assert (tmp_path / ".env").read_text() == f"OPENAI_API_KEY={SECRETS[0]}\n"
+
+
+def test_a_file_is_written_over_only_by_force(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text(json.dumps(POOL))
+    (tmp_path / "sidecar.yaml").write_text("# mine\n")
+    done = run("keys.json", "-o", "sidecar.yaml", code=1)
+    assert done.stderr == "sidecar.yaml is there already. Give another --output, or --force.\n"
+    assert (tmp_path / "sidecar.yaml").read_text() == "# mine\n"
+    run("keys.json", "-o", "sidecar.yaml", "--force")
+    assert "gemini" in (tmp_path / "sidecar.yaml").read_text()
+
+
+def test_an_env_file_of_another_name(tmp_path: Path) -> None:
+    run("-", "--env-file", "keys.env", "--provider", "openai", stdin=SECRETS[0])
+    assert (tmp_path / "keys.env").read_text() == f"OPENAI_API_KEY={SECRETS[0]}\n"
+    assert not (tmp_path / ".env").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "told"),
+    [
+        (["missing.json"], "", "missing.json: No such file or directory. Nothing was written."),
+        (["-", "-o", "gone/x.yaml", "--provider", "openai"], SECRETS[0], "gone: No such file or directory."),
+        (["-"], "zzz123Q9", "line 1: nothing tells whose key this is."),
+    ],
+)
+def test_what_cannot_be_imported_writes_nothing(tmp_path: Path, arguments: list[str], stdin: str, told: str) -> None:
+    assert run(*arguments, stdin=stdin, code=1).stderr.startswith(told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_litellm_has_and_we_have_not_is_named_on_standard_error(tmp_path: Path) -> None:
+    text = (
+        "model_list:\n  - model_name: gpt-4o\n"
+        f"    litellm_params: {{model: openai/gpt-4o, api_key: {SECRETS[0]}, rpm: 9}}\n"
+        "router_settings: {routing_strategy: simple-shuffle, allowed_fails: 3}\n"
+    )
+    (tmp_path / "config.yaml").write_text(text)
+    done = run("config.yaml")
+    (tmp_path / "sidecar.yaml").write_text(done.stdout)
+    assert secrets(tmp_path, "openai") == [SECRETS[0]]
+    assert done.stderr.startswith('router_settings: no counterpart for "allowed_fails".\n')
+    assert SECRETS[0] not in done.output
