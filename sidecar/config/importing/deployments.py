@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.env_file import free_name
 from sidecar.config.importing.budgets import limits
-from sidecar.config.importing.gathered import Data, Gathered, Line, as_pool, as_variable
+from sidecar.config.importing.gathered import Data, Gathered, Line, as_pool, as_variable, number
 from sidecar.config.problems import shown
 from sidecar.providers import catalogue
 
@@ -34,8 +34,8 @@ class Deployment:
     pool: str
     secret: str | None  # `${NAME}`; None: the API wants no key
     model: str  # may end in `*`
-    order: int  # lowest first
-    weight: int  # 0: not said
+    order: float  # lowest first
+    weight: float | None
     limits: tuple[Line, ...]
 
 
@@ -58,8 +58,8 @@ def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | Non
     found, _ = limits(said, "UTC", "" if model == "*" else model)
     more = [name for name, value in params.items() if name not in _READ and value is not None]
     gathered.lost(place, (shown(str(name)) for name in (*more, *(name for name in entry if name not in _OUTER))))
-    weight, order = _whole(params.get("weight"), 0), _whole(params.get("order"), 1)
-    return Deployment(group, _pool(api, secret, gathered), secret, model, order, weight, tuple(found))
+    weight, order, pool = number(params.get("weight")), number(params.get("order")), _pool(api, secret, gathered)
+    return Deployment(group, pool, secret, model, 1 if order is None else order, weight, tuple(found))
 
 
 def _provider(params: Mapping[str, Any]) -> tuple[str, str]:
@@ -121,10 +121,3 @@ def _called(api: Data) -> str:
     url = str(api["base_url"])
     host = re.sub(r"\W+", "-", url).strip("-").lower() if url.startswith("$") else urlsplit(url).netloc
     return re.sub(r"[^A-Za-z0-9-]+", "-", host.rpartition("@")[2]).strip("-") or "own"
-
-
-def _whole(value: Any, default: int) -> int:
-    try:
-        return int(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return default

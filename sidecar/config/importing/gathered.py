@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import yaml
@@ -126,6 +127,15 @@ class Gathered:
         said = {"pools": pools} | self.document
         document = {field: said[field] for field in _ORDER if field in said}
         return Imported(document, self.secrets, tuple(self.reads), tuple(self.notes))
+
+
+def number(value: object) -> float | None:
+    """A number, whole where it can be; None where it is none."""
+    try:
+        said = float(str(value))
+    except ValueError:
+        return None
+    return None if not isfinite(said) else int(said) if said == int(said) else said
 
 
 def as_id(text: str) -> str:

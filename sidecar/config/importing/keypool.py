@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sidecar.config.importing.budgets import limits, lowest
-from sidecar.config.importing.gathered import Data, Gathered, Line, as_pool, as_variable
+from sidecar.config.importing.gathered import Data, Gathered, Line, as_pool, as_variable, number
+from sidecar.config.importing.turns import settle
 from sidecar.config.problems import shown
 from sidecar.providers import catalogue
 from sidecar.providers.catalogue import Preset
@@ -63,7 +64,7 @@ def _provider(name: str, entry: Data, gathered: Gathered) -> None:
     keys = _first(entry, _LISTS, [])
     for id_, key in _named(keys, _ID):
         _key(pool, str(id_ or ""), key if isinstance(key, dict) else {"api_key": key}, preset, gathered)
-    made |= _strategy(made.get("keys", []), pool, gathered)
+    settle(pool, gathered)
     if shared:
         made["limits"] = shared
     gathered.lost(place, _rest(entry, {*taken, *_LISTS, *_URL, "name", "provider", "id"}))
@@ -102,9 +103,9 @@ def _models(entry: Data, made: Data, place: str, zone: str, gathered: Gathered) 
     for field in ("weight", "priority"):
         said = [item[field] for item in models if item.get(field) is not None]
         said = [entry[field]] if entry.get(field) is not None else said
-        numbers = [int(value) for value in said if isinstance(value, int | float)]
+        numbers = [value for value in map(number, said) if value is not None and (value > 0 or field == "priority")]
         if numbers:
-            made[field] = max(1, numbers[0]) if field == "weight" else numbers[0]
+            made[field] = numbers[0]
         if len(set(numbers)) > 1:
             gathered.note(
                 f"{place}: its models differ in {field}, which is a key's here. The first, {numbers[0]}, holds."
@@ -130,18 +131,6 @@ def _limits(entry: Data, zone: str, model: str = "") -> tuple[list[Line], set[st
             found += inner
             taken |= {field} if named >= set(entry[field]) else set()
     return lowest(found), taken
-
-
-def _strategy(keys: list[Line], pool: str, gathered: Gathered) -> Data:
-    """How keys with these weights and priorities take turns."""
-    weights, priorities = ({key[field] for key in keys if field in key} for field in ("weight", "priority"))
-    if len(priorities) > 1:
-        for key in keys:
-            key.setdefault("priority", max(priorities))  # else it would come first
-        if len(weights) > 1:
-            gathered.note(f"pool {pool}: keys differ in priority and in weight. The strategy is priority.")
-        return {"strategy": "priority"}
-    return {"strategy": "weighted"} if weights - {1} else {}
 
 
 def _count(pool: str, gathered: Gathered) -> int:

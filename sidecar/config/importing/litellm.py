@@ -13,6 +13,7 @@ from sidecar.config.importing import litellm_settings
 from sidecar.config.importing.budgets import lowest
 from sidecar.config.importing.deployments import Deployment, deployment
 from sidecar.config.importing.gathered import Data, Gathered, Line
+from sidecar.config.importing.turns import settle
 from sidecar.config.problems import shown
 from sidecar.providers import catalogue
 
@@ -53,7 +54,7 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
         if set(serves) != models and "*" not in serves:
             key["models"] = list(serves)
         place = f"pool {pool}, key {secret}"
-        if weights := [one.weight for one in own if one.weight > 0]:
+        if weights := [one.weight for one in own if one.weight]:
             key["weight"] = _one("weight", weights, place, gathered)
         if ranked:
             orders = [one.order for one in own if one.group in ranked]
@@ -61,14 +62,10 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
         if budgets := lowest(limit for one in own for limit in one.limits):
             key["limits"] = budgets
         gathered.add_key(pool, key)
-    keys = gathered.pools[pool].get("keys", [])
-    if len({key.get("priority") for key in keys}) > 1:
-        gathered.pools[pool]["strategy"] = "priority"
-    elif len({key.get("weight", 1) for key in keys}) > 1:
-        gathered.pools[pool]["strategy"] = "weighted"
+    settle(pool, gathered)
 
 
-def _one(field: str, said: list[int], place: str, gathered: Gathered) -> int:
+def _one(field: str, said: list[float], place: str, gathered: Gathered) -> float:
     if len(set(said)) > 1:
         gathered.note(f"{place}: its models differ in {field}, which is a key's here. The first, {said[0]}, holds.")
     return said[0]

@@ -35,15 +35,6 @@ def load(desk: Desk, made: Imported, environ: Mapping[str, str] | None = None) -
     return desk.load(rendered(made.document), given | dict(environ or {}))
 
 
-def wrong(desk: Desk, made: Imported) -> list[str]:
-    """What keeps the config from being read, but for features that are still to come."""
-    try:
-        load(desk, made)
-    except ConfigError as error:
-        return [problem for problem in error.problems if "not supported yet" not in problem]
-    return []
-
-
 # --- key pools ----------------------------------------------------------------------------------------
 
 
@@ -60,27 +51,55 @@ def test_a_placeholder_names_a_variable(desk: Desk) -> None:
 def test_priority_models_are_what_the_key_serves_how_often_and_how_early(desk: Desk) -> None:
     models = [{"model": "gemini-2.0-flash", "weight": 10, "priority": 1}]
     made = imported(pool_json(KEY | {"priority_models": models}), {})
-    (key,) = pools(made)["gemini"]["keys"]
-    assert (key["models"], key["weight"], key["priority"]) == (["gemini-2.0-flash"], 10, 1)
-    assert pools(made)["gemini"]["strategy"] == "weighted"
-    assert wrong(desk, made) == []
+    config = load(desk, made)
+    (key,) = config.pools["gemini"].keys
+    assert (key.models, key.weight, config.pools["gemini"].strategy) == (("gemini-2.0-flash",), 10, "weighted")
+    assert made.notes == ("pool gemini: every priority is 1, which orders nothing. It is left out.",)
+    assert config.warnings == ()
 
 
 def test_models_of_a_key_that_differ_are_told() -> None:
     models = [{"model": "a", "weight": 2, "priority": 1}, {"model": "b", "weight": 3, "priority": 2, "rpm_limit": 2}]
     made = imported(pool_json(KEY | {"priority_models": models}), {})
     (key,) = pools(made)["gemini"]["keys"]
-    assert (key["models"], key["weight"], key["priority"]) == (["a", "b"], 2, 1)
+    assert (key["models"], key["weight"]) == (["a", "b"], 2)
     assert key["limits"][-1] == {"requests": 2, "per": "minute", "model": "b"}
-    assert [note.split(", which")[0].rsplit(" ", 1)[1] for note in made.notes] == ["weight", "priority"]
+    told = str(made.notes)
+    assert all(f"differ in {field}" in told for field in ("weight", "priority"))
 
 
-def test_keys_of_several_priorities_are_a_pool_of_priorities() -> None:
+@pytest.mark.parametrize(("said", "ours"), [((1, 2, None), [1, 2, 2]), ((-5, 1000, None), [0, 1, 1])])
+def test_keys_of_several_priorities_are_a_pool_of_priorities(
+    desk: Desk, said: tuple[int | None, ...], ours: list[int]
+) -> None:
     """One that says none comes last, not first."""
-    keys = [{"api_key": f"K{at}_PLACEHOLDER", "priority": at} for at in (1, 2)] + [{"api_key": "K9_PLACEHOLDER"}]
-    made = pools(imported(pool_json(*keys), {}))["gemini"]
-    assert made["strategy"] == "priority"
-    assert [key["priority"] for key in made["keys"]] == [1, 2, 2]
+    keys = [{"api_key": f"K{at}_PLACEHOLDER", "weight": 5, "priority": number} for at, number in enumerate(said)]
+    config = load(desk, imported(pool_json(*keys), {}))
+    assert [key.priority for key in config.pools["gemini"].keys] == ours
+    assert (config.pools["gemini"].strategy, config.warnings) == ("priority", ())
+
+
+@pytest.mark.parametrize(
+    ("said", "ours"), [((3, 1), [3, 1]), ((0.7, 0.3), [70, 30]), ((100_000, 1), [1000, 1]), ((2, None), [2, 1])]
+)
+def test_weights_keep_their_ratio(desk: Desk, said: tuple[float, ...], ours: list[int]) -> None:
+    keys = [{"api_key": f"K{at}_PLACEHOLDER", "weight": weight} for at, weight in enumerate(said)]
+    pool = load(desk, imported(pool_json(*keys), {})).pools["gemini"]
+    assert ([key.weight for key in pool.keys], pool.strategy) == (ours, "weighted")
+
+
+def test_every_kind_of_limit_is_one_of_the_configs(desk: Desk) -> None:
+    said = {"rpm_limit": 15, "rpd_limit": 1500, "tpm_limit": 250_000, "monthly_limit": 9000, "itpm": 5, "otpm": 6}
+    config = load(desk, imported(pool_json({"api_key": "K_PLACEHOLDER"} | said), {}))
+    (budgets,) = config.budgets.values()
+    assert sorted((limit.unit, limit.max) for limit in budgets) == [
+        ("input_tokens", 5),
+        ("output_tokens", 6),
+        ("requests", 15),
+        ("requests", 1500),
+        ("requests", 9000),
+        ("tokens", 250_000),
+    ]
 
 
 def test_a_key_that_stands_in_the_input_goes_beside_the_config(desk: Desk) -> None:
@@ -317,8 +336,8 @@ def test_litellm_strategies(desk: Desk, params: Mapping[str, int], strategy: str
     ]
     text = json.dumps({"model_list": models, "router_settings": {"routing_strategy": "usage-based-routing-v2"}})
     made = imported(text, {})
-    assert pools(made)["openai"]["strategy"] == strategy
-    assert wrong(desk, made) == []
+    config = load(desk, made)
+    assert (config.pools["openai"].strategy, config.warnings) == (strategy, ())
 
 
 @pytest.mark.parametrize("model", ["bedrock/anthropic.claude", "vertex_ai/gemini-pro", "azure/gpt-4", "mystery"])
