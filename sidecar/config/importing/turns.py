@@ -44,4 +44,6 @@ def _scale(keys: list[dict[str, float]]) -> None:
     fractions = any(key.get("weight", 1) != int(key.get("weight", 1)) for key in keys)
     factor = min(100 if fractions else 1, _MOST_WEIGHT / most)
     for key in keys:
-        key["weight"] = max(1, round(key.get("weight", 1) * factor))
+        weight = max(1, round(key.get("weight", 1) * factor))
+        if weight > 1 or "weight" in key:
+            key["weight"] = weight
