@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from sidecar.config.env_file import free_name
 from sidecar.config.importing.budgets import limits
@@ -119,5 +118,5 @@ def _called(api: Data) -> str:
     if "provider" in api:
         return str(api["provider"])
     url = str(api["base_url"])
-    host = re.sub(r"\W+", "-", url).strip("-").lower() if url.startswith("$") else urlsplit(url).netloc
-    return re.sub(r"[^A-Za-z0-9-]+", "-", host.rpartition("@")[2]).strip("-") or "own"
+    host = url.lower() if url.startswith("$") else url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return re.sub(r"[^A-Za-z0-9-]+", "-", host).strip("-") or "own"

@@ -99,7 +99,7 @@ def _models(entry: Data, made: Data, place: str, zone: str, gathered: Gathered) 
     models = [item if isinstance(item, dict) else {"model": item} for item in _items(listed)]
     names = [_first(item, ("model", "name", "id")) for item in models] or _items(_first(entry, _MODELS, []))
     if names and "*" not in names:
-        made["models"] = [str(name) for name in dict.fromkeys(names)]
+        made["models"] = list(dict.fromkeys(map(str, names)))
     for field in ("weight", "priority"):
         said = [item[field] for item in models if item.get(field) is not None]
         said = [entry[field]] if entry.get(field) is not None else said

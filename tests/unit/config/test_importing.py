@@ -364,3 +364,21 @@ def test_an_import_reads_back_as_it_was_written(desk: Desk) -> None:
     made = imported(pool_json(KEY | {"key_id": "123", "project": "on"}, KEY | {"api_key": "B_PLACEHOLDER"}), {})
     (one, other) = load(desk, made).pools["gemini"].keys
     assert (one.id, one.account, other.id) == ("123", "=on", "gemini-key-1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pool_json({"api_key": ["x"], "key_id": {}, "priority_models": [[1]], "models": [["x", 2]]}),
+        '{"providers": [{"name": null, "keys": "x"}, 5]}',
+        '{"providers": {"gemini": {"keys": {"a": null}}}}',
+        '{"model_list": [5, {"model_name": [], "litellm_params": {"model": "openai/*", "api_base": "http://["}}]}',
+        '{"model_list": [{"model_name": "m", "litellm_params": 5}], "router_settings": [], "general_settings": 1}',
+    ],
+)
+def test_what_is_of_no_shape_is_told_and_never_a_fault_of_ours(text: str) -> None:
+    """A config or an error that says why there is none."""
+    try:
+        assert pools(imported(text, {}))
+    except ConfigError as error:
+        assert "no key was found." in error.problems
