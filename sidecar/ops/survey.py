@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US, Config, Key, Limit
+from sidecar.model.room import account_of
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Inspected, Store
@@ -18,7 +19,7 @@ class Budget:
     """How much of a limit a key's account has used; keys of one account say the same."""
 
     pool: str
-    key: str
+    key: str  # "": the pool as a whole
     limit: Limit
     used: int
 
@@ -48,6 +49,7 @@ class Survey:
 
     keys: tuple[tuple[str, Key, tuple[str, ...]], ...]  # pool, key and the models looked at
     limits: Mapping[str, tuple[Limit, ...]]  # of each account
+    totals: Mapping[str, tuple[Limit, ...]]  # of each pool
     found: Inspected
 
     def budgets(self) -> Iterator[Budget]:
@@ -58,6 +60,9 @@ class Survey:
                 used[key.account] = tuple(self._used(key.account, limit) for limit in limits)
             for limit, count in zip(limits, used[key.account], strict=True):
                 yield Budget(pool, key.id, limit, count)
+        for pool, limits in self.totals.items():
+            for limit in limits:
+                yield Budget(pool, "", limit, self._used(account_of(pool), limit))
 
     def _used(self, account: str, limit: Limit) -> int:
         return room.used(limit, self.found.fields[window_field(account, limit)] or "", self.found.now_us)
@@ -115,10 +120,11 @@ async def survey(config: Config, store: Store, models: Mapping[str, Collection[s
         for pool in config.pools.values()
         for key in pool.keys
     )
-    fields: dict[str, None] = {}
+    totals = {pool.name: pool.total for pool in config.pools.values()}
+    fields = {window_field(account_of(pool), limit): None for pool, limits in totals.items() for limit in limits}
     for _, key, looked_at in keys:
         for limit in config.budgets.get(key.account, ()):
             fields[window_field(key.account, limit)] = None
         for model in looked_at:
             fields.update(dict.fromkeys(_rest_fields(key, model)))
-    return Survey(keys, config.budgets, await store.inspect(list(fields)))
+    return Survey(keys, config.budgets, totals, await store.inspect(list(fields)))

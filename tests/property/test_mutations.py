@@ -13,47 +13,107 @@ from tests.property.counterexamples import HISTORIES
 from tests.property.drive import exact_up_to
 
 MUTATIONS = {
+    # A sliding window.
     "entries trimmed at now - window": (
         "first < at and moment_at(text, first) + limit.window + limit.guard <= now",
         "first < at and moment_at(text, first) + limit.window <= now",
     ),
-    "entries trimmed by count": (
-        "  local count, older = 1, at - 1",
-        "  while #text - first + 1 > 32 * limit.max do total, first = total - count_at(text, first), first + 32 end\n"
-        "  local count, older = 1, at - 1",
-    ),
     "the guard forgotten": (
-        "return moment_at(text, i) + limit.window + limit.guard",
-        "return moment_at(text, i) + limit.window",
+        "math.max(t, moment_at(text, i) + limit.window + limit.guard)",
+        "math.max(t, moment_at(text, i) + limit.window)",
     ),
-    "last is the latest place, not the highest": ("turn.last = math.max(turn.last, place)", "turn.last = place"),
+    "room for one is taken for room for more": ("total_of(text) + need - limit.max", "total_of(text) + 1 - limit.max"),
+    "a larger grant counts as one": (
+        "count_at(text, at - window.PAIR) + amount",
+        "count_at(text, at - window.PAIR) + 1",
+    ),
+    # A calendar.
+    "a grant before midnight counts on its own side only": (
+        "limit.bounds[i] <= moment + limit.guard",
+        "limit.bounds[i] <= moment",
+    ),
+    "a new day begins at its midnight, not a guard later": (
+        "limit.bounds[i + 1] + limit.guard <= moment",
+        "limit.bounds[i + 1] <= moment",
+    ),
+    "the next day's reservations are not looked at": (
+        "for period = last, first, -1 do",
+        "for period = first, first do",
+    ),
+    # Requests in flight.
+    "leases that ended still count": ("and number_at(text, i) <= t do", "and false do"),
+    "a renewed lease counts twice": (
+        "if number_at(text, i + 16) == moment then\n      count",
+        "if false then\n      count",
+    ),
+    "a settled request stays in flight": ("of.texts[i] = kind.leave(limit, of.texts[i], moment)", "local _ = kind"),
+    "a reservation is in flight before its moment": (
+        "if moment > now then\n    return text",
+        "if false then\n    return text",
+    ),
+    "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text)\n", ""),
+    # The pool as a whole, and what is left to others.
+    "a total is not asked": ("if room.free_in_pool(of, own, ask) <= now then", "if own <= now then"),
+    "a total is not entered": (
+        "for i, limit in ipairs(of.limits) do\n    local amount",
+        "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",
+    ),
+    "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
+    "a limit that is not enforced refuses": (
+        "holds, limit.window, limit.guard = args.text() == '1'",
+        "holds, limit.window, limit.guard = args.text() ~= ''",
+    ),
+    "what was settled is not taken back": (
+        "found and after > 0 and kind.enter",
+        "found and after > before and kind.enter",
+    ),
+    # The turn order.
+    "last is the latest place, not the highest": (
+        "local last = math.max(tonumber(turn.last), place)",
+        "local last = place",
+    ),
+    "a weight is forgotten after a grant": (
+        "return above(last, member.weight)\n  end,\n}",
+        "return above(last, 1)\n  end,\n}",
+    ),
+    "priorities share one last place": ("local others = string.gsub(known, entry(member), ';')", "local others = ';'"),
+    "grants are counted for ever": ("tonumber(day) == math.floor(now / room.DAY) and", "true and"),
     "tried kept by key, not by target and key": (
-        "tried[target .. '|' .. member.id]",
+        "tried[at .. '|' .. member.id]",
         "(tried['0|' .. member.id] or tried['1|' .. member.id])",
     ),
-    "a rest ended by a request that did not set it": ("return proved == '0' and owner == request", "return true"),
-    "a proved rest taken back": ("return proved == '0' and owner == request", "return owner == request"),
-    "a later rest shortened": ("if tonumber(old_ends) >= ends then", "if false then"),
-    "a skipped key keeps all the turns it missed": (
-        "free > now and free or order.above(turn.last)",
-        "free > now and free or order.above(place)",
-    ),
     "nobody is woken": ("if #woken > 0 then", "if false then"),
-    "a parked key is not looked up again": ("score >= rotation.PARKED and free <= score", "score >= rotation.PARKED"),
-    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now)\nif of.rests", "if of.rests"),
-    "a reservation does not look at those that came late": (
-        "now - moment <= guard and room.free_before(of, moment) <= moment",
-        "now - moment <= guard",
-    ),
-    "a late grant looks at nothing": ("math.max(now, room.free_before(of, now))", "now"),
-    "a late grant looks at the reservations behind it": ("room.free_before(of, now))", "room.free_at(of))"),
-    "a late grant keeps its moment": ("now - moment <= guard and room.free_before", "room.free_before"),
-    "the model's rest forgotten": ("for i = n + 1, n + 4 do", "for i = n + 1, n + 3 do"),
-    "the clock goes back": ("elseif raw + offset < last then", "elseif false then"),
+    "a key without room for this request ends the search": ("        if own == free then\n", "        if true then\n"),
     "numbers skip where a wait is refused": (
         "if earliest then\n",
         "if earliest then redis.call('HINCRBY', KEYS[3], 'seq', 1)\n",
     ),
+    # What becomes of a grant.
+    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now, amounts)\nif of.off", "if of.off"),
+    "a reservation does not look at those that came late": (
+        "and room.free_before(of, moment, amounts) <= moment then",
+        "then",
+    ),
+    "a late grant looks at nothing": ("local free = room.free_before(of, now, amounts)", "local free = now"),
+    "a late grant keeps its moment": ("now - moment <= (room.guard(of) or math.huge)", "true"),
+    # Rests.
+    "a rest ended by a request that did not set it": (
+        "rest.kind == '0' and rest.request == request",
+        "rest.kind == '0'",
+    ),
+    "a proved rest taken back": ("rest.kind == '0' and rest.request == request", "rest.request == request"),
+    "a later rest shortened": ("if old.ends >= ends then", "if false then"),
+    "the model's rest forgotten": ("if rest then\n      rest.field", "if rest and i ~= 2 then\n      rest.field"),
+    "the end of a rest is worth any number of grants": ("rest.next = moment + guard", "rest.next = rest.ends"),
+    "a long rest is probed only once": ("math.min(rest.ends, moment + math.min(", "rest.ends, (0 * math.min("),
+    "a dead key is tried by anybody": ("(rest.kind == '2' and not probing)", "(false)"),
+    "requests on their way double a rest": ("if not old or moment >= old.since then", "if true then"),
+    "a rest does not double": ("delay * 2 ^ math.min(60, math.max(0, streak - 1))", "delay"),
+    "a success before a rest ends it": ("local over = rest and moment >= rest.since", "local over = rest"),
+    "two accounts are a throttle": ("ACCOUNTS = 3", "ACCOUNTS = 2"),
+    "a throttled pool's keys rest": ("rest.ends == line.ends", "false"),
+    # The clock.
+    "the clock goes back": ("elseif raw + offset < last then", "elseif false then"),
 }
 
 
