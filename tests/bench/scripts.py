@@ -5,6 +5,7 @@ Redis counts whole microseconds of each call, so that a GET may cost none.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,7 @@ class Cost:
 def turns(keys: int, maximum: int) -> Rotation:
     """Keys with four limits each, all with the same maximum."""
     limits = tuple(Limit("requests", maximum, seconds * SECOND_US, SECOND_US) for seconds in WINDOWS_S)
-    members = tuple(Member(i, 1, f"k{i}", f"{i:016x}", f"{i:016x}", 0) for i in range(keys))
+    members = tuple(Member(i, 1, 0, f"k{i}", f"{i:016x}", f"{i:016x}", 0) for i in range(keys))
     return Rotation("bench", "model", f"{maximum}", members, (limits,))
 
 
@@ -83,7 +84,7 @@ def measure(raw: redis.Redis, state: State, keys: int) -> Cost:
     raw.flushall()
     rotation = turns(keys, state.maximum)
     cost(raw, 1, *evalsha(raw, calls.register(NAMES, rotation)))
-    acquire = evalsha(raw, calls.acquire(NAMES, Ask((rotation,), (0,))))
+    acquire = evalsha(raw, calls.acquire(NAMES, Ask((rotation,), (0,)), time.time_ns() // 1000))
     if state.before:
         cost(raw, state.before * keys, *acquire)
     return cost(raw, min(MOST, state.during * keys), *acquire)

@@ -27,7 +27,7 @@ from sidecar.model.words import (
     Withdrawn,
 )
 from sidecar.store import calls
-from sidecar.store.names import Names
+from sidecar.store.names import Names, rest_field
 from tests.property.judge import Judge
 from tests.property.worlds import GUARD, MODELS, SECOND, WORLDS, World
 
@@ -336,6 +336,6 @@ def held(state: rules.State) -> dict[str, room.Held]:
 def rests(state: rules.State) -> dict[str, tuple[int, ...]]:
     """The model's rests by the names that Redis has for them, without their words."""
     return {
-        calls.rest_field(subject): (rest.ends, rest.since, rest.next, rest.kind, rest.streak)
+        rest_field(subject): (rest.ends, rest.since, rest.next, rest.kind, rest.streak)
         for subject, rest in state.shared.rests.items()
     }
