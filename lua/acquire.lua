@@ -34,22 +34,12 @@ local targets = {}
 for target = 0, (#KEYS - 1) / 3 - 1 do
   local first = 2 + 3 * target
   local of = { names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] } }
-  of.model, of.strategy, of.max_wait, of.share = args.text(), orders[args.text()], args.number(), args.number()
+  of.model, of.strategy, of.max_wait, of.share = args.text(), orders[args.text()](), args.number(), args.number()
   of.pause, of.total, of.sets = args.text(), args.total(), {}
   for i = 1, args.number() do
     of.sets[i] = args.limits()
   end
   targets[target] = of
-end
-
--- Whether the caller's boundaries are those of the time around now.
-local function in_time(limits)
-  for _, limit in ipairs(limits) do
-    if limit.bounds and not calendar.knows(limit, now) then
-      return false
-    end
-  end
-  return true
 end
 
 local function grant(at, turn, member, of, place, moment)
@@ -110,9 +100,9 @@ end
 
 for target = 0, #targets do
   local of = targets[target]
-  local known = in_time(of.total.limits)
+  local known = args.knows(of.total.limits, now)
   for _, limits in ipairs(of.sets) do
-    known = known and in_time(limits)
+    known = known and args.knows(limits, now)
   end
   if not known then
     return { 'calendar', clock.text(now) }

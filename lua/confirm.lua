@@ -26,10 +26,8 @@ if now < moment then
 end
 
 local of = room.read(state, member, model, limits, total, pause, false)
-for _, limit in ipairs(of.limits) do
-  if limit.bounds and not calendar.knows(limit, now) then
-    return { 'calendar', clock.text(now) }
-  end
+if not args.knows(of.limits, now) then
+  return { 'calendar', clock.text(now) }
 end
 
 local before = { unpack(of.texts, 1, of.all) }

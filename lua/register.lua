@@ -16,7 +16,7 @@
 local state = KEYS[1]
 local names = { state = state, set = KEYS[2], hash = KEYS[3], wake = KEYS[4] }
 local now, clock_text = clock.read(state, args.text())
-local model, strategy, most, members = args.text(), orders[args.text()], args.number(), args.texts()
+local model, strategy, most, members = args.text(), orders[args.text()](), args.number(), args.texts()
 
 -- Forgets rests that ended long ago: nothing else would ever remove those of keys that are gone.
 local function tidy()

@@ -8,7 +8,7 @@
 --@ use clock window_leases args
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
-local count = args.number()
+local count, leases = args.number(), make_leases()
 for _ = 1, count do
   local field, length, moment = args.text(), args.number(), args.number()
   local text = redis.call('HGET', state, field) or ''

@@ -1,4 +1,4 @@
--- The strategies, each in a part of its own, with three functions:
+-- The strategies, each in a part of its own, made when it is asked for, with three functions:
 --
 --   due(turn, member)              the place of a member that begins, or whose moment has come
 --   at(turn, member, of, place)    its true place, where a stored one may have grown old; never lower than that

@@ -1,15 +1,18 @@
 -- What the state says of one key for one model: the texts of its windows and of its pool's, and how it rests.
 local room = { GUARD = 1e6, DAY = 86400e6 }
 
-local kinds = { log = window, calendar = calendar, leases = leases }
+-- Each kind of window, made when it is met: a script is read anew with every call.
+local kinds, makers = { log = window }, { calendar = make_calendar, leases = make_leases }
 
 local REQUESTS = 1 -- the unit; the others are of tokens
 
 local function add_windows(of, account, limits)
   for _, limit in ipairs(limits) do
-    local n = #of.limits + 1
+    local n, kind = #of.limits + 1, limit.kind
+    kinds[kind] = kinds[kind] or makers[kind]()
+    limit.keeper = kinds[kind]
     of.limits[n], of.fields[n] = limit, 'w|' .. account .. '|' .. limit.name
-    of.calendar = of.calendar or limit.kind == 'calendar'
+    of.calendar, of.leases = of.calendar or kind == 'calendar', of.leases or kind == 'leases'
     of.tokens = of.tokens or limit.unit ~= REQUESTS
   end
   return #of.limits
@@ -91,11 +94,12 @@ local function free(of, first, last, t, amounts, share)
     local before = t
     for i = first, last do
       local limit = of.limits[i]
-      local wanted = need(limit, amounts, share)
-      if limit.holds and wanted > limit.max then
-        return cooldown.NEVER
-      elseif limit.holds then
-        t = kinds[limit.kind].free_at(limit, of.texts[i], t, wanted)
+      if limit.holds then
+        local wanted = (limit.unit == REQUESTS and share == 0) and 1 or need(limit, amounts, share)
+        if wanted > limit.max then
+          return cooldown.NEVER
+        end
+        t = limit.keeper.free_at(limit, of.texts[i], t, wanted)
       end
     end
   until t == before or not of.calendar
@@ -126,8 +130,11 @@ end
 
 -- Whether as many requests of the account are in flight as may be.
 function room.is_busy(of, now)
+  if not of.leases then
+    return false
+  end
   for i, limit in ipairs(of.limits) do
-    if limit.kind == 'leases' and limit.holds and leases.free_at(limit, of.texts[i], now) > now then
+    if limit.kind == 'leases' and limit.holds and limit.keeper.free_at(limit, of.texts[i], now) > now then
       return true
     end
   end
@@ -139,7 +146,7 @@ function room.run(state, of, moment, now, clock_text)
   local written = {}
   for i, limit in ipairs(of.limits) do
     if limit.kind == 'leases' then
-      written[#written + 1], written[#written + 2] = of.fields[i], leases.renew(limit, of.texts[i], moment, now)
+      written[#written + 1], written[#written + 2] = of.fields[i], limit.keeper.renew(limit, of.texts[i], moment, now)
     end
   end
   if #written > 0 then
@@ -166,7 +173,7 @@ function room.free_before(of, moment, amounts)
   local t = moment
   for i, limit in ipairs(of.limits) do
     if limit.holds and limit.kind ~= 'leases' then
-      t = math.max(t, kinds[limit.kind].free_before(limit, of.texts[i], moment, amounts[limit.unit]))
+      t = math.max(t, limit.keeper.free_before(limit, of.texts[i], moment, amounts[limit.unit]))
     end
   end
   return t
@@ -185,7 +192,7 @@ function room.enter(of, moment, now, amounts)
   for i, limit in ipairs(of.limits) do
     local amount = amounts[limit.unit]
     if amount > 0 then
-      of.texts[i] = kinds[limit.kind].enter(limit, of.texts[i], moment, now, amount)
+      of.texts[i] = limit.keeper.enter(limit, of.texts[i], moment, now, amount)
     end
   end
 end
@@ -194,7 +201,7 @@ end
 function room.leave(of, moment, now, amounts)
   local held = 0
   for i, limit in ipairs(of.limits) do
-    local text, found = kinds[limit.kind].leave(limit, of.texts[i], moment, now, amounts[limit.unit])
+    local text, found = limit.keeper.leave(limit, of.texts[i], moment, now, amounts[limit.unit])
     of.texts[i] = text
     held = held + (found and 1 or 0)
   end
@@ -204,7 +211,7 @@ end
 -- The request of `moment` is over: it counts what it came to instead of what was expected, and is in flight no more.
 function room.settle(of, moment, now, expected, actual)
   for i, limit in ipairs(of.limits) do
-    local kind, before, after = kinds[limit.kind], expected[limit.unit], actual[limit.unit]
+    local kind, before, after = limit.keeper, expected[limit.unit], actual[limit.unit]
     if limit.kind == 'leases' then
       of.texts[i] = kind.leave(limit, of.texts[i], moment)
     elseif before ~= after then
