@@ -58,10 +58,11 @@ class Rotation:
     pool: str
     model: str  # "" for a call without one
     digest: str
-    members: tuple[Member, ...] = field(repr=False)
-    limits: tuple[tuple[Limit, ...], ...] = field(repr=False)  # the distinct sets; Member.limits points here
-    strategy: Strategy = "round_robin"
-    total: tuple[Limit, ...] = ()  # of the pool as a whole
+    # Not compared, for the digest stands for them: an equal rotation of another Pools would be compared key by key.
+    members: tuple[Member, ...] = field(repr=False, compare=False)
+    limits: tuple[tuple[Limit, ...], ...] = field(repr=False, compare=False)  # the distinct sets, see Member.limits
+    strategy: Strategy = field(default="round_robin", compare=False)
+    total: tuple[Limit, ...] = field(default=(), compare=False)  # of the pool as a whole
 
     @cached_property
     def counts_tokens(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sidecar.model.calendars import Boundaries, periods
-from sidecar.model.configured import Calendar, Limit
+from sidecar.model.configured import Calendar, Key, Limit
 from sidecar.model.room import account_of, resting_pool
 from sidecar.model.words import (
     Amounts,
@@ -26,7 +26,7 @@ from sidecar.model.words import (
     Withdrawn,
     unit_of,
 )
-from sidecar.store.names import Names, rest_field, window_field
+from sidecar.store.names import Names, off_field, rest_field, window_field
 
 SHARED = "*"  # the rotation of all models beyond MOST_MODELS
 MOST_MODELS = 256  # rotations of their own that a pool has
@@ -91,6 +91,11 @@ def _target(names: Names, rotation: Rotation, bounds: Bounds) -> tuple[tuple[str
     told = dict(bounds)
     sets = [text for limits in rotation.limits for text in _limits(limits, told)]
     return names.turns(rotation), (*_pool(rotation, told), str(len(rotation.limits)), *sets)
+
+
+def forget() -> None:
+    """Lets go of the rotations that were told so far."""
+    _target.cache_clear()
 
 
 def acquire(names: Names, ask: Ask, clock_us: int, now: str = "") -> Call:
@@ -258,6 +263,21 @@ def models(names: Names, pools: Iterable[str]) -> Call:
 def read_models(pools: Iterable[str], reply: Sequence[Sequence[bytes]]) -> dict[str, tuple[str, ...]]:
     """By pool, sorted."""
     return {pool: tuple(sorted(name.decode() for name in names)) for pool, names in zip(pools, reply, strict=True)}
+
+
+def disable(names: Names, key: Key, who: str, now: str = "") -> Call:
+    return Call("admin", _keys(names, ()), (now, "disable", off_field(key.fingerprint), key.account, who, "0"))
+
+
+def enable(names: Names, key: Key, pools: Iterable[str], now: str = "") -> Call:
+    """`pools`: all that have a key of its account."""
+    return Call("admin", _keys(names, pools), (now, "enable", off_field(key.fingerprint), key.account, "", "0"))
+
+
+def reset(names: Names, key: Key, fields: Sequence[str], pools: Iterable[str], now: str = "") -> Call:
+    """`fields`: the rests and windows to forget. `pools`: all that have a key of its account."""
+    args = (now, "reset", off_field(key.fingerprint), key.account, "", str(len(fields)), *fields)
+    return Call("admin", _keys(names, pools), args)
 
 
 def beat(names: Names, replica: str, silence_us: int, now: str = "") -> Call:

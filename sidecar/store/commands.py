@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sidecar.model.configured import Key
 from sidecar.model.events import Emit, StoreChanged
 from sidecar.model.words import (
     Amounts,
@@ -165,6 +166,21 @@ class Store:
             numbers += rest[len(part) :]
         return Inspected(int(now), found, tuple(None if text is None else int(float(text)) for text in numbers))
 
+    async def disable(self, key: Key, who: str) -> bool:
+        """Whether the key was enabled until now. From then on no replica is granted it, nor the same secret elsewhere.
+
+        What an operator does goes with the acquires: the next one knows of it.
+        """
+        return bool(await self._call(calls.disable(self.names, key, who)))
+
+    async def enable(self, key: Key, pools: Iterable[str]) -> bool:
+        """Whether the key was disabled until now. `pools`: all that have a key of its account."""
+        return bool(await self._call(calls.enable(self.names, key, pools)))
+
+    async def reset(self, key: Key, fields: Sequence[str], pools: Iterable[str]) -> int:
+        """Forgets these fields of the state; returns how many there were. `pools`: as for enable."""
+        return int(await self._call(calls.reset(self.names, key, fields, pools)))
+
     async def models(self, pools: Collection[str]) -> dict[str, tuple[str, ...]]:
         """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""
         reply = await self._call(calls.models(self.names, pools), lane=self._back)
@@ -196,6 +212,11 @@ class Store:
         if not self._shared:
             return ask
         return replace(ask, rotations=tuple(self.serving(rotation) for rotation in ask.rotations))
+
+    def forget(self) -> None:
+        """Lets go of all that is known of rotations, after a change of config; what still counts is asked for anew."""
+        self._shared.clear()
+        calls.forget()
 
     def serving(self, rotation: Rotation) -> Rotation:
         """The rotation that serves its model: itself, or `*` where the pool has too many models."""

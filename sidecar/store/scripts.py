@@ -11,7 +11,19 @@ from pathlib import Path
 
 import sidecar
 
-NAMES = ("acquire", "confirm", "report", "release", "settle", "renew", "register", "inspect", "models", "beat")
+NAMES = (
+    "acquire",
+    "confirm",
+    "report",
+    "release",
+    "settle",
+    "renew",
+    "register",
+    "inspect",
+    "models",
+    "beat",
+    "admin",
+)
 
 _USE = re.compile(r"^--@ use (.+)$")
 _LINE = re.compile(r"""(?:user_script: ?|\[string "<python>"\]:)(\d+)""")  # Redis's and fakeredis's name of a script

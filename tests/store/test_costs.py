@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from sidecar.model.configured import SECOND_US
+from sidecar.model.configured import SECOND_US, Key, Secret
 from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
 from sidecar.store.names import Names
@@ -165,6 +165,18 @@ def test_inspect_models_and_beat(real: Place) -> None:
     assert commands(real.raw, calls.models(NAMES, ["p", "q", "r"])) == 3 * a_pool
     (cost,) = promised("beat", r"(\d+) commands")
     assert commands(real.raw, calls.beat(NAMES, "a", SECOND_US)) == cost
+
+
+@pytest.mark.parametrize("fields", [1, 1000, 1001])
+def test_admin(real: Place, fields: int) -> None:
+    key = Key("k0", Secret("k0"), "fp-k0", "acc-k0")
+    (disable,) = promised("admin", r"disable (\d+) commands")
+    enable, a_pool = promised("admin", r"enable (\d+) and (\d+) a pool")
+    reset, some_fields, of_pool = promised("admin", r"reset (\d+), (\d+) for each 1,000 fields and (\d+) a pool")
+    assert commands(real.raw, calls.disable(NAMES, key, "op", str(NOW))) == disable - 1
+    assert commands(real.raw, calls.enable(NAMES, key, ["p", "q"], str(NOW))) == enable - 1 + 2 * a_pool
+    forgetting = calls.reset(NAMES, key, [f"w|acc-k0|{n}" for n in range(fields)], ["p", "q"], str(NOW))
+    assert commands(real.raw, forgetting) == reset - 1 + -(-fields // 1000) * some_fields + 2 * of_pool
 
 
 @pytest.mark.parametrize("keys", [1, 9000])

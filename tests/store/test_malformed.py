@@ -62,6 +62,13 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
         "of_account",
     ),
     "inspect: no fields": ("inspect", (STATE,), ("",), "for i = 1, args.number() do"),
+    "admin: nothing": ("admin", (STATE, WAKE), (), "for i = 1, args.number() do"),
+    "admin: no count of fields": (
+        "admin",
+        (STATE, WAKE),
+        ("", "reset", "off|x", "a", ""),
+        "for i = 1, args.number() do",
+    ),
     "beat: no silence": ("beat", ("{x}replicas",), ("", "a", "never"), "redis.call('ZREMRANGEBYSCORE'"),
 }
 

@@ -1,0 +1,37 @@
+-- admin: what an operator does to a key, for all replicas at once: disable it, enable it, or forget what it is charged with.
+--
+-- KEYS  1        state      HASH
+--       2..      wake       ZSET  the wake set of each pool that has a key of the account
+-- ARGV  now      "" or, in tests, microseconds
+--       what     "disable", "enable" or "reset"
+--       off      the state's field that says that the key is disabled
+--       account  the key's
+--       who      of a disable: who asks for it, else ""
+--       fields   of a reset: count, then the fields to forget: rests, and windows; else 0
+-- returns        how many fields changed; 0: it was so already
+-- cost           disable 4 commands; enable 4 and 3 a pool; reset 3, 1 for each 1,000 fields and 3 a pool
+--
+-- A disabled key is never granted: `room.read` finds the field, whose presence is all that counts. It is named after the
+-- secret's fingerprint, so a new secret under the key's id is not disabled. Who disables it again changes nothing: since
+-- when and by whom is told of the first. Rotations are not told of a disable, as of no rest: each finds out when the
+-- key comes to its head, and a grant that waits for its moment when it is confirmed.
+--@ use clock rotation args
+local state = KEYS[1]
+local now, clock_text = clock.read(state, args.text())
+local what, off, account, who, fields = args.text(), args.text(), args.text(), args.text(), args.texts()
+
+local changed = 0
+if what == 'disable' then
+  changed = redis.call('HSETNX', state, off, clock.text(now) .. '|' .. who)
+elseif what == 'enable' then
+  changed = redis.call('HDEL', state, off)
+else
+  for from = 1, #fields, rotation.CHUNK do
+    changed = changed + redis.call('HDEL', state, unpack(fields, from, math.min(from + rotation.CHUNK - 1, #fields)))
+  end
+end
+redis.call('HSET', state, 'clock', clock_text)
+if what ~= 'disable' then
+  rotation.wake({ unpack(KEYS, 2) }, account, now)
+end
+return changed

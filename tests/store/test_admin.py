@@ -1,0 +1,129 @@
+"""What an operator does to a key holds for every replica, and outlives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from sidecar.model.configured import SECOND_US, Key, Secret
+from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.store.commands import Store
+from sidecar.store.names import off_field, rest_field, window_field
+from sidecar.store.texts import read_off
+from tests.store.asks import ask, granted, limit, rotation, unexpected
+from tests.store.conftest import OpenStore, Place
+
+ONE = limit(1)
+TURNS = rotation(2, ONE)
+MANY = rotation(2, limit(100))
+
+
+def key(name: str) -> Key:
+    """As `asks.rotation` calls it."""
+    return Key(name, Secret(name), f"fp-{name}", f"acc-{name}")
+
+
+K0, K1 = key("k0"), key("k1")
+
+
+async def acquire(store: Store, turns: Rotation = MANY) -> Grant | Refusal:
+    answer = await store.acquire(ask(turns), unexpected)
+    assert isinstance(answer, Grant | Refusal)
+    return answer
+
+
+async def ids(store: Store, count: int, turns: Rotation = MANY) -> list[str]:
+    return [granted(await acquire(store, turns)).member.id for _ in range(count)]
+
+
+async def rest(store: Store, *subjects: Subject) -> None:
+    store.report(Report("r", tuple(Rest(one, 60 * SECOND_US, "invalid_key") for one in subjects)), (), lambda _: None)
+
+
+async def fields(store: Store, names: Iterable[str]) -> set[str]:
+    found = await store.inspect(list(names))
+    return {name for name, text in found.fields.items() if text}
+
+
+async def test_a_disabled_key_is_granted_by_no_replica_until_it_is_enabled(place: Place, open_store: OpenStore) -> None:
+    one, other = open_store(place.open).store, open_store(place.open).store
+    assert await ids(one, 2) == ["k0", "k1"]
+    assert await one.disable(K0, "cli op@host")
+    assert await ids(other, 3) + await ids(one, 2) == ["k1"] * 5
+    assert await other.enable(K0, ["p"])
+    assert sorted(await ids(one, 2)) == ["k0", "k1"]
+
+
+async def test_a_disabled_key_stays_so_in_a_rotation_that_begins_later(store: Store) -> None:
+    """As that of another model, of a changed config, or of a replica that starts."""
+    await store.disable(K1, "op")
+    assert await ids(store, 3, rotation(2, limit(9), model="later")) == ["k0"] * 3
+
+
+async def test_of_keys_that_are_all_disabled_none_is_reserved(store: Store) -> None:
+    await store.disable(K0, "op")
+    await store.disable(K1, "op")
+    refused = await store.acquire(ask(MANY, max_wait_s=3600), unexpected)
+    assert not isinstance(refused, Grant)
+
+
+async def test_a_reservation_of_a_key_that_is_disabled_meanwhile_is_withdrawn(store: Store) -> None:
+    turns = rotation(1, limit(1, seconds=1))
+    granted(await acquire(store, turns))
+    reserved = granted(await store.acquire(ask(turns, max_wait_s=2), unexpected))
+    await store.disable(K0, "op")
+
+    async def confirmed() -> str:
+        while True:
+            answer = await store.confirm(reserved, ["p"], unexpected)
+            if type(answer).__name__ != "NotYet":
+                return type(answer).__name__
+
+    assert await confirmed() == "Withdrawn"
+
+
+async def test_who_disables_first_is_remembered(store: Store) -> None:
+    assert await store.disable(K0, "first")
+    assert not await store.disable(K0, "second")
+    found = await store.inspect([off_field(K0.fingerprint)])
+    text = found.fields[off_field(K0.fingerprint)]
+    assert text is not None
+    told = read_off(text)
+    assert told.by == "first"
+    assert 0 <= found.now_us - told.since_us < 60 * SECOND_US
+    assert await store.enable(K0, ["p"])
+    assert not await store.enable(K0, ["p"])
+
+
+async def test_reset_forgets_the_rests_that_it_is_told_and_keeps_the_budget(store: Store) -> None:
+    of_key, of_account = Subject("acc-k0", "fp-k0"), Subject("acc-k0", None, "m")
+    granted(await acquire(store, TURNS))
+    await rest(store, of_key, of_account)
+    told = [rest_field(of_key), rest_field(of_account)]
+    assert await store.reset(K0, told, ["p"]) == 2
+    assert await fields(store, told) == set()
+    assert await ids(store, 1, TURNS) == ["k1"]
+    assert isinstance(await acquire(store, TURNS), Refusal)
+
+
+async def test_reset_with_its_windows_gives_a_spent_key_its_budget_again(store: Store) -> None:
+    """Also in a rotation that has parked the key until its window would have room."""
+    assert await ids(store, 2, TURNS) == ["k0", "k1"]
+    assert isinstance(await acquire(store, TURNS), Refusal)
+    assert await store.reset(K0, [window_field("acc-k0", ONE)], ["p"]) == 1
+    assert await ids(store, 1, TURNS) == ["k0"]
+    assert isinstance(await acquire(store, TURNS), Refusal)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2500])
+async def test_reset_takes_any_number_of_fields(store: Store, count: int) -> None:
+    told = [rest_field(Subject("acc-k0", None, f"m{n}")) for n in range(count)]
+    for start in range(0, count, 500):
+        await rest(store, *(Subject("acc-k0", None, f"m{n}") for n in range(start, min(count, start + 500))))
+    assert await store.reset(K0, told, ["p"]) == count
+
+
+async def test_a_key_is_disabled_by_its_secret_so_a_new_one_under_its_id_starts_enabled(store: Store) -> None:
+    await store.disable(Key("k0", Secret("old"), "fp-old", "acc-k0"), "op")
+    assert await ids(store, 2) == ["k0", "k1"]
