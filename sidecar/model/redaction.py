@@ -26,7 +26,12 @@ class Finder:
 def finder(secret: Secret) -> Finder:
     """Kept, for every answer asks for its key's. The texts are str, or bytes decoded as latin-1."""
     text = secret.reveal()
-    return Finder(max(re.split(r"[^A-Za-z0-9]", text), key=len), re.compile(pattern(text)))
+    return Finder(anchor(text), re.compile(pattern(text)))
+
+
+def anchor(text: str) -> str:
+    """The longest part that every way to write this text has in it, however it is escaped."""
+    return max(re.split(r"[^A-Za-z0-9]", text), key=len)
 
 
 def pattern(text: str) -> str:

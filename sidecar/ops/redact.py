@@ -7,26 +7,32 @@ from collections.abc import Callable, Iterator
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sidecar.model.configured import Config
-from sidecar.model.redaction import pattern
+from sidecar.model.redaction import anchor, pattern
 
 Redact = Callable[[str], str]
 
 
-def redactor(config: Config) -> Redact:
-    """A function that replaces every key's secret, client's token and password of the config by its id.
+def redactor(*configs: Config) -> Redact:
+    """A function that replaces every key's secret, client's token and password of the configs by its id.
 
-    A secret is found in each of its forms. Where one begins another, the longer one is meant.
+    A secret is found in each of its forms. Where one begins another, the longer one is meant. Only those whose anchor
+    a text holds are looked for: a thousand keys made an expression of a second to build and 35 ms to use.
     """
     ids: dict[str, str] = {}
-    for secret, name in _secrets(config):
-        ids.setdefault(secret, name)
+    for config in configs:
+        for secret, name in _secrets(config):
+            ids.setdefault(secret, name)
     ids.pop("", None)
-    if not ids:
-        return lambda text: text
-    longest_first = sorted(ids, key=len, reverse=True)
-    names = [ids[secret] for secret in longest_first]
-    found = re.compile("|".join(f"({pattern(secret)})" for secret in longest_first))
-    return lambda text: found.sub(lambda match: names[(match.lastindex or 0) - 1], text)
+    longest_first = [(anchor(secret), secret) for secret in sorted(ids, key=len, reverse=True)]
+
+    def redact(text: str) -> str:
+        near = [secret for sure, secret in longest_first if sure in text]
+        if not near:
+            return text
+        found = re.compile("|".join(f"({pattern(secret)})" for secret in near))
+        return found.sub(lambda match: ids[near[(match.lastindex or 0) - 1]], text)
+
+    return redact
 
 
 def _secrets(config: Config) -> Iterator[tuple[str, str]]:
