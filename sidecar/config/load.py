@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sidecar.config import discover, environment, read, shape
 from sidecar.config.environment import Environment
+from sidecar.config.files import Files
 from sidecar.config.problems import ConfigError, Problems, Substituted, nearest
 from sidecar.config.resolve import resolve
 from sidecar.config.schema import Document, PoolEntry
@@ -40,21 +41,27 @@ class Opened:
     environment: Environment
 
 
-def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
-    """The config of a process started in `cwd`, checked whole; `path` is its `--config`.
+def load(path: Path | None, environ: Mapping[str, str], cwd: Path, files: Files | None = None) -> Config:
+    """The config of a process started in `cwd`, checked whole; `path` is its `--config`, `files` hears what is read.
 
     Does no I/O but reading: the file, `.env`, files of keys. Raises ConfigError, whose text is every problem found.
     """
-    return opened(path, environ, cwd).config
+    return opened(path, environ, cwd, files=files).config
 
 
 def opened(
-    path: Path | None, environ: Mapping[str, str], cwd: Path, drafts: Mapping[Path, str] | None = None
+    path: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    drafts: Mapping[Path, str] | None = None,
+    files: Files | None = None,
 ) -> Opened:
     """What `load` gives, with its parts. `drafts`: files below `cwd` and what they would say after an edit."""
-    drafts = drafts or {}
+    drafts, files = drafts or {}, files or Files()
+    files.note(cwd / ".env")
     variables, warnings = environment.read(environ, cwd, drafts.get(cwd / ".env"))
-    file = chosen(path, variables, cwd)
+    file = files.config = chosen(path, variables, cwd)
+    files.note(cwd / (file or _FILE))
     written = parsed(drafts[cwd / file] if cwd / file in drafts else text_of(file, cwd), file) if file else {}
     given = _given(written, file, variables)
     problems = Problems(str(file) if file else None, {field: one.variable for field, one in given.items()})
@@ -62,7 +69,7 @@ def opened(
         problems.note(warning)
     rest = {name: value for name, value in written.items() if name not in given}
     data = read.substitute(rest, variables, problems) | {field: one.value for field, one in given.items()}
-    sources = Sources(variables, (cwd / file).parent if file else cwd, problems)
+    sources = Sources(variables, (cwd / file).parent if file else cwd, problems, files)
     document = shape.document(data, problems)
     pools = _pools(document, file, sources)
     config = resolve(document, pools, sources)

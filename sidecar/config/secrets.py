@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from sidecar.config.environment import Environment
+from sidecar.config.files import Files
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import VARIABLE_NAME
 from sidecar.config.schema import KeyEntry, KeySources, PoolEntry
@@ -43,6 +44,7 @@ class Sources:
     environment: Environment
     folder: FilePath
     problems: Problems
+    files: Files
 
 
 def fingerprint(secret: str, namespace: str) -> str:
@@ -183,6 +185,7 @@ def _one(pool: str, entry: KeyEntry, path: Path, sources: Sources, *, needed: bo
         text = _usable(entry.secret, "the secret", (*path, "secret"), sources.problems)
     elif entry.secret_file is not None:
         file = sources.folder / entry.secret_file
+        sources.files.note(file)
         text = _read_file(file, f"file {shown(entry.secret_file)}", (*path, "secret_file"), sources.problems)
         origin = f"file {shown(entry.secret_file)}"
     elif not needed:
@@ -199,6 +202,7 @@ def _from_dir(name: str, path: Path, sources: Sources) -> list[Found]:
     """A key from each file of a folder, sorted by name, called like the file; what begins with a dot is not one:
     Kubernetes keeps `..data` and the folders behind it beside the files."""
     folder = sources.folder / name
+    sources.files.note(folder)
     try:
         entries = sorted(entry for entry in os.listdir(folder) if not entry.startswith("."))  # noqa: PTH208
         files = [entry for entry in entries if not (folder / entry).is_dir()]
