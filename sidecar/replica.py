@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import sidecar
+from sidecar.config.changes import changes, same
+from sidecar.config.problems import ConfigError
+from sidecar.config.watch import LOOK_S, Source
 from sidecar.model.configured import Config
-from sidecar.model.events import Emit
+from sidecar.model.events import Emit, Reloaded
 from sidecar.pool.pool import Pools
 from sidecar.pool.running import EVERY_S, Running
 from sidecar.store.commands import Store
@@ -18,6 +24,11 @@ from sidecar.store.connect import StoreAway, StoreUnable
 
 BEAT_S = EVERY_S  # between two signs of life, of the replica and of its requests in flight
 SILENCE_US = 20_000_000  # after which the others count a replica as gone
+
+log = logging.getLogger(__name__)
+
+# Told of a config before anything uses it, with those that requests under way still use.
+Follow = Callable[[Config, Sequence[Config]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +42,37 @@ class State:
 class Replica:
     """Config, pools and store of one process, and how it is."""
 
-    def __init__(self, config: Config, store: Store, emit: Emit) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        emit: Emit,
+        source: Source | None = None,
+        follow: Follow = lambda *_: None,
+    ) -> None:
+        """`source`: where the config came from; None: it is that of this process alone and never changes."""
         self.id = secrets.token_hex(6)
         self.store, self.emit = store, emit
         self.running = Running(store)
         self.state = State(config, Pools(config, store, emit, self.running))
+        self.reloaded = Reloaded("start")  # what came of the latest reading of the config
+        self._source, self._follow = source, follow
+        self._reloading = asyncio.Lock()
+        self._former: WeakSet[Pools] = WeakSet()  # of configs that requests under way still use
         self.inflight = 0
         self.alive = 0  # replicas that share the store, this one included; 0: not known
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
-        self._beating: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Reaches the store, or leaves it to be reached; then tells it now and then that this replica lives."""
         with suppress(StoreAway, StoreUnable):
             self.alive = await self.store.beat(self.id, SILENCE_US)
-        self._beating = asyncio.create_task(self._beat())
+        self._tasks.append(asyncio.create_task(self._beat()))
+        if self._source is not None:
+            self._tasks.append(asyncio.create_task(self._watch(self._source)))
 
     async def _beat(self) -> None:
         while True:
@@ -58,10 +83,56 @@ class Replica:
 
     async def close(self) -> None:
         """Sends what is queued and ends."""
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
+
+    # --- another config -----------------------------------------------------------------------------
+
+    async def _watch(self, source: Source) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if await asyncio.to_thread(source.changed):
+                await self.reload("file")
+
+    async def reload(self, cause: str) -> Reloaded:
+        """Reads the config anew and swaps it in whole; one that cannot be used changes nothing.
+
+        A request goes on with the State that it began with. What Redis keeps is named after accounts, fingerprints and
+        limits, so of what stays nothing is lost; a rotation with other members or limits is another one.
+        """
+        async with self._reloading:
+            before, told = self.reloaded, await self._reread(cause)
+            self.reloaded = told
+        # Files that are touched, or swapped for the same, are no event; a reading that was asked for, or mends, is one.
+        news = told.problems or told.changes or told.warnings or told.needs_restart != before.needs_restart
+        if cause != "file" or news or before.problems:
+            self.emit(told)
+        return told
+
+    async def _reread(self, cause: str) -> Reloaded:
+        if self._source is None:
+            return Reloaded(cause, problems=("this config was not read from files: there is nothing to read again.",))
+        running = self.state.config
+        try:
+            config, fixed = await asyncio.to_thread(self._source.reload, running)
+        except ConfigError as error:
+            return Reloaded(cause, problems=error.problems, warnings=error.warnings)
+        except Exception:
+            log.exception("the config cannot be read")
+            return Reloaded(cause, problems=("it cannot be read; the log says why.",))
+        if same(running, config):
+            return Reloaded(cause, needs_restart=fixed)
+        self._swap(config)
+        warnings = tuple(warning for warning in config.warnings if warning not in running.warnings)
+        return Reloaded(cause, changes(running, config), fixed, warnings)
+
+    def _swap(self, config: Config) -> None:
+        self._former.add(self.state.pools)
+        self._follow(config, [pools.config for pools in self._former])
+        self.store.forget()
+        self.state = State(config, Pools(config, self.store, self.emit, self.running))
 
     # --- requests under way -------------------------------------------------------------------------
 
@@ -83,7 +154,8 @@ class Replica:
         if not self.store.up.is_set():
             return f"the store is away: {self.store.reason or 'not reached yet'}"
         try:
-            usable = [await self.state.pools.sight.usable(name) for name in self.state.config.pools]
+            pools = self.state.pools
+            usable = [await pools.sight.usable(name) for name in pools.config.pools]
         except (StoreAway, StoreUnable) as error:
             return f"the store is away: {error}"
         return "" if any(usable) else "no pool has a usable key"
@@ -101,7 +173,18 @@ class Replica:
             "pools": {
                 pool.name: {"provider": pool.provider.name, "keys": len(pool.keys)} for pool in config.pools.values()
             },
+            "config": self._config_health(),
         }
         if config.redis == "memory":
             body["warning"] = "budgets are in this process's memory only"
         return (False, body | {"reason": reason}) if reason else (True, body)
+
+    def _config_health(self) -> dict[str, Any]:
+        """A config that was rejected is no reason to serve nobody: what ran before runs on."""
+        told = self.reloaded
+        body: dict[str, Any] = {"status": "rejected" if told.problems else "ok"}
+        if told.problems:
+            body["error"] = "\n".join(told.problems)
+        if told.needs_restart:
+            body["needs_restart"] = list(told.needs_restart)
+        return body

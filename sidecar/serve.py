@@ -6,7 +6,7 @@ import asyncio
 import errno
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,15 +14,18 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 import sidecar
+from sidecar.config.watch import Source
 from sidecar.model.configured import Address, Config
 from sidecar.model.events import Emit, Event
 from sidecar.ops import app as ops
 from sidecar.ops.log import Log
 from sidecar.ops.metrics import Metrics
+from sidecar.ops.redact import redactor
+from sidecar.ops.stream import Stream
 from sidecar.proxy import app as proxy
 from sidecar.proxy.reviving import reviving
 from sidecar.proxy.upstream import Upstream
-from sidecar.replica import Replica
+from sidecar.replica import Follow, Replica
 from sidecar.store.commands import Store
 from sidecar.store.memory import LOST
 
@@ -39,10 +42,11 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """SIGTERM and SIGINT: the first asks to end, the second to end at once."""
+    """SIGTERM and SIGINT: the first asks to end, the second to end at once. SIGHUP: to read the config anew."""
 
     end: asyncio.Event = field(default_factory=asyncio.Event)
     at_once: asyncio.Event = field(default_factory=asyncio.Event)
+    reread: asyncio.Event = field(default_factory=asyncio.Event)
 
     def received(self) -> None:
         (self.at_once if self.end.is_set() else self.end).set()
@@ -51,15 +55,17 @@ class Signals:
     def caught(self) -> Iterator[None]:
         """Catches them as long as it lasts. Where the loop cannot (Windows), Ctrl-C cancels the main task instead."""
         loop = asyncio.get_running_loop()
-        names = (signal.SIGTERM, signal.SIGINT)
+        handlers = {signal.SIGTERM: self.received, signal.SIGINT: self.received}
+        with suppress(NotImplementedError, AttributeError):
+            handlers[signal.SIGHUP] = self.reread.set
         with suppress(NotImplementedError):
-            for name in names:
-                loop.add_signal_handler(name, self.received)
+            for name, handler in handlers.items():
+                loop.add_signal_handler(name, handler)
         try:
             yield
         finally:
             with suppress(NotImplementedError):
-                for name in names:
+                for name in handlers:
                     loop.remove_signal_handler(name)
 
 
@@ -73,25 +79,27 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-async def serve(config: Config, log: Log, grace_s: float = GRACE_S) -> None:
+async def serve(config: Config, log: Log, grace_s: float = GRACE_S, source: Source | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way end within the grace.
 
-    Raises CannotStart. A store that cannot be reached stops nothing: readiness and the log say so until it is back.
+    `source`: where the config came from, to follow its changes. Raises CannotStart. A store that cannot be reached
+    stops nothing: readiness and the log say so until it is back.
     """
     metrics = Metrics(config)
-    emit = _both(log, metrics)
+    stream = Stream(log.redact)
+    emit = _all(log, metrics, stream)
     try:
         store = Store.at(config.redis, config.namespace, emit)
     except ValueError as error:
         raise CannotStart(f"redis: {error}") from None
-    replica = Replica(config, store, emit)
+    replica = Replica(config, store, emit, source, _follower(log, metrics, stream))
     signals = Signals()
     with signals.caught():
         # Left from the last to the first: health can be asked until the last report is sent.
         async with AsyncExitStack() as stack:
             pages = ops.pages(replica, metrics)
             operations = await stack.enter_async_context(
-                _listening(ops.server(replica, pages), config.ops_listen, "ops_listen")
+                _listening(ops.server(replica, pages, stream), config.ops_listen, "ops_listen")
             )
             stack.push_async_callback(replica.close)
             data = await stack.enter_async_context(_forwarding(replica, pages))
@@ -102,17 +110,37 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S) -> None:
             gc.freeze()
             gc.set_threshold(*COLLECT)
             log.line("info", "listening", listen=_bound(data), ops_listen=_bound(operations))
+            rereading = asyncio.create_task(_reread(replica, signals.reread))
             await signals.end.wait()
+            rereading.cancel()
+            stream.end()
             await _drain(replica, data, signals.at_once, grace_s, log)
     log.line("info", "ended")
 
 
-def _both(log: Log, metrics: Metrics) -> Emit:
+def _all(*listeners: Emit) -> Emit:
     def emit(event: Event) -> None:
-        log(event)
-        metrics(event)
+        for listener in listeners:
+            listener(event)
 
     return emit
+
+
+def _follower(log: Log, metrics: Metrics, stream: Stream) -> Follow:
+    """What was made of the config and outlives it. Secrets of requests under way are still hidden."""
+
+    def follow(config: Config, former: Sequence[Config]) -> None:
+        log.redact = stream.redact = redactor(config, *former)
+        metrics.follow(config)
+
+    return follow
+
+
+async def _reread(replica: Replica, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await replica.reload("signal")
 
 
 def announce(config: Config, log: Log) -> None:

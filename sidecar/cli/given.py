@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from sidecar import config
+from sidecar.config.watch import Source
 from sidecar.model.configured import Config
 from sidecar.store.commands import Store
 
@@ -27,13 +28,19 @@ def config_option(function: F) -> F:
     )(function)
 
 
-def load(config_file: Path | None, settings: Mapping[str, str | None] | None = None) -> Config:
-    """The config with the command line's own settings (`--listen` -> text) before all others."""
+def load(config_file: Path | None) -> Config:
+    """The config of this call."""
+    return source(config_file, {})[1]
+
+
+def source(config_file: Path | None, settings: Mapping[str, str | None]) -> tuple[Source, Config]:
+    """The config with the command line's own settings (`--listen` -> text) before all others, and where it is from."""
     given = {option: text for option, text in (settings or {}).items() if text is not None}
     names = {option: f"SIDECAR_{option.removeprefix('--').replace('-', '_').upper()}" for option in given}
     environ = dict(os.environ) | {names[option]: text for option, text in given.items()}
+    found = Source(config_file, environ, Path.cwd())
     try:
-        return config.load(config_file, environ, Path.cwd())
+        return found, found.load()
     except config.ConfigError as error:
         text = str(error)
         for option, name in names.items():

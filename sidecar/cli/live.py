@@ -23,10 +23,10 @@ from rich.text import Text
 import sidecar
 from sidecar.cli import given, show
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Provider, Target
-from sidecar.model.words import Class, Refusal, Scope
+from sidecar.model.words import Class, Exhausted, Refusal, Scope
 from sidecar.ops.redact import Redact
 from sidecar.pool.pool import Pools
-from sidecar.pool.resting import DEAD
+from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import ERROR_BYTES, Reading
@@ -144,19 +144,22 @@ class _Trial:
             got = await self._pools.acquire(search, wait=False)
             if isinstance(got, Held):
                 return await self._sent(call, search, got)
-            assert isinstance(got, Refusal)  # this key was not tried
             return await self._refused(target, key, got)
 
-    async def _refused(self, target: Target, key: Key, refusal: Refusal) -> Verdict:
+    async def _refused(self, target: Target, key: Key, got: Refusal | Exhausted) -> Verdict:
         """Why there is no grant of this key, and for how long."""
-        seconds = f"{math.ceil(refusal.wait_us / SECOND_US)} s"
+        wait = f"{math.ceil(got.wait_us / SECOND_US)} s" if isinstance(got, Refusal) else ""
         why = await self._pools.sight.why(target)
         reason = why.proved.get(key.id)
+        if reason == DISABLED:
+            return Verdict("is disabled: not tried")
         if reason is not None:
-            return Verdict(f"rests for {reason}, {seconds} more: not tried", "dead" if reason in DEAD else "")
+            return Verdict(
+                f"rests for {reason}{wait and f', {wait} more'}: not tried", "dead" if reason in DEAD else ""
+            )
         if key.id in why.suspected:
-            return Verdict(f"rests on suspicion, {seconds} more: not tried")
-        return Verdict(f"has no room in its budgets for {seconds}: not tried")
+            return Verdict(f"rests on suspicion, {wait} more: not tried")
+        return Verdict(f"has no room in its budgets for {wait}: not tried")
 
     async def _sent(self, call: Call, search: Search, held: Held) -> Verdict:
         began = monotonic()

@@ -56,12 +56,15 @@ def command(
 
     Then point an SDK's base URL at http://localhost:4000/v1 (OpenAI), or http://localhost:4000 (Anthropic, Gemini).
     Logs go to standard error: text on a terminal, else JSON. Exit 0: ended by a signal; 1: cannot run, and why.
+
+    A changed config, .env or file of keys is read within two seconds, on SIGHUP or `sidecar reload` at once. Requests
+    under way end as they began; a config that cannot be used changes nothing.
     """
-    config = given.load(config_file, {"--listen": listen, "--ops-listen": ops_listen, "--redis": redis})
+    source, config = given.source(config_file, {"--listen": listen, "--ops-listen": ops_listen, "--redis": redis})
     log = _log(style, level, redactor(config))
     take_over(log)
     try:
-        run(serve(config, log, grace_s))
+        run(serve(config, log, grace_s, source))
     except CannotStart as error:
         log.line("error", str(error))
         raise SystemExit(1) from None

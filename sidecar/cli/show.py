@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +50,7 @@ def status(told: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right" if name == "used" else "left", no_wrap=name != "rests")
     for name, pool in told["pools"].items():
         for key in pool["keys"]:
-            _add_lines(table, name, key["id"], key["budgets"], key["cooldowns"])
+            _add_lines(table, name, key["id"], key["budgets"], _states(key))
         if pool["total"]:
             _add_lines(table, name, "all keys", pool["total"], ())
         grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
@@ -60,8 +60,18 @@ def status(told: Mapping[str, Any]) -> Table:
     return table
 
 
-def _add_lines(table: Table, pool: str, key: str, budgets_told: _Entries, rests_told: _Entries) -> None:
-    rests, budgets = [_rest(rest) for rest in rests_told], [_budget(budget) for budget in budgets_told]
+def keys(told: Iterable[Mapping[str, Any]]) -> Table:
+    """What `sidecar keys list` shows: a line for each key, and more where it rests for several reasons."""
+    table = Table(box=None)
+    for name in ("pool", "key", "state"):
+        table.add_column(name, no_wrap=name != "state")
+    for key in told:
+        table.add_row(Text(key["pool"]), Text(key["id"]), Text("\n").join(_states(key)) or Text("enabled"))
+    return table
+
+
+def _add_lines(table: Table, pool: str, key: str, budgets_told: _Entries, rests: Sequence[Text]) -> None:
+    budgets = [_budget(budget) for budget in budgets_told]
     for at in range(max(1, len(rests), len(budgets))):
         named = (Text(pool), Text(key)) if at == 0 else (Text(), Text())
         budget = budgets[at] if at < len(budgets) else (Text("no limit known" if at == 0 else ""), Text(), Text())
@@ -74,6 +84,13 @@ def _budget(budget: Mapping[str, Any]) -> tuple[Text, Text, Text]:
     what = f"{budget['unit']} per {budget['per']}" if budget["per"] else budget["unit"]
     used, most = budget["used"], budget["max"]
     return Text(f"{what}{model}{only}"), Text(f"{used}/{most}"), bar(used, most)
+
+
+def _states(key: Mapping[str, Any]) -> list[Text]:
+    """Why a key is not granted, a line each."""
+    off = key.get("disabled")
+    disabled = [Text(f"disabled since {off['since']} by {off['by']}", style="red")] if off else []
+    return [*disabled, *(_rest(rest) for rest in key["cooldowns"])]
 
 
 def _rest(rest: Mapping[str, Any]) -> Text:

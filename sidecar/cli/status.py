@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import click
 import orjson
 
 from sidecar.cli import given, show
-from sidecar.config.limits import per
 from sidecar.model.configured import Config
-from sidecar.model.rotations import rotation
 from sidecar.ops.redact import redactor
-from sidecar.ops.survey import Budget, Survey, known_models, survey
-from sidecar.replica import SILENCE_US
-from sidecar.store.calls import SHARED
-from sidecar.store.commands import Store
+from sidecar.ops.status import read
 from sidecar.store.connect import StoreAway, StoreUnable
 
 EVERY_S = 1.0
-
-Status = dict[str, Any]  # what `--json` prints
 
 
 @click.command("status")
@@ -66,42 +58,3 @@ async def _show(config: Config, watch: bool, as_json: bool) -> None:
                 await asyncio.sleep(EVERY_S)
     finally:
         await store.close()
-
-
-async def read(config: Config, store: Store) -> Status:
-    """All that the store says of the config's keys. Raises StoreAway or StoreUnable."""
-    models = await known_models(config, store)
-    seen = await survey(config, store, models)
-    return {
-        "namespace": config.namespace,
-        "replicas": await store.beat("", SILENCE_US),
-        "pools": {name: await _pool(config, store, seen, name, models[name]) for name in config.pools},
-    }
-
-
-async def _pool(config: Config, store: Store, seen: Survey, name: str, models: tuple[str, ...]) -> Status:
-    pool = config.pools[name]
-    keys: dict[str, Status] = {key.id: {"id": key.id, "budgets": [], "cooldowns": []} for key in pool.keys}
-    total: list[Status] = []  # of the pool as a whole
-    for budget in seen.budgets():
-        if budget.pool == name:
-            (keys[budget.key]["budgets"] if budget.key else total).append(_budget(budget))
-    for rest in seen.cooldowns():
-        if rest.pool == name:
-            told: Status = {"model": rest.model, "reason": rest.reason, "seconds": round(rest.seconds, 1)}
-            keys[rest.key]["cooldowns"].append(told | {"suspicion": not rest.proved})
-    return {"keys": list(keys.values()), "total": total, "grants": await _grants(config, store, name, models)}
-
-
-def _budget(budget: Budget) -> Status:
-    limit = budget.limit
-    told: Status = {"unit": limit.unit, "per": per(limit), "model": limit.model}
-    return told | {"used": budget.used, "max": limit.max, "enforced": limit.enforce}
-
-
-async def _grants(config: Config, store: Store, name: str, models: tuple[str, ...]) -> dict[str, int]:
-    """How many grants the rotation of each model has given; "" is that of calls without one, "*" the shared one."""
-    all_models = ("", *models, SHARED)
-    rotations = [rotation(config.pools[name], config.budgets, model) for model in all_models]
-    found = await store.inspect((), rotations)
-    return {model: number for model, number in zip(all_models, found.numbers, strict=True) if number is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from sidecar.model.words import Usage
 
@@ -65,5 +66,26 @@ class StoreChanged:
     reason: str = ""
 
 
-Event = Attempted | Answered | KeyChanged | StoreChanged
+@dataclass(frozen=True, slots=True)
+class KeyManaged:
+    """An operator disabled, enabled or reset a key; told by the replica that was asked."""
+
+    pool: str
+    key: str
+    change: Literal["disabled", "enabled", "reset"]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The config was read anew; with `problems` it was rejected for them, and nothing changed."""
+
+    cause: str  # `file`, `signal` or `admin`
+    changes: tuple[str, ...] = ()  # in words, a thing each
+    needs_restart: tuple[str, ...] = ()  # settings that were changed and stay as they were
+    warnings: tuple[str, ...] = ()  # new with this config
+    problems: tuple[str, ...] = ()
+
+
+Event = Attempted | Answered | KeyChanged | StoreChanged | KeyManaged | Reloaded
 Emit = Callable[[Event], None]

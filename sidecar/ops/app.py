@@ -1,24 +1,60 @@
-"""The ops plane: the one list of `ops_listen`'s URLs, of which the data plane serves the same pages."""
+"""The ops plane: the one list of `ops_listen`'s URLs, of which the data plane serves the pages too."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from sidecar.model.configured import Config
 from sidecar.model.hosts import host_allowed, origin_allowed
 from sidecar.ops import health
+from sidecar.ops.admin import Admin, Wrong, check_token
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.shared import Shared
+from sidecar.ops.stream import Stream
 from sidecar.replica import Replica
+from sidecar.store.connect import StoreAway, StoreUnable
 
 Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+FREE = ("/health", "/metrics")  # what they begin with anybody may read: the kubelet and Prometheus have no token
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A method, a path and what answers it; words in braces are arguments of the handler."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[web.StreamResponse]]
+
+    def match(self, path: str) -> re.Match[str] | None:
+        pattern = self.path.replace("{key}", "(.+)").replace("{deed}", "(disable|enable|reset)")
+        return re.fullmatch(pattern, path)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def urls(pages: Mapping[str, Page], admin: Admin) -> tuple[Url, ...]:
+    """Everything that the ops plane answers."""
+    return (
+        *(Url("GET", path, page) for path, page in pages.items()),
+        Url("GET", "/admin/v1/pools", admin.pools),
+        Url("GET", "/admin/v1/keys", admin.keys),
+        Url("POST", "/admin/v1/keys/{key}/{deed}", admin.do),
+        Url("GET", "/admin/v1/config", admin.config),
+        Url("POST", "/admin/v1/reload", admin.reload),
+        Url("GET", "/admin/v1/events", admin.events),
+    )
 
 
 def pages(replica: Replica, metrics: Metrics) -> dict[str, Page]:
-    """What GET answers, by path."""
+    """What GET answers on both planes, by path."""
     shared = Shared(replica, metrics)
 
     async def live(_: web.BaseRequest) -> web.StreamResponse:
@@ -37,26 +73,44 @@ def pages(replica: Replica, metrics: Metrics) -> dict[str, Page]:
     return {"/health": ready, "/health/live": live, "/health/ready": ready, "/metrics": show}
 
 
-def server(replica: Replica, pages: Mapping[str, Page]) -> web.Server:
+def server(replica: Replica, pages: Mapping[str, Page], stream: Stream) -> web.Server:
     """The ops plane's server."""
+    known = urls(pages, Admin(replica, stream))
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        hosts = replica.state.config.hosts
-        if not host_allowed(request.headers.get("Host"), hosts):
-            return _refusal(403, "forbidden_host", "This Host is not served: list it in `hosts`.")
-        if not origin_allowed(request.headers.get("Origin"), hosts):
-            return _refusal(403, "forbidden_origin", "Pages of this Origin may not read it: list it in `hosts`.")
-        page = pages.get(request.path)
-        if page is None:
-            return _refusal(404, "not_found", f"There is no such page. There are: {', '.join(pages)}.")
-        if request.method not in {"GET", "HEAD"}:
-            return _refusal(405, "method_not_allowed", "Pages are only read.", {"Allow": "GET, HEAD"})
-        return await page(request)
+        try:
+            config = replica.state.config
+            _admit(request, config)
+            return await _answer(request, known, config)
+        except Wrong as wrong:
+            response = health.answer(wrong.status, wrong.body)
+            response.headers.update(wrong.headers)
+            return response
 
     return web.Server(handle, access_log=None)
 
 
-def _refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    response = health.answer(status, {"error": {"code": code, "message": message}})
-    response.headers.update(headers or {})
-    return response
+def _admit(request: web.BaseRequest, config: Config) -> None:
+    """Raises Wrong for a Host or an Origin by which a web page could reach it through its user's browser."""
+    if not host_allowed(request.headers.get("Host"), config.hosts):
+        raise Wrong(403, "forbidden_host", "This Host is not served: list it in `hosts`.")
+    if not origin_allowed(request.headers.get("Origin"), config.hosts):
+        raise Wrong(403, "forbidden_origin", "Pages of this Origin may not use it: list it in `hosts`.")
+
+
+async def _answer(request: web.BaseRequest, known: tuple[Url, ...], config: Config) -> web.StreamResponse:
+    matching = [(url, match) for url in known if (match := url.match(request.path))]
+    if not matching:
+        raise Wrong(404, "not_found", f"There is no such page. There are: {', '.join(map(str, known))}.")
+    url, match = matching[0]
+    if not url.path.startswith(FREE):
+        check_token(request, config)
+    allowed = ("GET", "HEAD") if url.method == "GET" else (url.method,)
+    if request.method not in allowed:
+        raise Wrong(405, "method_not_allowed", f"Use {url}.", {"Allow": ", ".join(allowed)})
+    try:
+        return await url.handler(request, *match.groups())
+    except (StoreAway, StoreUnable) as error:
+        raise Wrong(
+            503, "store_unavailable", f"The sidecar's Redis cannot answer: {error}", {"Retry-After": "1"}
+        ) from None

@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
-from sidecar.model.events import Answered, Attempted, Event, KeyChanged, StoreChanged
+from sidecar.model.events import Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
 from sidecar.model.words import Class
 from sidecar.ops.redact import Redact
 
@@ -28,7 +28,7 @@ _NUMBERS: dict[Level, int] = {
 }
 _COLOURS: dict[Level, str] = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[1;31m"}
 _PLAIN = "\x1b[0m"
-_OURS = frozenset({"request_id", "outcome", "pool", "key", "client"})  # ids of ours, which no secret can be in
+OURS = frozenset({"request_id", "outcome", "pool", "key", "client"})  # ids of ours, which no secret can be in
 
 
 class Log:
@@ -37,7 +37,8 @@ class Log:
     def __init__(
         self, stream: TextIO, style: Format = "text", level: Level = "info", redact: Redact = str, colour: bool = False
     ) -> None:
-        self._stream, self._redact, self._colour = stream, redact, colour
+        self._stream, self._colour = stream, colour
+        self.redact = redact  # of the config that runs
         self._render: Callable[[Level, str, Mapping[str, Value]], str] = self._json if style == "json" else self._text
         self.threshold = _NUMBERS[level]
 
@@ -46,13 +47,13 @@ class Log:
         if _NUMBERS[level] < self.threshold:
             return
         said = {
-            name: self._redact(value) if isinstance(value, str) and name not in _OURS else value
+            name: self.redact(value) if isinstance(value, str) and name not in OURS else value
             for name, value in fields.items()
             if value is not None and value != ""
         }
         # A reader that went away, or a full disk, must not fail the request that is told of.
         with suppress(OSError, ValueError):
-            self._stream.write(self._render(level, self._redact(msg), said))
+            self._stream.write(self._render(level, self.redact(msg), said))
             self._stream.flush()
 
     def __call__(self, event: Event) -> None:
@@ -66,6 +67,10 @@ class Log:
                 self._key_changed(event)
             case StoreChanged():
                 self._store_changed(event)
+            case KeyManaged():
+                self.line("info", f"key {event.change}", pool=event.pool, key=event.key, by=event.by)
+            case Reloaded():
+                self._reloaded(event)
 
     def _answered(self, event: Answered) -> None:
         level: Level = "warning" if event.status >= 500 else "info"
@@ -126,10 +131,25 @@ class Log:
         else:
             self.line("error", "store is away", reason=event.reason)
 
+    def _reloaded(self, event: Reloaded) -> None:
+        """A line for each thing that changed, or that must be mended."""
+        if event.problems:
+            self.line("error", "config rejected: what ran before runs on", cause=event.cause)
+        else:
+            self.line("info", "config reloaded", cause=event.cause, changes=len(event.changes))
+        for problem in event.problems:
+            self.line("error", " ".join(problem.split()))
+        for change in event.changes:
+            self.line("info", change)
+        for warning in event.warnings:
+            self.line("warning", warning)
+        for name in event.needs_restart:
+            self.line("warning", f"{name} was changed: that needs a restart, until then it stays as it was")
+
     # --- how a line looks ---------------------------------------------------------------------------
 
     def _json(self, level: Level, msg: str, fields: Mapping[str, Value]) -> str:
-        record = {"time": _now(), "level": level, "msg": msg, **fields}
+        record = {"time": now(), "level": level, "msg": msg, **fields}
         try:
             return orjson.dumps(record).decode() + "\n"
         except orjson.JSONEncodeError:  # a lone surrogate: bytes of a path that are no UTF-8
@@ -141,10 +161,10 @@ class Log:
             shown = f"{_COLOURS[level]}{shown}{_PLAIN}"
         told = "".join(f" {name}={_word(value)}" for name, value in fields.items() if name != "traceback")
         trace = "".join(f"    {_printable(line)}\n" for line in str(fields.get("traceback", "")).splitlines())
-        return f"{_now()} {shown} {_printable(msg)}{told}\n{trace}"
+        return f"{now()} {shown} {_printable(msg)}{told}\n{trace}"
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 

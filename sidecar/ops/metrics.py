@@ -9,7 +9,7 @@ from prometheus_client.registry import CollectorRegistry
 
 import sidecar
 from sidecar.model.configured import Config
-from sidecar.model.events import Answered, Attempted, Event
+from sidecar.model.events import Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
 from sidecar.model.words import Usage
 from sidecar.ops.survey import named_models
 
@@ -32,13 +32,25 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self._pools = frozenset(config.pools)
-        self._named = named_models(config)
-        self._models = dict.fromkeys(name for names in self._named.values() for name in names)
-        self._seen: dict[str, dict[str, None]] = {pool: dict.fromkeys(names) for pool, names in self._named.items()}
+        self._models: dict[str, None] = {}
+        self._seen: dict[str, dict[str, None]] = {}  # by pool
+        self.follow(config)
         self._requests = self._counter("requests", "Requests answered", ("pool", "model", "client", "outcome"))
         self._attempts = self._counter("attempts", "Requests sent to a provider", ("pool", "key", "model", "outcome"))
         self._tokens = self._counter("tokens", "Tokens as the provider counts them", ("pool", "key", "model", "kind"))
+        self._keys = self._counter(
+            "key_changes", "Changes of a key, as its replica knew of them", ("pool", "key", "change")
+        )
+        self._store = self._counter(
+            "store_changes", "How often the store went away, came back or was emptied", ("change",)
+        )
+        self._reloads = self._counter("config_reloads", "Readings of the config after the first", ("result",))
+        self._reloaded = Gauge(
+            "sidecar_config_last_reload_successful",
+            "0 while the config as it is now is rejected, and the one before it runs on",
+            registry=self.registry,
+        )
+        self._reloaded.set(1)
         self.inflight = Gauge("sidecar_inflight_requests", "Requests under way", registry=self.registry)
         self._acquire = self._histogram("acquire", "Asking the store for keys, over all attempts", _FAST_S)
         self._wait = self._histogram("wait", "Waiting for room in a budget, or for the store", _WAIT_S)
@@ -53,15 +65,31 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"sidecar_{name}_seconds", text, buckets=buckets, registry=self.registry)
 
+    def follow(self, config: Config) -> None:
+        """The models that this config names have labels of their own. Those of pools before it stay, as counters do."""
+        for pool, names in named_models(config).items():
+            self._seen.setdefault(pool, {}).update(dict.fromkeys(names))
+            self._models.update(dict.fromkeys(names))
+
     def __call__(self, event: Event) -> None:
         """Listens."""
-        if isinstance(event, Answered):
-            self._answered(event)
-        elif isinstance(event, Attempted):
-            self._attempted(event)
+        match event:
+            case Answered():
+                self._answered(event)
+            case Attempted():
+                self._attempted(event)
+            case KeyChanged(pool, key, reason=reason):
+                self._keys.inc((pool, key, reason.replace(" ", "_")))
+            case KeyManaged(pool, key, change):
+                self._keys.inc((pool, key, change))
+            case StoreChanged(up, emptied):
+                self._store.inc(("emptied" if emptied else "back" if up else "away",))
+            case Reloaded(problems=problems):
+                self._reloads.inc(("rejected" if problems else "ok",))
+                self._reloaded.set(not problems)
 
     def _answered(self, event: Answered) -> None:
-        pool = event.pool if event.pool in self._pools else ""
+        pool = event.pool if event.pool in self._seen else ""
         model = self._model(pool, event.model, event.status)
         self._requests.inc((pool, model, event.client, event.outcome))
         self._request.observe(event.total_s)

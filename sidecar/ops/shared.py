@@ -113,10 +113,11 @@ def _cooldowns(rests: Iterable[Cooldown], labels: frozenset[str]) -> GaugeMetric
 def _enabled(seen: Survey, rests: Iterable[Cooldown]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "sidecar_key_enabled",
-        "0 while the provider refuses the key for all models (invalid, without permission or unpaid), else 1",
+        "0 while the provider refuses the key for all models (invalid, without permission or unpaid), or while an "
+        "operator has disabled it, else 1",
         labels=("pool", "key"),
     )
     dead = {(rest.pool, rest.key) for rest in rests if not rest.model and rest.proved and rest.reason in DEAD}
     for pool, key, _ in seen.keys:
-        family.add_metric((pool, key.id), float((pool, key.id) not in dead))
+        family.add_metric((pool, key.id), float((pool, key.id) not in dead and seen.disabled(key) is None))
     return family

@@ -11,7 +11,8 @@ from sidecar.model.room import account_of
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Inspected, Store
-from sidecar.store.names import rest_field, window_field
+from sidecar.store.names import off_field, rest_field, window_field
+from sidecar.store.texts import Disabled, read_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class Survey:
 
     def _used(self, account: str, limit: Limit) -> int:
         return room.used(limit, self.found.fields[window_field(account, limit)] or "", self.found.now_us)
+
+    def disabled(self, key: Key) -> Disabled | None:
+        """Since when and by whom; None: nobody disabled it."""
+        text = self.found.fields[off_field(key.fingerprint)]
+        return read_off(text) if text else None
 
     def cooldowns(self) -> Iterator[Cooldown]:
         """Of rests that differ in their subject alone, the key or its account, the one that ends last."""
@@ -123,6 +129,7 @@ async def survey(config: Config, store: Store, models: Mapping[str, Collection[s
     totals = {pool.name: pool.total for pool in config.pools.values()}
     fields = {window_field(account_of(pool), limit): None for pool, limits in totals.items() for limit in limits}
     for _, key, looked_at in keys:
+        fields[off_field(key.fingerprint)] = None
         for limit in config.budgets.get(key.account, ()):
             fields[window_field(key.account, limit)] = None
         for model in looked_at:

@@ -327,3 +327,16 @@ async def test_attempts_end(provider: StrictProvider) -> None:
         async with sidecar({"chat": pool(many.url, [*many.accounts])}) as plane:
             reply = await plane.post("/v1/chat/completions", CHAT)
             assert (reply.status, reply.attempts, len(many.arrivals)) == (401, 20, 20)
+
+
+async def test_where_every_key_is_disabled_the_answer_says_so_and_nothing_is_sent(provider: StrictProvider) -> None:
+    """Readiness goes too: others may serve."""
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts))}) as plane:
+        state = plane.replica.state
+        for key in state.config.pools["chat"].keys:
+            await plane.replica.store.disable(key, "op")
+        reply = await plane.chat()
+        assert reply.status == 503
+        assert "for disabled of" in reply.data["error"]["message"]
+        assert not provider.calls
+        assert await plane.replica.unready() == "no pool has a usable key"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from sidecar.cli import status
+from sidecar.ops import status
 from tests.proxy.plane import new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 

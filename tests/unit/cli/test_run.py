@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.watch import Source
 from sidecar.model.configured import Config
 from sidecar.ops.log import Log
 from sidecar.serve import CannotStart
@@ -17,8 +18,9 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> l
     """Serving says one line and ends so; what it was given is kept."""
     given: list[tuple[Any, ...]] = []
 
-    async def serve(config: Config, log: Log, grace_s: float) -> None:
+    async def serve(config: Config, log: Log, grace_s: float, source: Source) -> None:
         given.append((config, grace_s))
+        assert source.load() == config
         log.line("info", f"met {SECRETS[0]}")
         if error:
             raise error

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sidecar.ops import app
 from sidecar.ops.metrics import Metrics
+from sidecar.ops.stream import Stream
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
@@ -32,7 +33,7 @@ async def http(replica: Replica) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of the ops plane on a real socket."""
     metrics = Metrics(LOCAL)
     metrics(answered())
-    runner = web.ServerRunner(app.server(replica, app.pages(replica, metrics)))
+    runner = web.ServerRunner(app.server(replica, app.pages(replica, metrics), Stream(str)))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:

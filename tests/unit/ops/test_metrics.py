@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import generate_latest
 
 import sidecar
-from sidecar.model.events import StoreChanged
+from sidecar.model.events import KeyChanged, KeyManaged, Reloaded, StoreChanged
 from sidecar.model.words import Usage
 from sidecar.ops.metrics import MOST_MODELS, Metrics
 from tests.unit.ops.worlds import CONFIG, answered, attempted
@@ -81,11 +83,42 @@ def test_a_refusal_without_a_pool_keeps_the_model_that_is_known() -> None:
     assert value(metrics, "requests_total", pool="", model="small", client="web", outcome="rate_limit_exceeded") == 1
 
 
-def test_other_events_are_no_numbers() -> None:
+def test_changes_of_state_are_counted() -> None:
     metrics = Metrics(CONFIG)
-    before = generate_latest(metrics.registry).count(b"\nsidecar_")
-    metrics(StoreChanged(up=False))
-    assert generate_latest(metrics.registry).count(b"\nsidecar_") == before
+    for event in (
+        StoreChanged(up=False),
+        StoreChanged(up=True),
+        StoreChanged(up=True, emptied=True),
+        KeyChanged("chat", "chat-1", None, "invalid_key", 30.0, False, "r1"),
+        KeyChanged("chat", "chat-1", None, "taken back", 0.0, False, "r1"),
+        KeyManaged("chat", "chat-2", "disabled", "op"),
+    ):
+        metrics(event)
+    for change in ("away", "back", "emptied"):
+        assert value(metrics, "store_changes_total", change=change) == 1
+    for key, change in (("chat-1", "invalid_key"), ("chat-1", "taken_back"), ("chat-2", "disabled")):
+        assert value(metrics, "key_changes_total", pool="chat", key=key, change=change) == 1
+
+
+def test_a_rejected_config_is_counted_and_shown_until_one_is_taken() -> None:
+    metrics = Metrics(CONFIG)
+    assert value(metrics, "config_last_reload_successful") == 1
+    metrics(Reloaded("file", problems=("bad",)))
+    assert value(metrics, "config_last_reload_successful") == 0
+    metrics(Reloaded("signal"))
+    assert value(metrics, "config_last_reload_successful") == 1
+    assert value(metrics, "config_reloads_total", result="rejected") == 1
+    assert value(metrics, "config_reloads_total", result="ok") == 1
+
+
+def test_a_pool_that_came_later_has_labels_and_one_that_went_keeps_its_own() -> None:
+    """Its last requests end after it has gone."""
+    metrics = Metrics(CONFIG)
+    metrics.follow(replace(CONFIG, pools={"later": replace(CONFIG.pools["chat"], name="later", names_models=("new",))}))
+    for pool, model in (("later", "new"), ("chat", "small")):
+        metrics(answered(pool=pool, model=model))
+        metrics(attempted(pool=pool, model=model))
+        assert value(metrics, "requests_total", pool=pool, model=model, client="web", outcome="ok") == 1
 
 
 def test_the_registry_is_its_own_and_tells_the_process_and_the_version() -> None:

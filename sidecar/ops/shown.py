@@ -1,0 +1,82 @@
+"""A config as the file would say it, without anything secret: what runs, with every default filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from sidecar.config.limits import per
+from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Pool, Target
+
+Told = dict[str, Any]  # becomes JSON
+
+
+def config(told: Config) -> Told:
+    """The fields of the contract. Secrets and tokens are left out; keys say where they were read instead."""
+    return {
+        "listen": str(told.listen),
+        "ops_listen": str(told.ops_listen),
+        "redis": redis(told.redis),
+        "namespace": told.namespace,
+        "max_body": told.max_body,
+        "hosts": list(told.hosts),
+        "pools": {pool.name: _pool(told, pool) for pool in told.pools.values()},
+        "routes": {name: [_target(target) for target in targets] for name, targets in told.routes.items()},
+        "clients": [{"id": client.id} for client in told.clients],
+    }
+
+
+def redis(url: str) -> str:
+    """The URL without user, password and options, each of which may hold a secret."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")) if parts.scheme else url
+
+
+def _pool(told: Config, pool: Pool) -> Told:
+    """Limits are the account's, over all its keys: a file may say them of the pool or of a key."""
+    return {
+        "provider": pool.provider.name,
+        "base_url": pool.provider.base_url,
+        "dialects": list(pool.provider.dialects),
+        "auth": _auth(pool.provider.auth),
+        "keys": [_key(told, key) for key in pool.keys],
+        "strategy": pool.strategy,
+        "total": [_limit(limit) for limit in pool.total],
+        "cooldown": {"default": _duration(pool.cooldowns.default_us), "max": _duration(pool.cooldowns.max_us)},
+        "max_wait": _duration(pool.max_wait_us),
+        "max_attempts": pool.max_attempts,
+        "timeout": _duration(round(pool.timeout_s * SECOND_US)),
+        "retry_unsafe": pool.retry_unsafe,
+    }
+
+
+def _key(told: Config, key: Key) -> Told:
+    account = {"account": key.account[1:]} if key.account.startswith("=") else {}
+    limits = [_limit(limit) for limit in told.budgets.get(key.account, ())]
+    shown = {"id": key.id, "origin": key.origin, **account, "weight": key.weight, "priority": key.priority}
+    return shown | {"models": list(key.models), "limits": limits}
+
+
+def _limit(limit: Limit) -> Told:
+    if limit.unit == "concurrency":
+        return {"concurrency": limit.max}
+    shown: Told = {limit.unit: limit.max}
+    if limit.calendar is not None:
+        shown |= {"per": f"calendar_{limit.calendar.period}", "tz": limit.calendar.zone}
+    else:
+        shown |= {"per": per(limit)}
+    if limit.model:
+        shown["model"] = limit.model
+    return shown | {"guard": _duration(limit.guard_us), "enforce": limit.enforce}
+
+
+def _auth(auth: Auth) -> str | Told:
+    return {auth.kind: auth.name} if auth.name else auth.kind
+
+
+def _target(target: Target) -> Told:
+    return {"pool": target.pool} | ({"model": target.model} if target.model is not None else {})
+
+
+def _duration(us: int) -> str:
+    return f"{us // SECOND_US}s" if us % SECOND_US == 0 else f"{us / 1000:g}ms"

@@ -1,0 +1,389 @@
+"""The admin plane does what the command line does, for those who may, and says what to do where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from sidecar.config.watch import Source
+from sidecar.model.configured import Config
+from sidecar.model.events import Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
+from sidecar.model.words import Report, Rest, Subject
+from sidecar.ops import app, stream
+from sidecar.ops.metrics import Metrics
+from sidecar.ops.stream import Stream
+from sidecar.replica import Replica
+from sidecar.store.commands import Store
+from sidecar.store.connect import StoreAway
+
+SECRETS = {"a": "sk-a0a1b2c3d4e5f60718293", "b": "sk-b0a1b2c3d4e5f60718293", "twin": "sk-t0a1b2c3d4e5f60718293"}
+TOKEN, WEB = "admin-token-0a1b2c3d", "web-token-9f8e7d6c"
+FILE = f"""
+redis: memory
+namespace: admin
+hosts: [ops.example]
+clients: [{{id: web, token: {WEB}}}]
+pools:
+  chat:
+    provider: openai
+    keys: [{{id: a, secret: {SECRETS["a"]}, account: acme}}, {{id: b, secret: {SECRETS["b"]}}}]
+    limits: [{{requests: 5, per: minute}}, {{requests: 2, per: 90s, model: "gpt-4o*"}}]
+    max_wait: 1500ms
+  spare:
+    provider: openai
+    keys: [{{id: a, secret: {SECRETS["twin"]}}}]
+routes:
+  big: [{{pool: chat, model: gpt-4o}}, {{pool: spare}}]
+"""
+
+
+class Plane:
+    """A replica's ops plane, its events, and a client of it."""
+
+    def __init__(self, replica: Replica, told: list[Event], changes: Stream, http: aiohttp.ClientSession) -> None:
+        self.replica, self.events, self.stream, self.http = replica, told, changes, http
+
+    async def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any]:
+        async with self.http.request(method, f"/admin/v1{path}", headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    async def refused(self, method: str, path: str, **headers: str) -> tuple[int, str, str]:
+        status, told = await self.ask(method, path, **headers)
+        return status, told["error"]["code"], told["error"]["message"]
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """`start(text)`: a replica of this file and its ops plane, on the loopback whatever `ops_listen` says."""
+    async with AsyncExitStack() as stack:
+
+        async def started(text: str = FILE) -> Plane:
+            (tmp_path / "sidecar.yaml").write_text(text)
+            source = Source(None, {}, tmp_path)
+            events: list[Event] = []
+            changes = Stream(str)
+
+            def emit(event: Event) -> None:
+                events.append(event)
+                changes(event)
+
+            config = source.load()
+            replica = Replica(config, Store.at("memory", config.namespace, emit), emit, source)
+            stack.push_async_callback(replica.close)
+            await replica.start()
+            runner = web.ServerRunner(app.server(replica, app.pages(replica, Metrics(config)), changes))
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            stack.callback(changes.end)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            http = await stack.enter_async_context(aiohttp.ClientSession(url))
+            return Plane(replica, events, changes, http)
+
+        yield started
+
+
+# --- what is shown ----------------------------------------------------------------------------------
+
+
+async def test_config_is_shown_in_the_words_of_the_file_without_anything_secret(start: Start) -> None:
+    plane = await start(FILE + f"admin_token: {TOKEN}\n")
+    status, told = await plane.ask("GET", "/config", Authorization=f"Bearer {TOKEN}")
+    assert status == 200
+    chat = told["pools"]["chat"]
+    assert (told["namespace"], told["hosts"], told["clients"]) == ("admin", ["ops.example"], [{"id": "web"}])
+    assert (chat["provider"], chat["max_wait"], chat["timeout"]) == ("openai", "1500ms", "600s")
+    assert [key["id"] for key in chat["keys"]] == ["a", "b"]
+    assert chat["keys"][0]["account"] == "acme"
+    assert {"requests": 5, "per": "minute", "guard": "1s", "enforce": True} in chat["keys"][0]["limits"]
+    assert told["routes"] == {"big": [{"pool": "chat", "model": "gpt-4o"}, {"pool": "spare"}]}
+    for secret in (*SECRETS.values(), TOKEN, WEB):
+        assert secret not in json.dumps(told)
+
+
+async def test_pools_and_keys_show_budgets_cooldowns_and_who_disabled_a_key(start: Start) -> None:
+    plane = await start()
+    await plane.ask("POST", "/keys/b/disable")
+    _, pools = await plane.ask("GET", "/pools")
+    assert (pools["namespace"], pools["replicas"]) == ("admin", 1)
+    first, second = pools["pools"]["chat"]["keys"]
+    assert first["enabled"] is True
+    assert {"unit": "requests", "per": "minute", "model": "", "used": 0, "max": 5} in first["budgets"]
+    assert second["enabled"] is False
+    assert second["disabled"]["by"] == "admin api, 127.0.0.1"
+    _, keys = await plane.ask("GET", "/keys")
+    assert [(key["pool"], key["id"], key["enabled"]) for key in keys["keys"]] == [
+        ("chat", "a", True),
+        ("chat", "b", False),
+        ("spare", "a", True),
+    ]
+
+
+# --- what is done -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["b", "chat%2Fb", "chat/b"])
+async def test_a_key_is_disabled_and_enabled_by_its_id_or_with_its_pool(name: str, start: Start) -> None:
+    plane = await start()
+    done = {"pool": "chat", "key": "b", "status": "disabled", "changed": True}
+    assert await plane.ask("POST", f"/keys/{name}/disable") == (200, done)
+    assert await plane.ask("POST", f"/keys/{name}/disable") == (200, done | {"changed": False})
+    assert await plane.ask("POST", f"/keys/{name}/enable") == (200, done | {"status": "enabled"})
+    managed = [event for event in plane.events if isinstance(event, KeyManaged)]
+    assert [(event.pool, event.key, event.change) for event in managed] == [
+        ("chat", "b", "disabled"),
+        ("chat", "b", "enabled"),
+    ]
+
+
+async def test_an_id_of_several_pools_is_409_and_names_the_choices(start: Start) -> None:
+    plane = await start()
+    status, told = await plane.ask("POST", "/keys/a/reset")
+    assert (status, told["error"]["code"]) == (409, "ambiguous_key")
+    assert told["error"]["choices"] == ["chat/a", "spare/a"]
+    assert (await plane.ask("POST", "/keys/spare%2Fa/reset"))[0] == 200
+
+
+async def test_reset_ends_the_rests_of_the_key_and_its_account_for_every_model(start: Start) -> None:
+    plane = await start()
+    key = plane.replica.state.config.pools["chat"].keys[0]
+    subjects = [
+        Subject(key.account, whose, model) for whose in (key.fingerprint, None) for model in (None, "gpt-4o", "*")
+    ]
+    told = asyncio.Event()
+    rests = tuple(Rest(subject, 60_000_000, "invalid_key") for subject in subjects)
+    plane.replica.store.report(Report("r", rests), (), lambda _: told.set())
+    await told.wait()
+    _, before = await plane.ask("GET", "/keys")
+    assert before["keys"][0]["cooldowns"]
+    assert (await plane.ask("POST", "/keys/chat%2Fa/reset"))[1]["changed"] is True
+    _, after = await plane.ask("GET", "/keys")
+    assert after["keys"][0]["cooldowns"] == []
+    assert (await plane.ask("POST", "/keys/chat%2Fa/reset"))[1]["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("POST", "/keys/nobody/disable", 404, "no_such_key"),
+        ("GET", "/keys/b/disable", 405, "method_not_allowed"),
+        ("POST", "/pools", 405, "method_not_allowed"),
+        ("GET", "/reload", 405, "method_not_allowed"),
+        ("POST", "/keys/b/burn", 404, "not_found"),
+        ("POST", "/keys/b/reset?budgets=maybe", 400, "invalid_request"),
+    ],
+)
+async def test_a_mistake_is_told_with_what_to_do(method: str, path: str, status: int, code: str, start: Start) -> None:
+    plane = await start()
+    told = await plane.refused(method, path)
+    assert told[:2] == (status, code)
+    assert told[2]
+
+
+async def test_a_store_that_is_away_is_503(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> None:
+        raise StoreAway("gone")
+
+    plane = await start()
+    monkeypatch.setattr(plane.replica.store, "disable", away)
+    assert (await plane.refused("POST", "/keys/b/disable"))[:2] == (503, "store_unavailable")
+
+
+# --- who may ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("", 401),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {WEB}", 401),
+        (TOKEN, 401),
+        ("Bearer \x80", 401),
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer  {TOKEN}", 200),
+    ],
+)
+async def test_a_token_that_is_set_is_wanted_on_the_loopback_too(authorization: str, status: int, start: Start) -> None:
+    plane = await start(FILE + f"admin_token: {TOKEN}\n")
+    for path in ("/admin/v1/pools", "/admin/v1/config", "/admin/v1/keys"):
+        async with plane.http.get(path, headers={"Authorization": authorization}) as answer:
+            assert answer.status == status
+            assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
+    for path in ("/health", "/health/live", "/metrics"):
+        async with plane.http.get(path) as answer:
+            assert answer.status == 200
+
+
+async def test_beyond_the_loopback_nobody_may_without_a_token_being_set(start: Start) -> None:
+    plane = await start(FILE + "ops_listen: 0.0.0.0:9464\n")
+    for method, path in (("GET", "/config"), ("POST", "/keys/b/disable"), ("POST", "/reload"), ("GET", "/events")):
+        status, code, message = await plane.refused(method, path, Authorization="Bearer ")
+        assert (status, code) == (403, "no_admin_token")
+        assert "SIDECAR_ADMIN_TOKEN" in message
+    async with plane.http.get("/metrics") as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}])
+async def test_a_web_page_cannot_disable_a_key(header: dict[str, str], start: Start) -> None:
+    plane = await start()
+    assert (await plane.refused("POST", "/keys/b/disable", **header))[0] == 403
+    assert plane.events == []
+
+
+# --- reload -----------------------------------------------------------------------------------------
+
+
+async def test_reload_says_what_changed_what_needs_a_restart_and_what_is_wrong(start: Start, tmp_path: Path) -> None:
+    plane = await start()
+    unchanged = {"status": "unchanged", "changes": [], "needs_restart": [], "warnings": []}
+    assert await plane.ask("POST", "/reload") == (200, unchanged)
+    (tmp_path / "sidecar.yaml").write_text(FILE.replace("1500ms", "2s").replace("namespace: admin", "namespace: x"))
+    status, told = await plane.ask("POST", "/reload")
+    assert (status, told["status"]) == (200, "reloaded")
+    assert (told["changes"], told["needs_restart"]) == (["pool chat: max_wait changed"], ["namespace"])
+    (tmp_path / "sidecar.yaml").write_text(FILE.replace("openai", "opnai"))
+    status, told = await plane.ask("POST", "/reload")
+    assert (status, told["error"]["code"]) == (422, "config_rejected")
+    assert len(told["error"]["problems"]) == 2
+    assert plane.replica.state.config.pools["chat"].max_wait_us == 2_000_000
+    assert [bool(event.problems) for event in plane.events if isinstance(event, Reloaded)] == [False, False, True]
+
+
+async def test_the_admin_token_of_the_new_config_holds(start: Start, tmp_path: Path) -> None:
+    plane = await start()
+    (tmp_path / "sidecar.yaml").write_text(FILE + f"admin_token: {TOKEN}\n")
+    assert (await plane.ask("POST", "/reload"))[0] == 200
+    assert (await plane.ask("GET", "/config"))[0] == 401
+    assert (await plane.ask("GET", "/config", Authorization=f"Bearer {TOKEN}"))[0] == 200
+
+
+async def test_the_pools_of_an_old_config_let_go_of_their_memory(start: Start, tmp_path: Path) -> None:
+    plane = await start()
+    gc.collect()
+    gc.disable()
+    try:
+        old = weakref.ref(plane.replica.state.pools)
+        for wait in ("2s", "3s"):
+            (tmp_path / "sidecar.yaml").write_text(FILE.replace("1500ms", wait))
+            await plane.replica.reload("admin")
+        assert old() is None
+    finally:
+        gc.enable()
+
+
+async def test_who_follows_is_told_of_the_configs_that_requests_under_way_use(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(FILE)
+    source = Source(None, {}, tmp_path)
+    heard: list[tuple[Config, list[Config]]] = []
+    config = source.load()
+    replica = Replica(
+        config,
+        Store.at("memory", "t", lambda _: None),
+        lambda _: None,
+        source,
+        lambda new, old: heard.append((new, list(old))),
+    )
+    under_way = replica.state
+    for wait in ("2s", "3s"):
+        (tmp_path / "sidecar.yaml").write_text(FILE.replace("1500ms", wait))
+        await replica.reload("admin")
+    assert [len(old) for _, old in heard] == [1, 2]
+    assert under_way.config in heard[1][1]
+    assert heard[1][0] is replica.state.config
+    await replica.close()
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+async def frames(answer: aiohttp.ClientResponse, count: int) -> list[tuple[str, Any]]:
+    """The next events: their name and data."""
+    found: list[tuple[str, Any]] = []
+    name = ""
+    while len(found) < count:
+        line = (await answer.content.readline()).decode().rstrip("\n")
+        assert not answer.content.at_eof() or line, f"it ended after {found}"
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            found.append((name, json.loads(line.removeprefix("data: "))))
+    return found
+
+
+async def test_every_change_of_state_is_on_the_stream_as_json(start: Start) -> None:
+    plane = await start()
+    async with plane.http.get("/admin/v1/events") as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert await answer.content.readline() == b": sidecar events\n"
+        plane.replica.emit(KeyChanged("chat", "b", "gpt-4o", "rate_limit_day", 60.0, True, "r1"))
+        plane.replica.emit(StoreChanged(up=False, reason="gone"))
+        await plane.ask("POST", "/keys/b/disable")
+        await plane.ask("POST", "/reload")
+        told = await frames(answer, 4)
+    assert [name for name, _ in told] == ["key_changed", "store_changed", "key_managed", "reloaded"]
+    assert all(data["event"] == name and data["time"].endswith("Z") for name, data in told)
+    first = {"pool": "chat", "key": "b", "model": "gpt-4o", "reason": "rate_limit_day", "seconds": 60.0, "proved": True}
+    assert first.items() <= told[0][1].items()
+    assert (told[2][1]["key"], told[2][1]["change"]) == ("b", "disabled")
+
+
+async def test_a_secret_on_the_stream_is_told_by_its_id_and_ids_as_they_are(start: Start) -> None:
+    plane = await start()
+    plane.stream.redact = lambda text: text.replace("b", "(hidden)")
+    async with plane.http.get("/admin/v1/events") as answer:
+        await answer.content.readline()
+        plane.replica.emit(KeyManaged("chat", "b", "disabled", "bob"))
+        ((_, data),) = await frames(answer, 1)
+    assert (data["key"], data["by"]) == ("b", "(hidden)o(hidden)")
+
+
+async def test_silence_is_broken_by_a_comment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.01)
+    plane = await start()
+    async with plane.http.get("/admin/v1/events") as answer:
+        while await answer.content.readline() != b": heartbeat\n":
+            pass
+
+
+async def test_a_listener_that_is_too_slow_is_told_so_and_dropped(start: Start) -> None:
+    """The others miss nothing."""
+    plane = await start()
+    async with plane.http.get("/admin/v1/events") as slow:
+        await slow.content.readline()
+        for number in range(stream.MOST_QUEUED + 1):
+            plane.replica.emit(StoreChanged(up=False, reason=str(number)))
+        ((name, data),) = await frames(slow, 1)
+        assert name == "dropped"
+        assert "Connect again" in data["message"]
+        assert await slow.content.read() == b"\n"
+    async with plane.http.get("/admin/v1/events") as quick:
+        await quick.content.readline()
+        plane.replica.emit(StoreChanged(up=True))
+        assert (await frames(quick, 1))[0][0] == "store_changed"
+
+
+async def test_the_stream_ends_with_the_replica(start: Start) -> None:
+    plane = await start()
+    async with plane.http.get("/admin/v1/events") as answer:
+        await answer.content.readline()
+        plane.replica.emit(StoreChanged(up=True))
+        plane.stream.end()
+        assert [name for name, _ in await frames(answer, 2)] == ["store_changed", "ended"]
+        assert await answer.content.read() == b"\n"
+    async with plane.http.get("/admin/v1/events") as late:
+        assert [name for name, _ in await frames(late, 1)] == ["ended"]
