@@ -1,0 +1,155 @@
+"""What commands ask of the running sidecar over its admin plane, or do in Redis where none answers."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NoReturn, Protocol
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from sidecar.cli import given
+from sidecar.model.configured import Address, Config
+from sidecar.ops import keys, shown, status
+from sidecar.ops.keys import Deed
+from sidecar.ops.redact import redactor
+from sidecar.store.commands import Store
+from sidecar.store.connect import StoreAway, StoreUnable
+
+ANSWER_S = 10.0
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - bound by a sidecar, reached here
+
+Told = dict[str, Any]  # was JSON, or becomes it
+
+
+class Place(Protocol):
+    """Where keys are managed; `how` says it in words."""
+
+    how: str
+
+    async def keys(self) -> Told: ...
+
+    async def do(self, deed: Deed, key: str, budgets: bool) -> Told: ...
+
+    async def reload(self) -> Told: ...
+
+
+def ask(config: Config, what: Callable[[Place], Awaitable[Told]]) -> tuple[Told, str]:
+    """What came of it, and where. Ends the command with one message where it cannot be done."""
+
+    async def asked() -> tuple[Told, str]:
+        async with _reached(config) as place:
+            return await what(place), place.how
+
+    try:
+        return asyncio.run(asked())
+    except (keys.NoSuchKey, keys.Ambiguous) as error:
+        given.fail(str(error))
+    except (StoreAway, StoreUnable) as error:
+        given.fail(f"The store cannot be used: {redactor(config)(str(error)).rstrip('.')}. Start it, or set `redis`.")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        given.fail(f"The sidecar at {config.ops_listen} did not answer ({type(error).__name__}). Try again.")
+
+
+@asynccontextmanager
+async def _reached(config: Config) -> AsyncIterator[Place]:
+    """The sidecar that runs with this config, else its store."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as http:
+        running = _Running(config, http)
+        why_not = await running.why_not()
+        if not why_not:
+            yield running
+            return
+    if config.redis == "memory":
+        given.fail(f"{why_not}, and the store is each replica's own memory: set `redis` to share one.")
+    store = given.store(config)
+    try:
+        yield _Direct(config, store, why_not)
+    finally:
+        await store.close()
+
+
+class _Running:
+    """A sidecar's admin plane. An error that it answers with ends the command."""
+
+    def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:
+        self._config, self._http = config, http
+        plane = config.ops_listen
+        self._at = str(Address(_EVERYWHERE.get(plane.host, plane.host), plane.port))
+        self.how = f"by the sidecar at {self._at}"
+
+    async def why_not(self) -> str:
+        """Why it cannot be asked, or "". One with another store or namespace has other keys, if by the same ids."""
+        try:
+            code, told = await self._send("GET", "/config")
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return f"no sidecar answers at {self._at}"
+        if code == 403:
+            return f"the sidecar at {self._at} has no admin_token"
+        if code in {401, 503}:
+            _fail(self._at, told)
+        same = (told.get("namespace"), told.get("redis")) == (self._config.namespace, shown.redis(self._config.redis))
+        return "" if same else f"what answers at {self._at} has another store or namespace"
+
+    async def keys(self) -> Told:
+        return await self._done("GET", "/keys")
+
+    async def do(self, deed: Deed, key: str, budgets: bool) -> Told:
+        return await self._done("POST", f"/keys/{quote(key, safe='')}/{deed}{'?budgets=true' if budgets else ''}")
+
+    async def reload(self) -> Told:
+        return await self._done("POST", "/reload")
+
+    async def _done(self, method: str, path: str) -> Told:
+        code, told = await self._send(method, path)
+        if code >= 400:
+            _fail(self._at, told)
+        return told
+
+    async def _send(self, method: str, path: str) -> tuple[int, Told]:
+        token = self._config.admin_token
+        headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+        url = URL(f"http://{self._at}/admin/v1{path}", encoded=True)
+        async with self._http.request(method, url, headers=headers, allow_redirects=False) as answer:
+            told = await answer.json()
+            if not isinstance(told, dict):
+                raise ValueError("no sidecar answers so")  # noqa: TRY004 - what was received is wrong, not our types
+            return answer.status, told
+
+
+class _Direct:
+    """The store that the replicas share."""
+
+    def __init__(self, config: Config, store: Store, why: str) -> None:
+        self._config, self._store, self._why = config, store, why
+        self.how = f"in Redis: {why}"
+
+    async def keys(self) -> Told:
+        return {"keys": await status.keys(self._config, self._store)}
+
+    async def do(self, deed: Deed, key: str, budgets: bool) -> Told:
+        who = f"command line, {_who()}"
+        done, changed = await keys.do(deed, self._config, self._store, key, who, budgets)
+        return keys.told(done, changed)
+
+    async def reload(self) -> Told:
+        given.fail(f"Nothing to reload: {self._why}.")
+
+
+def _fail(place: str, told: Told) -> NoReturn:
+    """Ends the command with the error of the sidecar there."""
+    error = told.get("error", {})
+    given.fail("\n".join((f"The sidecar at {place}: {error.get('message', told)}", *error.get("problems", ()))))
+
+
+def _who() -> str:
+    """`user@host`, as far as the system tells."""
+    name = "somebody"
+    with suppress(OSError, KeyError):
+        name = getpass.getuser()
+    return f"{name}@{socket.gethostname()}"

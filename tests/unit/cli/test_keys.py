@@ -1,0 +1,173 @@
+"""`sidecar keys` and `sidecar reload` ask the sidecar that runs, and Redis where none does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import Result
+
+from tests.servers import free_port
+from tests.unit.cli.conftest import SECRETS, Command, Written
+from tests.unit.running import Running, running
+
+TOKEN = "admin-token-0a1b2c3d"
+
+
+@pytest.fixture
+def told(redis_url: str) -> dict[str, Any]:
+    """The fields of a config on a real Redis, whose ops plane is where nobody listens yet."""
+    return {"redis": redis_url, "namespace": f"keys-{uuid4().hex[:8]}", "ops_listen": f"127.0.0.1:{free_port()}"}
+
+
+@asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[Running]:
+    """A sidecar of ./sidecar.yaml, listening."""
+    config = json.loads((folder / "sidecar.yaml").read_text())
+    async with running(folder, config) as sidecar:
+        await sidecar.line("listening")
+        yield sidecar
+
+
+async def called(command: Command, *arguments: str) -> Result:
+    return await asyncio.to_thread(command, *arguments)
+
+
+def states(command: Command) -> dict[str, bool]:
+    done = command("keys", "list", "--json")
+    assert done.exit_code == 0, done.output
+    return {key["id"]: key["enabled"] for key in json.loads(done.output)["keys"]}
+
+
+def test_without_a_sidecar_redis_is_changed_and_that_is_said(
+    command: Command, written: Written, told: dict[str, Any]
+) -> None:
+    written(**told)
+    done = command("keys", "disable", "b")
+    assert done.exit_code == 0
+    assert done.output == f"chat/b disabled (in Redis: no sidecar answers at {told['ops_listen']})\n"
+    assert states(command) == {"a": True, "b": False}
+    assert "chat/b was disabled already" in command("keys", "disable", "chat/b").output
+    assert "disabled since " in command("keys", "list").output
+    assert "by command line, " in command("status").output
+    assert command("keys", "enable", "b").output.startswith("chat/b enabled")
+    assert states(command) == {"a": True, "b": True}
+    assert command("keys", "reset", "b", "--budgets").output.startswith("chat/b had nothing to reset")
+
+
+async def test_a_running_sidecar_is_asked_and_tells_of_it(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path
+) -> None:
+    written(**told, admin_token=TOKEN)
+    async with served(tmp_path) as sidecar:
+        done = await called(command, "keys", "disable", "b")
+        assert done.output == f"chat/b disabled (by the sidecar at {told['ops_listen']})\n"
+        line = await sidecar.line("key disabled")
+        assert (line["pool"], line["key"], line["by"]) == ("chat", "b", "admin api, 127.0.0.1")
+        assert await asyncio.to_thread(states, command) == {"a": True, "b": False}
+        done = await called(command, "keys", "disable", "nobody/at/all?x")
+        assert done.exit_code == 1
+        assert 'There is no key "nobody/at/all?x". There are: a, b.' in done.output
+    assert await asyncio.to_thread(states, command) == {"a": True, "b": False}
+
+
+async def test_a_sidecar_of_another_namespace_is_not_meant(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path
+) -> None:
+    """It may have a key of this id too."""
+    written(**told)
+    async with served(tmp_path):
+        written(**told | {"namespace": f"{told['namespace']}-2"})
+        done = await called(command, "keys", "disable", "b")
+        assert f"what answers at {told['ops_listen']} has another store or namespace" in done.output
+        written(**told)
+        assert await asyncio.to_thread(states, command) == {"a": True, "b": True}
+
+
+async def test_a_sidecar_that_wants_another_token_is_not_passed_by(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path
+) -> None:
+    written(**told, admin_token=TOKEN)
+    async with served(tmp_path):
+        written(**told, admin_token="another-token-77aa88bb")
+        done = await called(command, "keys", "disable", "b")
+        assert done.exit_code == 1
+        assert "Send the `admin_token`" in done.output
+        assert "another-token" not in done.output
+
+
+async def test_open_to_others_and_without_a_token_it_is_done_in_redis(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path
+) -> None:
+    port = told["ops_listen"].rpartition(":")[2]
+    written(**told | {"ops_listen": f"0.0.0.0:{port}"})
+    async with served(tmp_path):
+        done = await called(command, "keys", "disable", "b")
+        assert done.output == f"chat/b disabled (in Redis: the sidecar at 127.0.0.1:{port} has no admin_token)\n"
+
+
+async def test_reload_says_what_changed_or_why_it_is_rejected(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path
+) -> None:
+    written(**told)
+    async with served(tmp_path):
+        written({"max_wait": "3s"}, **told, listen="127.0.0.1:0")
+        done = await called(command, "reload")
+        assert done.output == f"pool chat: max_wait changed\nreloaded by the sidecar at {told['ops_listen']}\n"
+        written({"max_wait": "3s"}, **told, listen="127.0.0.1:0")
+        (tmp_path / ".env").write_text("SIDECAR_HOSTS=not a host\n")
+        done = await called(command, "reload")
+        assert done.exit_code == 1
+        assert "env SIDECAR_HOSTS" in done.output
+        assert not [secret for secret in SECRETS if secret in done.output]
+
+
+def test_reload_without_a_sidecar_says_so(command: Command, written: Written, told: dict[str, Any]) -> None:
+    written(**told)
+    done = command("reload")
+    assert (done.exit_code, done.output) == (1, f"Nothing to reload: no sidecar answers at {told['ops_listen']}.\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "arguments", "message"),
+    [
+        ({"redis": "memory"}, ("keys", "disable", "b"), "each replica's own memory"),
+        ({"redis": "redis://127.0.0.1:1/0"}, ("keys", "list"), "The store cannot be used"),
+        ({}, ("keys", "enable", "c"), 'There is no key "c". There are: a, b.'),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    fields: dict[str, Any], arguments: tuple[str, ...], message: str, command: Command, written: Written, told: Any
+) -> None:
+    written(**told | fields)
+    done = command(*arguments)
+    assert done.exit_code == 1
+    (line,) = done.output.splitlines()
+    assert message in line
+
+
+def test_an_id_of_two_pools_wants_its_pool(command: Command, told: dict[str, Any], tmp_path: Path) -> None:
+    pools = {
+        name: {"provider": "openai", "keys": [{"id": "a", "secret": secret}]}
+        for name, secret in zip(("chat", "spare"), SECRETS, strict=True)
+    }
+    (tmp_path / "sidecar.yaml").write_text(json.dumps(told | {"pools": pools}))
+    done = command("keys", "disable", "a")
+    assert done.exit_code == 1
+    assert "say which, chat/a or spare/a" in done.output
+    assert command("keys", "disable", "spare/a").exit_code == 0
+    listed = json.loads(command("keys", "list", "--json").output)["keys"]
+    assert [(key["pool"], key["enabled"]) for key in listed] == [("chat", True), ("spare", False)]
+
+
+@pytest.mark.parametrize("name", ["list", "disable", "enable", "reset"])
+def test_every_command_of_the_group_shows_how_it_is_called(name: str, command: Callable[..., Result]) -> None:
+    done = command("keys", name, "--help")
+    assert done.exit_code == 0
+    assert f"    sidecar keys {name}" in done.output
