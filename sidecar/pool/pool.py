@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
@@ -26,6 +25,7 @@ from sidecar.model.words import (
     Withdrawn,
     unit_of,
 )
+from sidecar.pool.rotations import Rotations
 from sidecar.pool.running import Running
 from sidecar.pool.search import Held, Search, guard_s, held
 from sidecar.pool.sight import Sight
@@ -33,7 +33,6 @@ from sidecar.pool.waiting import Full, Waiting
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
-ROTATIONS_KEPT = 4096  # of this process, by pool and model: the names come from clients
 CONFIRMS = 10  # how often one grant is confirmed, each time late or put off again, before it is given back
 LONGEST_PUT_OFF_US = 5_000_000  # that a grant waits for those before it that came late
 SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
@@ -50,25 +49,13 @@ class Pools:
         self.config, self.store, self._emit = config, store, emit
         self.running = running or Running(store)
         self.waiting = Waiting(config.max_waiting)
+        self.rotation = Rotations(config)
         self.sight = Sight(config.pools, store, self.rotation)
         self._keys = {pool.name: {key.id: key for key in pool.keys} for pool in config.pools.values()}
         self._pools_of: dict[str, set[str]] = {}
         for pool in config.pools.values():
             for key in pool.keys:
                 self._pools_of.setdefault(key.account, set()).add(pool.name)
-        self._rotations: OrderedDict[tuple[str, str], Rotation] = OrderedDict()
-
-    def rotation(self, target: Target) -> Rotation:
-        """The rotation of a target, made on its first use."""
-        name = target.pool, target.model or ""
-        found = self._rotations.get(name)
-        if found is None:
-            found = rotation(self.config.pools[target.pool], self.config.budgets, name[1])
-            self._rotations[name] = found
-            if len(self._rotations) > ROTATIONS_KEPT:
-                self._rotations.popitem(last=False)
-        self._rotations.move_to_end(name)
-        return found
 
     def untried(self, search: Search, target: int) -> int:
         """How many keys of a target the request has not tried."""

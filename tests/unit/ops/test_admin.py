@@ -121,7 +121,7 @@ async def test_pools_and_keys_show_budgets_cooldowns_and_who_disabled_a_key(star
     assert (pools["namespace"], pools["replicas"]) == ("admin", 1)
     first, second = pools["pools"]["chat"]["keys"]
     assert first["enabled"] is True
-    assert {"unit": "requests", "per": "minute", "model": "", "used": 0, "max": 5} in first["budgets"]
+    assert {"unit": "requests", "per": "minute", "model": "", "used": 0, "max": 5, "enforced": True} in first["budgets"]
     assert second["enabled"] is False
     assert second["disabled"]["by"] == "admin api, 127.0.0.1"
     _, keys = await plane.ask("GET", "/keys")

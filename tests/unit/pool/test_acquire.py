@@ -214,7 +214,7 @@ async def test_keys_of_an_account_are_told_over_all_targets(world: World) -> Non
 
 async def test_rotations_are_made_once_and_the_latest_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their names come from clients, so they are bounded; one in use is not forgotten for those that came once."""
-    monkeypatch.setattr("sidecar.pool.pool.ROTATIONS_KEPT", 2)
+    monkeypatch.setattr("sidecar.pool.rotations.KEPT", 2)
     pools, _ = world.pools(config(pool()))
     busy = pools.rotation(Target("p", "busy"))
     first = pools.rotation(Target("p", "once"))
