@@ -16,6 +16,7 @@ from typing import Any
 
 from sidecar.config import discover, env_file, environment, yaml_edit
 from sidecar.config.environment import Environment
+from sidecar.config.files import Files
 from sidecar.config.load import Opened, chosen, opened, parsed, text_of
 from sidecar.config.problems import ConfigError, Problems, nearest, shown
 from sidecar.config.read import VARIABLE_NAME
@@ -124,7 +125,7 @@ def _before(place: Place) -> Opened | None:
         return place.opened()
     except ConfigError:
         environment = place.environment()
-        sources = Sources(environment, place.cwd, Problems(None))
+        sources = Sources(environment, place.cwd, Problems(None), Files())
         if chosen(place.path, environment, place.cwd) is None and not discover.pools(sources):
             return None
         raise
