@@ -175,8 +175,8 @@ class Replica:
             },
             "config": self._config_health(),
         }
-        if config.redis == "memory":
-            body["warning"] = "budgets are in this process's memory only"
+        if self.store.home.warning:
+            body["warning"] = self.store.home.warning
         return (False, body | {"reason": reason}) if reason else (True, body)
 
     def _config_health(self) -> dict[str, Any]:

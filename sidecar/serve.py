@@ -27,7 +27,7 @@ from sidecar.proxy.reviving import reviving
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Follow, Replica
 from sidecar.store.commands import Store
-from sidecar.store.memory import LOST
+from sidecar.store.home import Home
 
 GRACE_S = 30.0
 COLLECT = 10_000, 20, 20  # objects before the collector looks: a request leaves few cycles, and looking took 5 % of it
@@ -103,7 +103,7 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S, source: Sour
             )
             stack.push_async_callback(replica.close)
             data = await stack.enter_async_context(_forwarding(replica, pages))
-            announce(config, log)
+            announce(config, store.home, log)
             await replica.start()
             # What was imported and read stays for good: the collector need not look at it again.
             gc.collect()
@@ -143,7 +143,7 @@ async def _reread(replica: Replica, asked: asyncio.Event) -> None:
         await replica.reload("signal")
 
 
-def announce(config: Config, log: Log) -> None:
+def announce(config: Config, home: Home, log: Log) -> None:
     """What this replica was told: the first lines of its log."""
     log.line("info", "starting", version=sidecar.__version__, namespace=config.namespace)
     for pool in config.pools.values():
@@ -151,8 +151,10 @@ def announce(config: Config, log: Log) -> None:
         log.line("info", f"pool {pool.name}", provider=pool.provider.name, count=len(pool.keys), keys=ids)
     for warning in config.warnings:
         log.line("warning", warning)
-    if config.redis == "memory":
-        log.line("warning", LOST)
+    if not home.private and home.told:
+        log.line("info", "budgets are kept for all sidecars of this user", store=home.told)
+    if home.warning:
+        log.line("warning", home.warning)
 
 
 # --- the planes -------------------------------------------------------------------------------------

@@ -1,12 +1,35 @@
-"""What several rooms of tests share: a real Redis, and a process of it to be broken."""
+"""What several rooms of tests share: a real Redis, a process of it to be broken, and a state folder of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.servers import RedisProcess, own_process, real_redis
+from tests.embedded import Kept
+from tests.servers import RedisProcess, binary, own_process, real_redis, unavailable
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that is started here, in this process or another, touches the state folder of whoever runs the tests."""
+    kept = Kept(tmp_path_factory.mktemp("state"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(kept.state))
+        yield
+    kept.end()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    """The embedded store of an own state folder; afterwards no server of it is left."""
+    if binary() is None:
+        unavailable("no redis-server process")
+    mine = Kept(tmp_path / "state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(mine.state))
+    yield mine
+    mine.end()
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,9 @@ class Sidecar:
         """Returns once it is ready."""
         file = Path(self._folder.name) / "sidecar.yaml"
         file.write_text(json.dumps(self._config))
-        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        clean = {
+            name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "XDG_STATE_HOME") if name in os.environ
+        }
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

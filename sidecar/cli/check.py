@@ -14,7 +14,7 @@ from sidecar.config.limits import counted
 from sidecar.model.configured import SECOND_US, Config, Key, Limit, Pool, Target
 from sidecar.ops.redact import redactor
 from sidecar.store.connect import StoreAway, StoreUnable
-from sidecar.store.memory import LOST
+from sidecar.store.home import Home
 
 
 @click.command("check")
@@ -39,20 +39,23 @@ def command(config_file: Path | None, live: bool) -> None:
     redact = redactor(config)
     for line in _told(config):
         click.echo(redact(line))
-    if config.redis == "memory":
-        click.echo(f"store    memory: {LOST}")
+    home, wrong = asyncio.run(_store(config))
+    if wrong:
+        _fail(config, wrong)
+    if home.private:
+        click.echo(f"store    memory: {home.warning}")
     else:
-        wrong = asyncio.run(_store(config))
-        if wrong:
-            _fail(config, wrong)
-        click.echo(f"store    {redact(config.redis)} answers, namespace {config.namespace}")
+        click.echo(f"store    {home.told or redact(config.redis)} answers, namespace {config.namespace}")
+        if home.warning:
+            click.echo(f"warning  {home.warning}")
     if live:
         _live(config)
 
 
 def _fail(config: Config, wrong: str) -> NoReturn:
     redact = redactor(config)
-    given.fail(f"store    {redact(config.redis)} cannot be used: {redact(wrong)}. Start it, or set `redis`.")
+    start = "" if config.redis == "embedded" else "Start it, or set"
+    given.fail(f"store    {redact(config.redis)} cannot be used: {redact(wrong)}. {start or 'Or set'} `redis`.")
 
 
 def _live(config: Config) -> None:
@@ -66,16 +69,16 @@ def _live(config: Config) -> None:
         given.fail(to_mend)
 
 
-async def _store(config: Config) -> str:
-    """What is wrong with the store, or "". It is only read; whatever it does, the answer comes in seconds."""
+async def _store(config: Config) -> tuple[Home, str]:
+    """Where it is, and what is wrong with it or "". It is only read; whatever it does, the answer comes in seconds."""
     store = given.store(config)
     try:
         await store.inspect(())
     except (StoreAway, StoreUnable) as error:
-        return str(error).rstrip(".")
+        return store.home, str(error).rstrip(".")
     finally:
         await store.close()
-    return ""
+    return store.home, ""
 
 
 def _told(config: Config) -> Iterator[str]:

@@ -19,7 +19,9 @@ from sidecar.serve import GRACE_S, CannotStart, run, serve
 @given.config_option
 @click.option("--listen", metavar="ADDR", help="Where applications call; default 127.0.0.1:4000.")
 @click.option("--ops-listen", metavar="ADDR", help="Metrics and health; default 127.0.0.1:9464.")
-@click.option("--redis", metavar="URL", help="The store that all replicas share, or `memory` (the default).")
+@click.option(
+    "--redis", metavar="URL", help="The store that all replicas share: a URL, `embedded` (default), `memory`."
+)
 @click.option("--log", "style", type=click.Choice(["text", "json", "auto"]), default="auto", show_default=True)
 @click.option(
     "--log-level",

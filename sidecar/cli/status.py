@@ -33,8 +33,6 @@ def command(config_file: Path | None, watch: bool, as_json: bool) -> None:
         sidecar status --json | jq '.pools.chat.keys[] | select(.cooldowns != [])'
     """
     config = given.load(config_file)
-    if config.redis == "memory":
-        given.fail("The store is each replica's own memory, which no other process can read: set `redis` to share it.")
     try:
         asyncio.run(_show(config, watch, as_json))
     except (StoreAway, StoreUnable) as error:
@@ -45,6 +43,8 @@ def command(config_file: Path | None, watch: bool, as_json: bool) -> None:
 
 async def _show(config: Config, watch: bool, as_json: bool) -> None:
     store = given.store(config)
+    if store.home.private:
+        given.fail(f"No other process can read a replica's own memory: {store.home.warning}")
     try:
         with show.screen(live=watch and not as_json) as screen:
             while True:

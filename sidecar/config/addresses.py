@@ -14,8 +14,8 @@ _ADDRESS = re.compile(r"(?:\[(?P<six>[^\]]*)\]:|(?P<host>[^:\[\]]*):|)(?P<port>\
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?\Z")
 _DIGITS = re.compile(r"[0-9.]+\Z")
 _ADDRESS_RULE = "An address is HOST:PORT such as 127.0.0.1:4000, [::1]:4000 or 0.0.0.0:4000"
-_REDIS = ("redis://", "rediss://", "unix://", "memory")
-_REDIS_LATER = ("embedded", "redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster")
+_REDIS = ("embedded", "redis://", "rediss://", "unix://", "memory")
+_REDIS_LATER = ("redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster")
 
 
 def address(value: str | int, path: Path, problems: Problems) -> Address | None:
@@ -59,12 +59,12 @@ def collide(one: Address, other: Address) -> bool:
 
 
 def redis_url(value: str, path: Path, problems: Problems) -> str | None:
-    """A Redis URL or `memory`. No error repeats any of it but the scheme: it may hold a password."""
-    if value == "memory":
-        return "memory"
+    """A Redis URL, `embedded` or `memory`. No error repeats any of it but the scheme: it may hold a password."""
+    if value in {"embedded", "memory"}:
+        return str(value)
     scheme = value.split("://", 1)[0].lower()
     if scheme in _REDIS_LATER:
-        problems.error(path, f"{scheme} is not supported yet. Supported: redis://, rediss://, unix:// and memory.")
+        problems.error(path, f"{scheme} is not supported yet. Supported: {', '.join(_REDIS)}.")
         return None
     if scheme not in {"redis", "rediss", "unix"} or "://" not in value:
         told = f"{shown(scheme)}://" if "://" in value else "this"

@@ -189,7 +189,7 @@ class Config:
     clients: tuple[Client, ...] = ()
     listen: Address = Address("127.0.0.1", 4000)
     ops_listen: Address = Address("127.0.0.1", 9464)
-    redis: str = field(default="memory", repr=False)  # may hold a password
+    redis: str = field(default="embedded", repr=False)  # may hold a password
     namespace: str = "default"
     max_body: int = 100 * 1024 * 1024
     max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429

@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 import redis
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import AbstractConnection
 
 from sidecar.store import connect, scripts
 from sidecar.store.calls import Call
@@ -32,7 +32,7 @@ class Lane:
     def __init__(self, open_connection: Opener, away: Callable[[StoreAway], None]) -> None:
         self._open = open_connection
         self._away = away  # told of every failure of the connection
-        self._connection: Connection | None = None
+        self._connection: AbstractConnection | None = None
         self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
         self._gathered = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class Lane:
             raise
         return [_told(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> AbstractConnection:
         """The connection, with all scripts loaded.
 
         Were each loaded when it is first missed, a report could be missed where the acquire behind it is known,
@@ -140,7 +140,7 @@ class Lane:
         self._connection = None
 
 
-async def _run_all(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+async def _run_all(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """The reply to each script; those that Redis has forgotten meanwhile are loaded and run in their order."""
     replies = await _exchange(connection, commands)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
@@ -151,7 +151,7 @@ async def _run_all(connection: Connection, commands: Sequence[Command]) -> list[
     return replies
 
 
-async def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+async def _exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """The reply to each command; one that is an error is that error."""
     # hiredis itself: the library's own way to it takes 10 us an acquire, this 2.
     packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,9 +25,10 @@ from sidecar.model.words import (
     Rotation,
     Withdrawn,
 )
-from sidecar.store import calls, connect, memory
+from sidecar.store import calls, connect, embedded, memory
 from sidecar.store.batch import Lane
-from sidecar.store.connect import Opener, StoreAway, StoreUnable
+from sidecar.store.connect import Opener, StoreAway, StoreBroken, StoreUnable
+from sidecar.store.home import Home
 from sidecar.store.names import Names
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
@@ -47,8 +48,9 @@ class Inspected:
 class Store:
     """All replicas' shared state, through two connections: one for what requests wait for, one for the rest."""
 
-    def __init__(self, open_connection: Opener, namespace: str, emit: Emit) -> None:
+    def __init__(self, open_connection: Opener, namespace: str, emit: Emit, home: Home | None = None) -> None:
         self.names = Names(namespace)
+        self.home = home or Home()
         self.up = asyncio.Event()  # cleared when a round trip failed, set again by the first that succeeds
         self.reason = ""  # why it is away
         self._open, self._emit = open_connection, emit
@@ -63,7 +65,13 @@ class Store:
     @classmethod
     def at(cls, url: str, namespace: str, emit: Emit) -> Store:
         """The store of a `redis:` setting. Raises ValueError for a URL that cannot be read."""
-        return cls(memory.opener() if url == "memory" else connect.opener(url), namespace, emit)
+        match url:
+            case "memory":
+                return cls(memory.opener(), namespace, emit, memory.HOME)
+            case "embedded":
+                open_connection, home = embedded.at(os.environ)
+                return cls(open_connection, namespace, emit, home)
+        return cls(connect.opener(url), namespace, emit)
 
     # --- the scripts --------------------------------------------------------------------------------
 
@@ -242,16 +250,24 @@ class Store:
             self._reviver = asyncio.get_running_loop().create_task(self._revive())
 
     async def _revive(self) -> None:
-        """Tries until Redis takes a write; meanwhile every call fails at once instead of queueing for a dead server."""
+        """Tries until Redis takes a write; meanwhile every call fails at once instead of queueing for a dead server.
+
+        What somebody must mend is told when it is found, and is the reason from then on.
+        """
         pause_s = FIRST_RETRY_S
         while True:
-            with suppress(StoreAway, StoreUnable):
-                probe = Lane(self._open, lambda _: None)
-                try:
-                    await probe.call(calls.report(self.names, Report(""), ()))
-                    break
-                finally:
-                    await probe.close()
+            probe = Lane(self._open, lambda _: None)
+            try:
+                await probe.call(calls.report(self.names, Report(""), ()))
+                break
+            except StoreBroken as broken:
+                if self.reason != str(broken):
+                    self.reason = str(broken)
+                    self._emit(StoreChanged(up=False, reason=self.reason))
+            except (StoreAway, StoreUnable):
+                pass
+            finally:
+                await probe.close()
             await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - jitter, not a secret
             pause_s = min(2 * pause_s, LAST_RETRY_S)
         self._reviver = None
@@ -260,7 +276,7 @@ class Store:
         self._emit(StoreChanged(up=True))
 
     async def close(self) -> None:
-        """Lets what is queued be sent, then ends both connections."""
+        """Lets what is queued be sent, ends both connections, then leaves the server."""
         if self._queued:
             await asyncio.wait(self._queued, timeout=connect.CALL_S)
         await self._front.close()
@@ -268,3 +284,4 @@ class Store:
         if self._reviver is not None:
             self._reviver.cancel()
             await asyncio.gather(self._reviver, return_exceptions=True)
+        await self.home.leave()

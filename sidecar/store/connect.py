@@ -8,11 +8,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 CALL_S = 2.0  # how long a round trip may take, the wait for a connection included
+
+# Of every connection: no timeouts and no repeating. Deadlines are this room's own, around whole batches, and a script
+# that ran once too often breaks a budget.
+OPTIONS: dict[str, Any] = {
+    "socket_timeout": None,
+    "socket_connect_timeout": None,
+    "decode_responses": False,
+    "retry": Retry(NoBackoff(), 0),
+    "protocol": 2,
+    "client_name": "sidecar",
+}
 
 # Replies of a server that is there but cannot serve: another node may, or this one soon. redis-py makes classes of
 # some and leaves others as text; before Redis 7 what happens inside a script is told as `@user_script: 12: -OOM ...`.
@@ -38,37 +49,36 @@ class StoreAway(Exception):
         self.sent = sent
 
 
+class StoreBroken(StoreAway):
+    """It will not come back before somebody mends what the text says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
+
+
 class StoreUnable(Exception):
     """Redis answered this call with an error; the connection is good."""
 
 
-Opener = Callable[[], Connection]
+Opener = Callable[[], AbstractConnection]
 
 
 def opener(url: str) -> Opener:
     """A function that makes connections to `redis://`, `rediss://` or `unix://`, not yet connected.
 
-    They have no timeouts and repeat nothing: deadlines are this room's own, around whole batches, and a script
-    that ran once too often breaks a budget. Raises ValueError for a URL that cannot be read, without telling any
-    part of it: a password with a reserved character makes a host or a port of itself.
+    Raises ValueError for a URL that cannot be read, without telling any part of it: a password with a reserved
+    character makes a host or a port of itself.
     """
     try:
         options: dict[str, Any] = dict(parse_url(url))
-        kind: Callable[..., Connection] = options.pop("connection_class", Connection)
+        kind: Callable[..., AbstractConnection] = options.pop("connection_class", Connection)
         options.pop("max_connections", None)  # a pool's; we have none
-        options |= {
-            "socket_timeout": None,
-            "socket_connect_timeout": None,
-            "decode_responses": False,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "client_name": "sidecar",
-        }
+        options |= OPTIONS
         kind(**options)
     except (ValueError, TypeError, AttributeError, redis.RedisError):
         raise ValueError(
             "is no Redis URL. Known: redis://[user:password@]host[:port][/db], rediss://..., unix://[:password@]/path, "
-            "memory. In a password write `@ : / ? # %` as %40 %3A %2F %3F %23 %25."
+            "embedded, memory. In a password write `@ : / ? # %` as %40 %3A %2F %3F %23 %25."
         ) from None
     return lambda: kind(**options)
 
@@ -96,7 +106,7 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-async def connect(open_connection: Opener) -> Connection:
+async def connect(open_connection: Opener) -> AbstractConnection:
     """A connected connection. Raises redis-py's errors; the caller has a deadline."""
     connection = open_connection()
     try:
@@ -107,7 +117,7 @@ async def connect(open_connection: Opener) -> Connection:
     return connection
 
 
-def is_over(connection: Connection) -> bool:
+def is_over(connection: AbstractConnection) -> bool:
     """Whether the server has ended an idle connection (its `timeout`, a restart, a proxy), so that nothing is lost yet.
 
     redis-py's own look, `can_read`, is named differently in each of its versions and needs an await.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from sidecar.store.connect import Opener
+from sidecar.store.home import Home
 
 LOST = (
     "budgets, cooldowns and rotation live in this process's memory: other replicas do not share them and a restart "
     "forgets them. Set `redis:` or REDIS_URL to share and keep them."
 )
+
+HOME = Home("memory", warning=LOST, private=True)
 
 
 def opener() -> Opener:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import AbstractConnection
 
 from sidecar.model.configured import SECOND_US
 from sidecar.model.words import Grant, Refusal, Report, Rest, Subject
@@ -27,7 +27,7 @@ NAMES = Names("test")
 def counted(opener: Opener, sent: list[Any]) -> Opener:
     """Connections that note each pipeline they send."""
 
-    def opened() -> Connection:
+    def opened() -> AbstractConnection:
         connection = opener()
         send = connection.send_packed_command
 

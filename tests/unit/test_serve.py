@@ -21,6 +21,8 @@ from sidecar.ops.log import Log
 from sidecar.serve import announce
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
+from sidecar.store import memory
+from sidecar.store.home import Home
 from tests.servers import RedisProcess
 from tests.unit.ops.worlds import CONFIG
 from tests.unit.running import environ, running
@@ -189,7 +191,7 @@ def test_what_only_other_commands_want_is_not_imported(tmp_path: Path) -> None:
 
 def test_the_first_lines_name_pools_keys_and_warnings() -> None:
     stream = io.StringIO()
-    announce(replace(CONFIG, warnings=("env X is empty.",)), Log(stream, "json"))
+    announce(replace(CONFIG, warnings=("env X is empty.",)), Home(), Log(stream, "json"))
     _, pool, warning = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (pool["msg"], pool["count"], pool["keys"]) == ("pool chat", 2, "chat-1, chat-2")
     assert (warning["level"], warning["msg"]) == ("warning", "env X is empty.")
@@ -197,5 +199,13 @@ def test_the_first_lines_name_pools_keys_and_warnings() -> None:
 
 def test_the_memory_store_is_announced_with_what_is_lost() -> None:
     stream = io.StringIO()
-    announce(replace(CONFIG, redis="memory"), Log(stream, "json"))
+    announce(CONFIG, memory.HOME, Log(stream, "json"))
     assert "a restart forgets them" in json.loads(stream.getvalue().splitlines()[-1])["msg"]
+
+
+def test_an_embedded_store_is_announced_with_its_folder_and_who_does_not_share_it() -> None:
+    stream = io.StringIO()
+    announce(CONFIG, Home("redis-server 7.0 in /state", warning="alone"), Log(stream, "json"))
+    *_, place, warning = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (place["level"], place["store"]) == ("info", "redis-server 7.0 in /state")
+    assert (warning["level"], warning["msg"]) == ("warning", "alone")

@@ -49,7 +49,7 @@ def command() -> Command:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
-    """Writes ./sidecar.yaml with a pool of two keys, and the fields given."""
+    """Writes ./sidecar.yaml with a pool of two keys on the memory store, and the fields given."""
 
     def write(pool: Mapping[str, Any] | None = None, **fields: Any) -> Path:
         chat = {
@@ -58,7 +58,7 @@ def written(tmp_path: Path) -> Written:
             "limits": [{"requests": 15, "per": "minute"}, {"requests": 2, "per": "90s", "model": "gemini-2.5-pro"}],
         } | dict(pool or {})
         file = tmp_path / "sidecar.yaml"
-        file.write_text(json.dumps({"pools": {"chat": chat}} | fields))
+        file.write_text(json.dumps({"redis": "memory", "pools": {"chat": chat}} | fields))
         return file
 
     return write

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import redis
 
+from tests.embedded import Kept
 from tests.servers import free_port
 from tests.unit.cli.conftest import SECRETS, Command, Written
 
@@ -107,6 +110,23 @@ def test_a_store_that_does_not_answer_is_one_line_without_the_password(command: 
     assert "cannot be used" in line
     assert line.endswith("Start it, or set `redis`.")
     assert "pass-word" not in done.output
+
+
+def test_an_embedded_store_is_tried_and_left_as_it_was(command: Command, written: Written, kept: Kept) -> None:
+    """It says where the data lies; one that cannot be loaded is an error that says what to do."""
+    written(redis="embedded")
+    for _ in range(2):
+        done = command("check")
+        assert done.exit_code == 0
+        assert re.search(rf"^store    \S+-server \d+\.\d+ in {kept.folder} answers, namespace", done.output, re.M)
+        assert not kept.lives
+    kept.spoil()
+    done = command("check")
+    assert done.exit_code == 1
+    (line,) = (line for line in done.output.splitlines() if line.startswith("store"))
+    assert "embedded cannot be used: " in line
+    assert f"move {kept.folder} away" in line
+    assert not kept.lives
 
 
 def test_help_says_what_live_sends_and_that_it_counts(command: Command) -> None:

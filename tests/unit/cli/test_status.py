@@ -19,6 +19,7 @@ from sidecar.model.words import Ask, Grant, Report, Rest, Subject
 from sidecar.ops.survey import Budget, Survey
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
+from tests.embedded import Kept
 from tests.servers import free_port
 from tests.unit.cli.conftest import Command, Written
 from tests.unit.running import environ
@@ -121,7 +122,19 @@ def test_a_store_that_nobody_else_can_read_is_said_so(command: Command, written:
     written()
     done = command("status")
     assert done.exit_code == 1
-    assert "set `redis` to share it" in done.output
+    assert "Set `redis:` or REDIS_URL to share and keep them" in done.output
+
+
+def test_budgets_of_an_embedded_store_are_shown_where_no_sidecar_runs(
+    command: Command, written: Written, tmp_path: Path, kept: Kept
+) -> None:
+    """And no server is left for it."""
+    written(redis="embedded")
+    asyncio.run(_use(config.load(None, {}, tmp_path)))
+    assert not kept.lives
+    status = json.loads(command("status", "--json").output)
+    assert status["pools"]["chat"]["grants"] == {MODEL: 3, UNNAMED: 1, "*": 1}
+    assert not kept.lives
 
 
 def test_a_store_that_is_away_is_one_line(command: Command, written: Written) -> None:

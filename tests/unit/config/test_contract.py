@@ -16,7 +16,7 @@ ENVIRON = {
     "VLLM": "v",
     "PROXY_API_KEY": "web-token",
 }
-LATER = ("cache", "clients[0].limits", "redis")
+LATER = ("cache", "clients[0].limits")
 NO_EFFECT = (
     "sidecar.yaml: pools.spare.keys: weights count with strategy: weighted. With round_robin they have no effect."
 )
@@ -27,7 +27,7 @@ MINUTE, SECOND = 60_000_000, 1_000_000
 def today(desk: Desk) -> Config:
     """The example without what is not supported yet."""
     desk.write("openai-b", "o-b\n")
-    text = EXAMPLE.replace("embedded", "memory").replace("cache: {ttl: 10m, max_bytes: 1MiB}", "")
+    text = EXAMPLE.replace("cache: {ttl: 10m, max_bytes: 1MiB}", "")
     return desk.load(text.replace(", limits: [{requests: 10000, per: calendar_day}]}", "}"), ENVIRON)
 
 

@@ -84,7 +84,8 @@ def test_planes_do_not_collide(desk: Desk, listen: str, ops: str, free: bool) ->
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "redis://u:p@h:6379/0", "rediss://[::1]:1/2", "unix:///run/redis.sock?db=1", "memory"]
+    "url",
+    ["redis://h", "redis://u:p@h:6379/0", "rediss://[::1]:1/2", "unix:///run/redis.sock?db=1", "embedded", "memory"],
 )
 def test_redis(desk: Desk, url: str) -> None:
     assert desk.load(f"redis: '{url}'\n{POOL}").redis == url
@@ -108,7 +109,7 @@ def test_redis_that_is_none_is_not_repeated(desk: Desk, url: str) -> None:
     assert "hunter" not in text
 
 
-@pytest.mark.parametrize("url", ["embedded", "redis+sentinel://:pw@h/m", "redis+cluster://h"])
+@pytest.mark.parametrize("url", ["redis+sentinel://:pw@h/m", "redis+cluster://h"])
 def test_redis_of_later(desk: Desk, url: str) -> None:
     assert "not supported yet" in desk.refused(f"redis: '{url}'\n{POOL}")
 
@@ -136,7 +137,7 @@ def test_variables_override_the_file(desk: Desk) -> None:
     config = desk.load(text, environ)
     assert (str(config.listen), str(config.ops_listen)) == ("127.0.0.1:2", "127.0.0.1:3")
     assert (config.namespace, config.max_body, config.admin_token) == ("ns", 1024, Secret("over"))
-    assert (config.hosts, config.redis) == (("b.example", "c.example"), "memory")
+    assert (config.hosts, config.redis) == (("b.example", "c.example"), "embedded")
     assert config.routes == {"m": (Target("p", None),)}
     assert config.warnings == ()
 
