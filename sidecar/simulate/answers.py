@@ -1,65 +1,27 @@
 """What a healthy provider answers, in each dialect: pure functions from a call to the bytes of its answer.
 
 Shapes are those of the providers' references (OpenAI chat, completions, embeddings, responses; Anthropic messages;
-Gemini v1beta) as far as their own SDKs read them. Every answer says `words` and costs INPUT_TOKENS + one token a word.
+Gemini v1beta) as far as their own SDKs read them. What they say and cost is `tokens.Said`.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import orjson
 
-Dialect = Literal["openai", "anthropic", "gemini", "gemini-openai", "plain"]
-Data = dict[str, Any]  # a JSON object
+from sidecar.simulate.calls import GEMINI, Call, CallError, Data
+from sidecar.simulate.tokens import INPUT_TOKENS, WORDS, Said, say
 
-INPUT_TOKENS = 12
-WORDS = ("Hello", " from", " the", " simulated", " provider", ".")
+__all__ = ["CREATED", "INPUT_TOKENS", "MODELS", "WORDS", "Answer", "answer", "echo", "sse"]
+
 MODELS = ("simulated-small", "simulated-large")  # what the lists of models name; any other name is served too
 CREATED = 1_750_000_000
-
-# A base path may stand before the version, as in `/openai/v1` or `/api/v1`.
-_PLACE = re.compile(r"(?:/.*?)?/(?P<version>v1beta/openai|v1beta|v1)/(?P<operation>.*)", re.DOTALL)
-_GEMINI = re.compile(r"(?:\w+/)?(?P<model>[^:]*):(?P<verb>\w+)")
-
-
-class CallError(Exception):
-    """The call cannot be served; the text says why. Answered with 400 in its dialect."""
-
-
-@dataclass(slots=True)
-class Call:
-    """One request. What follows from its body is empty until `read`."""
-
-    number: int  # of the arrival, from 0: what the answer's id is made of
-    method: str
-    path: str  # as it came, without the query
-    query: str  # as it came
-    headers: tuple[tuple[str, str], ...]  # as they came: order, case, repetitions
-    dialect: Dialect = field(init=False)
-    operation: str = field(init=False)  # below the version, unquoted
-    body: bytes = b""  # as it came: not decompressed
-    data: Data | None = None  # the body's JSON object, where it is one
-    model: str = ""  # without the `models/` that Google's names may begin with
-    stream: bool = False
-
-    def __post_init__(self) -> None:
-        self.dialect, self.operation = _place(self)
-
-    def read(self, body: bytes) -> None:
-        self.body = body
-        self.data = data = _json_object(body)
-        if self.dialect == "gemini" and (found := _GEMINI.fullmatch(self.operation)):
-            self.model, self.stream = found["model"], found["verb"] == "streamGenerateContent"
-        elif data is not None:
-            self.model, self.stream = str(data.get("model") or "").removeprefix("models/"), bool(data.get("stream"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,42 +34,18 @@ class Answer:
     stream: bool = False
 
 
-def _place(call: Call) -> tuple[Dialect, str]:
-    """Whose dialect the path speaks, and the operation. `/v1/models` is each one's: there the headers tell."""
-    found = None if call.path.startswith("/echo/") else _PLACE.fullmatch(call.path)
-    if not found:
-        return "plain", call.path
-    version, operation = found["version"], unquote(found["operation"])
-    kind = operation.split("/")[0]
-    if version == "v1beta/openai":
-        return "gemini-openai", operation
-    if version == "v1beta" or (kind == "models" and call.method == "POST" and ":" in operation):
-        return "gemini", operation
-    names = {name.lower() for name, _ in call.headers} if kind == "models" else set()
-    if "x-goog-api-key" in names or (kind == "models" and "key" in parse_qs(call.query)):
-        return "gemini", operation
-    return "anthropic" if kind == "messages" or "anthropic-version" in names else "openai", operation
-
-
-def _json_object(body: bytes) -> Data | None:
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def answer(call: Call, words: Sequence[str] = WORDS) -> Answer:
+def answer(call: Call, said: Said | None = None) -> Answer:
     """What the provider says to it. Raises CallError where a body that is needed cannot be read."""
+    said = said or say(call)
     kind = _KINDS.get((call.dialect.removeprefix("gemini-"), call.operation))
     if call.method == "POST" and kind:
         if call.data is None:
             raise CallError("We could not parse the JSON body of your request.")
         if not call.model and call.operation not in _MODEL_OPTIONAL:
             raise CallError("you must provide a model parameter")
-        return kind(call, words)
-    if call.dialect == "gemini" and call.method == "POST" and (found := _GEMINI.fullmatch(call.operation)):
-        return _gemini(call, found["verb"], words)
+        return kind(call, said)
+    if call.dialect == "gemini" and call.method == "POST" and (found := GEMINI.fullmatch(call.operation)):
+        return _gemini(call, found["verb"], said)
     if call.method == "GET" and call.operation.split("/")[0] == "models":
         return _models(call)
     return _json(echo(call))
@@ -141,17 +79,18 @@ def sse(data: object, event: str = "", end: bytes = b"\n\n") -> bytes:
 # --- OpenAI -----------------------------------------------------------------------------------------
 
 
-def _usage(output: int) -> Data:
+def _usage(said: Said) -> Data:
+    cost = said.cost
     return {
-        "prompt_tokens": INPUT_TOKENS,
-        "completion_tokens": output,
-        "total_tokens": INPUT_TOKENS + output,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens": cost.input,
+        "completion_tokens": cost.output,
+        "total_tokens": cost.total,
+        "prompt_tokens_details": {"cached_tokens": cost.cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": cost.reasoning, "audio_tokens": 0},
     }
 
 
-def _chat(call: Call, words: Sequence[str]) -> Answer:
+def _chat(call: Call, said: Said) -> Answer:
     head = {
         "id": f"chatcmpl-{call.number}",
         "created": CREATED,
@@ -161,41 +100,45 @@ def _chat(call: Call, words: Sequence[str]) -> Answer:
     if call.stream:
         deltas: list[Data] = [
             {"role": "assistant", "content": "", "refusal": None},
-            *({"content": word} for word in words),
+            *({"content": word} for word in said.words),
             {},
         ]
-        choices = [{"delta": delta, "finish_reason": None if delta else "stop"} for delta in deltas]
-        return _openai_stream(call, head | {"object": "chat.completion.chunk"}, choices, words)
+        choices = [{"delta": delta, "finish_reason": None if delta else _finish(said)} for delta in deltas]
+        return _openai_stream(call, head | {"object": "chat.completion.chunk"}, choices, said)
     choice = {
         "index": 0,
-        "message": {"role": "assistant", "content": "".join(words), "refusal": None, "annotations": []},
+        "message": {"role": "assistant", "content": "".join(said.words), "refusal": None, "annotations": []},
         "logprobs": None,
-        "finish_reason": "stop",
+        "finish_reason": _finish(said),
     }
-    return _json(head | {"object": "chat.completion", "choices": [choice], "usage": _usage(len(words))})
+    return _json(head | {"object": "chat.completion", "choices": [choice], "usage": _usage(said)})
 
 
-def _completions(call: Call, words: Sequence[str]) -> Answer:
+def _finish(said: Said) -> str:
+    return "length" if said.cut else "stop"
+
+
+def _completions(call: Call, said: Said) -> Answer:
     head = {"id": f"cmpl-{call.number}", "object": "text_completion", "created": CREATED, "model": call.model}
     if call.stream:
-        choices: list[Data] = [{"text": word, "finish_reason": None} for word in words]
-        return _openai_stream(call, head, [*choices, {"text": "", "finish_reason": "stop"}], words)
-    choice = {"index": 0, "text": "".join(words), "logprobs": None, "finish_reason": "stop"}
-    return _json(head | {"choices": [choice], "usage": _usage(len(words))})
+        choices: list[Data] = [{"text": word, "finish_reason": None} for word in said.words]
+        return _openai_stream(call, head, [*choices, {"text": "", "finish_reason": _finish(said)}], said)
+    choice = {"index": 0, "text": "".join(said.words), "logprobs": None, "finish_reason": "stop"}
+    return _json(head | {"choices": [choice], "usage": _usage(said)})
 
 
-def _openai_stream(call: Call, head: Data, choices: list[Data], words: Sequence[str]) -> Answer:
+def _openai_stream(call: Call, head: Data, choices: list[Data], said: Said) -> Answer:
     """One chunk a choice; the usage in a chunk of its own, after the finish, where `stream_options` asks for it."""
     options = (call.data or {}).get("stream_options") or {}
     counted = bool(options.get("include_usage"))
     silent = {"usage": None} if counted else {}
     chunks = [sse(head | {"choices": [{"index": 0, "logprobs": None} | choice]} | silent) for choice in choices]
     if counted:
-        chunks.append(sse(head | {"choices": [], "usage": _usage(len(words))}))
+        chunks.append(sse(head | {"choices": [], "usage": _usage(said)}))
     return _events([*chunks, b"data: [DONE]\n\n"])
 
 
-def _embeddings(call: Call, _: Sequence[str]) -> Answer:
+def _embeddings(call: Call, said: Said) -> Answer:
     """One vector an input, as base64 of little-endian float32 where asked: what OpenAI's Python SDK does unasked."""
     data = call.data or {}
     given = data.get("input")
@@ -204,7 +147,7 @@ def _embeddings(call: Call, _: Sequence[str]) -> Answer:
     packed = data.get("encoding_format") == "base64"
     value = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if packed else vector
     rows = [{"object": "embedding", "index": index, "embedding": value} for index in range(count)]
-    usage = {"prompt_tokens": INPUT_TOKENS, "total_tokens": INPUT_TOKENS}
+    usage = {"prompt_tokens": said.cost.input, "total_tokens": said.cost.input}
     return _json({"object": "list", "data": rows, "model": call.model, "usage": usage})
 
 
@@ -212,8 +155,8 @@ def _vector(dimensions: object) -> list[float]:
     return [index / 8 for index in range(dimensions if isinstance(dimensions, int) else 8)]
 
 
-def _responses(call: Call, words: Sequence[str]) -> Answer:
-    part = {"type": "output_text", "text": "".join(words), "annotations": [], "logprobs": []}
+def _responses(call: Call, said: Said) -> Answer:
+    part = {"type": "output_text", "text": "".join(said.words), "annotations": [], "logprobs": []}
     item = {
         "id": f"msg_{call.number}",
         "type": "message",
@@ -240,28 +183,31 @@ def _responses(call: Call, words: Sequence[str]) -> Answer:
         "usage": None,
     }
     usage = {
-        "input_tokens": INPUT_TOKENS,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": len(words),
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": INPUT_TOKENS + len(words),
+        "input_tokens": said.cost.input,
+        "input_tokens_details": {"cached_tokens": said.cost.cached, "cache_write_tokens": 0},
+        "output_tokens": said.cost.output,
+        "output_tokens_details": {"reasoning_tokens": said.cost.reasoning},
+        "total_tokens": said.cost.total,
     }
-    done = begun | {"status": "completed", "output": [item], "usage": usage}
-    return _response_stream(begun, done, item, part, words) if call.stream else _json(done)
+    end: Data = {"status": "completed"}
+    if said.cut:
+        end = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    done = begun | end | {"output": [item], "usage": usage}
+    return _response_stream(begun, done, item, part, said) if call.stream else _json(done)
 
 
-def _response_stream(begun: Data, done: Data, item: Data, part: Data, words: Sequence[str]) -> Answer:
+def _response_stream(begun: Data, done: Data, item: Data, part: Data, said: Said) -> Answer:
     inside = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     steps: list[tuple[str, Data]] = [
         ("response.created", {"response": begun}),
         ("response.in_progress", {"response": begun}),
         ("response.output_item.added", {"output_index": 0, "item": item | {"status": "in_progress", "content": []}}),
         ("response.content_part.added", inside | {"part": part | {"text": ""}}),
-        *(("response.output_text.delta", inside | {"delta": word, "logprobs": []}) for word in words),
+        *(("response.output_text.delta", inside | {"delta": word, "logprobs": []}) for word in said.words),
         ("response.output_text.done", inside | {"text": part["text"], "logprobs": []}),
         ("response.content_part.done", inside | {"part": part}),
         ("response.output_item.done", {"output_index": 0, "item": item}),
-        ("response.completed", {"response": done}),
+        (f"response.{done['status']}", {"response": done}),
     ]
     return _events([sse({"type": name, "sequence_number": at} | step, name) for at, (name, step) in enumerate(steps)])
 
@@ -269,37 +215,40 @@ def _response_stream(begun: Data, done: Data, item: Data, part: Data, words: Seq
 # --- Anthropic --------------------------------------------------------------------------------------
 
 
-def _messages(call: Call, words: Sequence[str]) -> Answer:
+def _messages(call: Call, said: Said) -> Answer:
     message: Data = {
         "id": f"msg_{call.number}",
         "type": "message",
         "role": "assistant",
         "model": call.model,
-        "content": [{"type": "text", "text": "".join(words)}],
-        "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "".join(said.words)}],
+        "stop_reason": "max_tokens" if said.cut else "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": INPUT_TOKENS,
+            "input_tokens": said.cost.input - said.cost.cached,
             "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "output_tokens": len(words),
+            "cache_read_input_tokens": said.cost.cached,
+            "output_tokens": said.cost.output,
         },
     }
-    return _message_stream(message, words) if call.stream else _json(message)
+    return _message_stream(message, said) if call.stream else _json(message)
 
 
-def _message_stream(message: Data, words: Sequence[str]) -> Answer:
+def _message_stream(message: Data, said: Said) -> Answer:
     """Usage comes twice, as Anthropic sends it: input at the start, all of it, cumulated, before the stop."""
     begun = message | {"content": [], "stop_reason": None, "usage": message["usage"] | {"output_tokens": 1}}
     steps: list[Data] = [
         {"type": "message_start", "message": begun},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "ping"},
-        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words),
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
+            for word in said.words
+        ),
         {"type": "content_block_stop", "index": 0},
         {
             "type": "message_delta",
-            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "delta": {"stop_reason": message["stop_reason"], "stop_sequence": None},
             "usage": message["usage"],
         },
         {"type": "message_stop"},
@@ -310,20 +259,20 @@ def _message_stream(message: Data, words: Sequence[str]) -> Answer:
 # --- Gemini -----------------------------------------------------------------------------------------
 
 
-def _gemini(call: Call, verb: str, words: Sequence[str]) -> Answer:
+def _gemini(call: Call, verb: str, said: Said) -> Answer:
     if call.data is None:
         raise CallError("Invalid JSON payload received. Unexpected token.")
     if verb == "countTokens":
-        return _json({"totalTokens": INPUT_TOKENS, "promptTokensDetails": _modality(INPUT_TOKENS)})
+        return _json({"totalTokens": said.prompt, "promptTokensDetails": _modality(said.prompt)})
     if verb == "embedContent":
         return _json({"embedding": {"values": _vector(call.data.get("outputDimensionality"))}})
     if verb == "batchEmbedContents":
         asked = call.data.get("requests") or []
         return _json({"embeddings": [{"values": _vector(one.get("outputDimensionality"))} for one in asked]})
     if verb == "generateContent":
-        return _json(_generated(call, "".join(words), len(words)))
+        return _json(_generated(call, said, "".join(said.words), last=True))
     if verb == "streamGenerateContent":
-        return _generated_stream(call, words)
+        return _generated_stream(call, said)
     return _json(echo(call))
 
 
@@ -331,14 +280,23 @@ def _modality(count: int) -> list[Data]:
     return [{"modality": "TEXT", "tokenCount": count}]
 
 
-def _generated(call: Call, text: str, output: int | None) -> Data:
-    """An answer, or a part of one: the last part alone has `output`, the finish and the tokens of the candidate."""
+def _generated(call: Call, said: Said, text: str, last: bool) -> Data:
+    """An answer, or a part of one: the last part alone has the finish and the tokens of the candidate.
+
+    Thoughts stand beside the candidate's tokens, and both are in the total.
+    """
+    cost = said.cost
     candidate: Data = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
-    usage: Data = {"promptTokenCount": INPUT_TOKENS, "totalTokenCount": INPUT_TOKENS + (output or 0)}
-    usage["promptTokensDetails"] = _modality(INPUT_TOKENS)
-    if output is not None:
-        candidate["finishReason"] = "STOP"
-        usage |= {"candidatesTokenCount": output, "candidatesTokensDetails": _modality(output)}
+    usage: Data = {"promptTokenCount": cost.input, "totalTokenCount": cost.total if last else cost.input}
+    usage["promptTokensDetails"] = _modality(cost.input)
+    if cost.cached:
+        usage["cachedContentTokenCount"] = cost.cached
+    if last:
+        shown = cost.output - cost.reasoning
+        candidate["finishReason"] = "MAX_TOKENS" if said.cut else "STOP"
+        usage |= {"candidatesTokenCount": shown, "candidatesTokensDetails": _modality(shown)}
+    if last and cost.reasoning:
+        usage["thoughtsTokenCount"] = cost.reasoning
     return {
         "candidates": [candidate],
         "usageMetadata": usage,
@@ -347,9 +305,10 @@ def _generated(call: Call, text: str, output: int | None) -> Data:
     }
 
 
-def _generated_stream(call: Call, words: Sequence[str]) -> Answer:
+def _generated_stream(call: Call, said: Said) -> Answer:
     """Server-sent events between CRLFs with `alt=sse`, else one JSON array that grows: both as Google sends them."""
-    parts = [_generated(call, word, len(words) if at == len(words) else None) for at, word in enumerate(words, 1)]
+    words = said.words or ("",)
+    parts = [_generated(call, said, word, last=at == len(words)) for at, word in enumerate(words, 1)]
     if parse_qs(call.query).get("alt") == ["sse"]:
         return _events([sse(part, end=b"\r\n\r\n") for part in parts])
     chunks = [(b"[" if at == 0 else b"\n,\r\n") + orjson.dumps(part) for at, part in enumerate(parts)]
@@ -385,12 +344,12 @@ _DESCRIBE: dict[str, Callable[[str], Data]] = {
     },
 }
 
-_KINDS: dict[tuple[str, str], Callable[[Call, Sequence[str]], Answer]] = {
+_KINDS: dict[tuple[str, str], Callable[[Call, Said], Answer]] = {
     ("openai", "chat/completions"): _chat,
     ("openai", "completions"): _completions,
     ("openai", "embeddings"): _embeddings,
     ("openai", "responses"): _responses,
     ("anthropic", "messages"): _messages,
-    ("anthropic", "messages/count_tokens"): lambda _, __: _json({"input_tokens": INPUT_TOKENS}),
+    ("anthropic", "messages/count_tokens"): lambda _, said: _json({"input_tokens": said.prompt}),
 }
 _MODEL_OPTIONAL = {"responses"}  # a stored prompt may name it

@@ -5,22 +5,21 @@ Sources: recorded answers of OpenAI, Anthropic and Google (SDK test suites, issu
 
 from __future__ import annotations
 
-import hashlib
 import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Literal
 
 import orjson
 
-from sidecar.simulate.answers import Answer, Call, Data, Dialect, sse
-from sidecar.simulate.ledger import SECOND_NS, Arrival, Violation, matches
+from sidecar.simulate.answers import Answer, sse
+from sidecar.simulate.calls import Call, Data, Dialect
+from sidecar.simulate.ledger import Arrival, matches
+from sidecar.simulate.tokens import Cost
 
 SECRET = "{secret}"  # noqa: S105 - stands for the key's secret in a fault's body and headers
-DAY_S = 86_400
 
 
 @dataclass(kw_only=True)
@@ -43,10 +42,12 @@ class Fault:
     dead: bool = False  # the dialect's answer to a key that is not valid
     at: Literal["answer", "first", "middle"] = "answer"  # a stream's first event or after half of them, instead of HTTP
     gzip: bool = False
+    tokens: Mapping[str, int] = field(default_factory=dict)  # parts of `tokens.Cost` that the call costs instead
 
     # how it is sent
     close: Literal["", "before", "middle"] = ""  # the connection, before a byte or after half of the body
     hang: bool = False  # nothing is sent before `release`
+    hold: bool = False  # half of the body is sent, the other half not before `release`
     headers_s: float = 0  # seconds before the status line
     first_byte_s: float = 0  # seconds between the headers and the body
     chunk_s: float = 0  # seconds between two chunks of a stream
@@ -56,6 +57,8 @@ class Fault:
             raise ValueError(
                 f"at={self.at!r}, close={self.close!r}: at is answer, first or middle; close before or middle"
             )
+        if unknown := set(self.tokens) - set(Cost._fields):
+            raise ValueError(f"tokens={self.tokens!r}: {sorted(unknown)} is none of {', '.join(Cost._fields)}")
 
     def concerns(self, arrival: Arrival) -> bool:
         """Whether this request is one that it is meant for."""
@@ -133,16 +136,16 @@ def gzipped(answer: Answer) -> Answer:
 def missing(dialect: Dialect) -> Answer:
     """No credential came."""
     if dialect == "gemini":
-        return _google(
+        return google_error(
             403,
             "Method doesn't allow unregistered callers (callers without established identity). "
             "Please use API Key or other form of API consumer identity to call this API.",
         )
     if dialect == "gemini-openai":
-        return _google(400, "Missing or invalid Authorization header.", array=True)
+        return google_error(400, "Missing or invalid Authorization header.", array=True)
     if dialect == "anthropic":
-        return _anthropic(401, "x-api-key header is required")
-    return _openai(
+        return anthropic_error(401, "x-api-key header is required")
+    return openai_error(
         401,
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
         "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
@@ -154,7 +157,7 @@ def missing(dialect: Dialect) -> Answer:
 
 def multiple(dialect: Dialect) -> Answer:
     """More than one credential came: Google's answer since April 2026, here to every dialect."""
-    return _google(
+    return google_error(
         400, "Multiple authentication credentials received. Please pass only one.", array=dialect == "gemini-openai"
     )
 
@@ -164,115 +167,31 @@ def invalid(dialect: Dialect, secret: str) -> Answer:
     if dialect in {"gemini", "gemini-openai"}:
         text = "API key not valid. Please pass a valid API key."
         service = {"service": "generativelanguage.googleapis.com"}
-        reason = _detail("ErrorInfo", reason="API_KEY_INVALID", domain="googleapis.com", metadata=service)
-        details = [reason, _detail("LocalizedMessage", locale="en-US", message=text)]
-        return _google(400, text, details, array=dialect == "gemini-openai")
+        reason = detail("ErrorInfo", reason="API_KEY_INVALID", domain="googleapis.com", metadata=service)
+        details = [reason, detail("LocalizedMessage", locale="en-US", message=text)]
+        return google_error(400, text, details, array=dialect == "gemini-openai")
     if dialect == "anthropic":
-        return _anthropic(401, "invalid x-api-key", {"x-should-retry": "false"})
+        return anthropic_error(401, "invalid x-api-key", {"x-should-retry": "false"})
     shown = f"{secret[:4]}{'*' * (len(secret) - 8)}{secret[-4:]}" if len(secret) > 12 else "*" * len(secret)
-    return _openai(
+    return openai_error(
         401,
         f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys.",
         code="invalid_api_key",
     )
 
 
-# --- budgets ----------------------------------------------------------------------------------------
+def throttled(dialect: Dialect) -> Answer:
+    """What an egress address hears that asks too much: no account, no quota, no delay.
 
-
-def limited(call: Call, violation: Violation, now: datetime) -> Answer:
-    """An account is over its budget. The wait is exact, in the body or the headers as the dialect does it."""
-    wait_s = violation.retry_ns / SECOND_NS
-    if call.dialect in {"gemini", "gemini-openai"}:
-        return _google_limited(call, violation, wait_s)
-    if call.dialect == "anthropic":
-        return _anthropic_limited(violation, wait_s, now)
-    if call.dialect == "openai":
-        return _openai_limited(call, violation, wait_s)
-    return _json(429, {"error": "too many requests"}, {"Retry-After": str(math.ceil(wait_s))})
-
-
-def _daily(violation: Violation) -> bool:
-    return violation.budget.window_s >= DAY_S
-
-
-def _google_limited(call: Call, violation: Violation, wait_s: float) -> Answer:
-    """With QuotaFailure, Help and RetryInfo, as the free tier sends it; it names a model where the budget does."""
-    maximum, _, pattern = violation.budget
-    metric = "generativelanguage.googleapis.com/generate_content_free_tier_requests"
-    span, per_model = "Day" if _daily(violation) else "Minute", "PerModel" if pattern else ""
-    quota = {
-        "quotaMetric": metric,
-        "quotaId": f"GenerateRequestsPer{span}PerProject{per_model}-FreeTier",
-        "quotaDimensions": {"location": "global"} | ({"model": call.model} if pattern else {}),
-        "quotaValue": str(maximum),
-    }
-    link = "https://ai.google.dev/gemini-api/docs/rate-limits"
-    text = (
-        "You exceeded your current quota, please check your plan and billing details. For more information on this "
-        f"error, head to: {link}.\n* Quota exceeded for metric: {metric}, limit: {maximum}\n"
-        f"Please retry in {wait_s:.9f}s."
-    )
-    details = [
-        _detail("QuotaFailure", violations=[quota]),
-        _detail("Help", links=[{"description": "Learn more about Gemini API quotas", "url": link}]),
-        _detail("RetryInfo", retryDelay=f"{math.ceil(wait_s)}s"),
-    ]
-    return _google(429, text, details, array=call.dialect == "gemini-openai")
-
-
-def _anthropic_limited(violation: Violation, wait_s: float, now: datetime) -> Answer:
-    """The delay is in the headers alone."""
-    maximum = violation.budget.max
-    span = "day" if _daily(violation) else "minute"
-    reset = (now + timedelta(seconds=math.ceil(wait_s))).strftime("%Y-%m-%dT%H:%M:%SZ")
-    headers = {
-        "retry-after": str(math.ceil(wait_s)),
-        "anthropic-ratelimit-requests-limit": str(maximum),
-        "anthropic-ratelimit-requests-remaining": "0",
-        "anthropic-ratelimit-requests-reset": reset,
-    }
-    text = (
-        f"This request would exceed the rate limit for your organization ({_organization(violation)}) of {maximum:,} "
-        f"requests per {span}. For details, refer to: https://docs.anthropic.com/en/api/rate-limits."
-    )
-    return _anthropic(429, text, headers)
-
-
-def _openai_limited(call: Call, violation: Violation, wait_s: float) -> Answer:
-    maximum = violation.budget.max
-    span = "day (RPD)" if _daily(violation) else "min (RPM)"
-    headers = {
-        "retry-after": str(math.ceil(wait_s)),
-        "retry-after-ms": str(math.ceil(wait_s * 1000)),
-        "x-ratelimit-limit-requests": str(maximum),
-        "x-ratelimit-remaining-requests": "0",
-        "x-ratelimit-reset-requests": duration(wait_s),
-    }
-    text = (
-        f"Rate limit reached for {call.model} in organization org-{_organization(violation)} on requests per {span}: "
-        f"Limit {maximum}, Used {maximum}, Requested 1. Please try again in {duration(wait_s)}. "
-        "Visit https://platform.openai.com/account/rate-limits to learn more."
-    )
-    return _openai(429, text, "requests", "rate_limit_exceeded", headers)
-
-
-def _organization(violation: Violation) -> str:
-    """A name for the account that is no secret, as the account of a key on its own would be."""
-    return hashlib.sha256(violation.arrival.account.encode()).hexdigest()[:24]
-
-
-def duration(seconds: float) -> str:
-    """As OpenAI writes one, rounded up to a millisecond: `174ms`, `8.64s`, `6m0s`, `1h0m0.5s`."""
-    millis = math.ceil(seconds * 1000)
-    if millis < 1000:
-        return f"{millis}ms"
-    minutes, millis = divmod(millis, 60_000)
-    text = f"{millis / 1000:g}s"
-    if not minutes:
-        return text
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}"
+    As recorded of DeepSeek, Anthropic (anthropics/claude-code#71634), Google and, for plain paths, NVIDIA.
+    """
+    if dialect in {"gemini", "gemini-openai"}:
+        return failed(dialect, 429)
+    if dialect == "anthropic":
+        return anthropic_error(429, "Rate limited")
+    if dialect == "openai":
+        return openai_error(429, "Rate Limit Reached", "rate_limit_reached_error", "rate_limit_reached_error")
+    return json_answer(429, {"status": 429, "title": "Too Many Requests"})
 
 
 # --- everything else --------------------------------------------------------------------------------
@@ -325,13 +244,13 @@ def failed(dialect: Dialect, status: int, text: str = "") -> Answer:
     family = "gemini" if dialect == "gemini-openai" else dialect
     text = text or _TEXT.get((family, status)) or _phrase(status)
     if family == "gemini":
-        return _google(status, text, array=dialect == "gemini-openai")
+        return google_error(status, text, array=dialect == "gemini-openai")
     if family == "anthropic":
-        return _anthropic(status, text)
+        return anthropic_error(status, text)
     if family == "openai":
         kind = _OPENAI_TYPE.get(status, "server_error" if status >= 500 else "invalid_request_error")
-        return _openai(status, text, kind, _OPENAI_CODE.get(status))
-    return _json(status, {"error": text})
+        return openai_error(status, text, kind, _OPENAI_CODE.get(status))
+    return json_answer(status, {"error": text})
 
 
 def _phrase(status: int) -> str:
@@ -341,32 +260,45 @@ def _phrase(status: int) -> str:
         return f"Error {status}"
 
 
-def _json(status: int, data: object, headers: Mapping[str, str] | None = None) -> Answer:
+def json_answer(status: int, data: object, headers: Mapping[str, str] | None = None) -> Answer:
     return Answer(status, (orjson.dumps(data),), {"Content-Type": "application/json", **(headers or {})})
 
 
-def _openai(
+def openai_error(
     status: int,
     text: str,
     kind: str = "invalid_request_error",
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    return _json(status, {"error": {"message": text, "type": kind, "param": None, "code": code}}, headers)
+    return json_answer(status, {"error": {"message": text, "type": kind, "param": None, "code": code}}, headers)
 
 
-def _anthropic(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
+def anthropic_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
     kind = _ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")
     error = {"type": "error", "error": {"type": kind, "message": text}, "request_id": "req_simulated"}
-    return _json(status, error, headers)
+    return json_answer(status, error, headers)
 
 
-def _google(status: int, text: str, details: Sequence[Data] = (), *, array: bool = False) -> Answer:
+def google_error(status: int, text: str, details: Sequence[Data] = (), *, array: bool = False) -> Answer:
     """Google's error; in an array on its OpenAI-compatible paths, where it comes as one."""
     name = _GOOGLE.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
     error = {"error": {"code": status, "message": text, "status": name} | ({"details": details} if details else {})}
-    return _json(status, [error] if array else error)
+    return json_answer(status, [error] if array else error)
 
 
-def _detail(kind: str, **fields: object) -> Data:
+def detail(kind: str, **fields: object) -> Data:
     return {"@type": f"type.googleapis.com/google.rpc.{kind}"} | fields
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes one, rounded up to a millisecond: `174ms`, `8.64s`, `6m0s`, `1h0m0.5s`."""
+    millis = math.ceil(seconds * 1000)
+    if millis < 1000:
+        return f"{millis}ms"
+    minutes, millis = divmod(millis, 60_000)
+    text = f"{millis / 1000:g}s"
+    if not minutes:
+        return text
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}"

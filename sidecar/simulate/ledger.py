@@ -1,57 +1,19 @@
 """What arrived when, and whether any account ever had more than its budget: counted without a clock or a socket.
 
-Two counts that share no code: `enter` keeps sorted moments and judges each arrival as it comes, `worst` walks the
-list of all arrivals afterwards.
+Two counts that share no code: `enter` judges each arrival as it comes (windows.py), `worst` walks the list of all
+arrivals afterwards (recount.py).
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right, insort
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-SECOND_NS = 1_000_000_000
+from sidecar.simulate import recount
+from sidecar.simulate.budgets import SECOND_NS, Arrival, Budget, Given, budget, matches
+from sidecar.simulate.windows import Periods, Sliding
 
-
-@lru_cache(maxsize=1024)
-def matches(pattern: str, name: str) -> bool:
-    """Whether a pattern with `*` covers the name. A call that names no model is covered by "" alone."""
-    if not pattern or not name:
-        return not pattern
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
-
-
-class Budget(NamedTuple):
-    """So many arrivals an account in any window [t, t + window_s).
-
-    `model` is a name or a pattern with `*`: one budget for all names that match it; "" counts every arrival.
-    """
-
-    max: int
-    window_s: float
-    model: str = ""
-
-    @property
-    def window_ns(self) -> int:
-        return round(self.window_s * SECOND_NS)
-
-
-@dataclass(slots=True)
-class Arrival:
-    """One request, from its headers on. Fields fill as more of it is known."""
-
-    at_ns: int  # monotonic, when its headers were read
-    method: str
-    path: str  # as it came, without the query
-    key: str = ""  # the secret presented; "" where none or several were
-    account: str = ""  # "" for a key that is not known
-    model: str = ""  # "" until the body is read, and for a call without one
-    status: int = 0  # 0: nothing was answered (yet)
-    ended: Literal["open", "answered", "cancelled", "closed"] = "open"  # cancelled by the client, closed by a fault
+__all__ = ["SECOND_NS", "Arrival", "Budget", "Ledger", "Peak", "Violation", "matches"]
 
 
 class Violation(NamedTuple):
@@ -60,7 +22,7 @@ class Violation(NamedTuple):
     arrival: Arrival
     budget: Budget
     held: int
-    retry_ns: int  # until one more has room, if none comes before: the refused one counts as well
+    retry_ns: int  # until as much has room again, if nothing comes before: the refused one counts as well
 
 
 class Peak(NamedTuple):
@@ -70,18 +32,36 @@ class Peak(NamedTuple):
     budget: Budget
     held: int
 
+    @property
+    def overrun(self) -> int:
+        return max(0, self.held - self.budget.max)
+
 
 class Ledger:
     """Arrivals in the order they came. Every arrival of a known key counts, whatever it was answered."""
 
-    def __init__(self, budgets: Iterable[tuple[int, float] | tuple[int, float, str]] = ()) -> None:
-        self.budgets = tuple(Budget(*budget) for budget in budgets)
-        for budget in self.budgets:
-            if budget.max < 1 or budget.window_s <= 0:
-                raise ValueError(f"{budget} allows nothing: at least 1 arrival in a window longer than 0 s")
+    def __init__(self, budgets: Iterable[Given] = (), epoch_ns: int = 0) -> None:
+        """`epoch_ns` is added to an arrival's moment to get that of the wall clock, since 1970."""
+        self.budgets = tuple(map(budget, budgets))
         self.arrivals: list[Arrival] = []
         self.violations: list[Violation] = []
-        self._moments: dict[tuple[str, Budget], list[int]] = {}
+        self._epoch_ns = epoch_ns
+        self._steps = 0  # of all that came and left
+        self._in_flight: list[Arrival] = []  # of those that were entered
+        self._windows: dict[tuple[str, Budget], Sliding | Periods] = {}
+
+    def begin(self, arrival: Arrival) -> None:
+        """It came."""
+        self._steps += 1
+        arrival.came = self._steps
+        self.arrivals.append(arrival)
+
+    def end(self, arrival: Arrival) -> None:
+        """It is no longer in flight; a second time says nothing new."""
+        if not arrival.left:
+            self._steps += 1
+            arrival.left = self._steps
+            self._in_flight = [one for one in self._in_flight if one is not arrival]
 
     def enter(self, arrival: Arrival) -> Violation | None:
         """Count it in its account's windows. The violation with the longest wait, where any is over its maximum.
@@ -89,51 +69,58 @@ class Ledger:
         Arrivals may be entered in another order than they came: a body that is long on its way is entered late,
         at the moment of its headers.
         """
-        counting = (budget for budget in self.budgets if matches(budget.model, arrival.model))
-        broken = [found for budget in counting if (found := self._enter(arrival, budget))]
+        if not arrival.left:  # a client may hang up while its body is read
+            self._in_flight.append(arrival)
+        counting = (one for one in self.budgets if one.concerns(arrival))
+        broken = [found for one in counting if (found := self._enter(arrival, one))]
         self.violations += broken
         return max(broken, key=lambda found: found.retry_ns, default=None)
 
-    def _enter(self, arrival: Arrival, budget: Budget) -> Violation | None:
-        moments = self._moments.setdefault((arrival.account, budget), [])
-        insort(moments, arrival.at_ns)
-        first = bisect_left(moments, arrival.at_ns)
-        behind = bisect_left(moments, arrival.at_ns + budget.window_ns)
-        ends = range(first, behind)
-        held = max(end + 1 - bisect_right(moments, moments[end] - budget.window_ns) for end in ends)
-        if held <= budget.max:
+    def _enter(self, arrival: Arrival, one: Budget) -> Violation | None:
+        amount = one.amount(arrival)
+        if not amount:
             return None
-        return Violation(arrival, budget, held, moments[-budget.max] + budget.window_ns - arrival.at_ns)
+        if one.unit == "concurrency":
+            held, free_ns = self._flying(arrival, one), arrival.at_ns + SECOND_NS
+        elif one.calendar:
+            held, free_ns = self._enter_period(arrival, one, amount)
+        else:
+            window = self._windows.setdefault((one.holder(arrival), one), Sliding(one.window_ns))
+            assert isinstance(window, Sliding)
+            held, free_ns = window.enter(arrival.at_ns, amount), window.free_ns(amount, one.max)
+        return Violation(arrival, one, held, free_ns - arrival.at_ns) if held > one.max else None
+
+    def _flying(self, arrival: Arrival, one: Budget) -> int:
+        holder = one.holder(arrival)
+        return sum(one.concerns(other) and one.holder(other) == holder for other in self._in_flight)
+
+    def _enter_period(self, arrival: Arrival, one: Budget, amount: int) -> tuple[int, int]:
+        periods = self._windows.setdefault((one.holder(arrival), one), Periods(one.calendar, one.zone))
+        assert isinstance(periods, Periods)
+        wall_ns = arrival.at_ns + self._epoch_ns
+        return periods.enter(wall_ns, amount), periods.free_ns(wall_ns) - self._epoch_ns
 
     def worst(self, account: str) -> dict[Budget, int]:
-        """For each budget the most arrivals that any of its windows held for this account."""
-        return {budget: self._fullest(account, budget) for budget in self.budgets}
+        """For each budget the most that any of its windows held for this account, or for the worst of its keys."""
+        own = [arrival for arrival in self.arrivals if arrival.account == account]
+        concerning = (one for one in self.budgets if one.account in {"", account})
+        return {one: recount.fullest(own, one, self._epoch_ns) for one in concerning}
 
-    def _fullest(self, account: str, budget: Budget) -> int:
-        held: deque[int] = deque()
-        fullest = 0
-        for moment in sorted(self._counted(account, budget)):
-            held.append(moment)
-            while moment - held[0] >= budget.window_ns:
-                held.popleft()
-            fullest = max(fullest, len(held))
-        return fullest
-
-    def _counted(self, account: str, budget: Budget) -> Iterator[int]:
-        return (
-            arrival.at_ns
-            for arrival in self.arrivals
-            if arrival.account == account and matches(budget.model, arrival.model)
-        )
+    def peaks(self) -> Iterator[Peak]:
+        """Of every account and budget."""
+        accounts = sorted({arrival.account for arrival in self.arrivals if arrival.account})
+        return (Peak(account, *found) for account in accounts for found in self.worst(account).items())
 
     def excess(self) -> list[Peak]:
         """Every account and budget whose fullest window held more than its maximum: [] is the promise kept."""
-        accounts = sorted({arrival.account for arrival in self.arrivals if arrival.account})
-        peaks = [Peak(account, budget, held) for account in accounts for budget, held in self.worst(account).items()]
-        return [peak for peak in peaks if peak.held > peak.budget.max]
+        return [peak for peak in self.peaks() if peak.overrun]
+
+    def most_in_flight(self, account: str = "") -> int:
+        """The most requests that were open at once, of an account or of all."""
+        return recount.most_at_once(one for one in self.arrivals if account in {"", one.account})
 
     def reset(self) -> None:
-        """Forget every arrival; the budgets stay."""
+        """Forget every arrival; the budgets stay, and what is in flight counts as such."""
         self.arrivals.clear()
         self.violations.clear()
-        self._moments.clear()
+        self._windows.clear()

@@ -6,20 +6,20 @@
         assert provider.excess() == []
 
 As its own process: `python -m sidecar.simulate.provider --keys '{"sk-a": "acme"}' --budgets '[[10, 60]]'` prints one
-line of JSON with its url once it listens. There `POST /_control` takes `{"reset": true, "faults": [{...}], "release":
-true}`, each optional (`faults` replaces the list), and `GET /_report` tells counts, violations, excess and arrivals.
+line of JSON with its url once it listens. There `POST /_control` and `GET /_report` do what orders.py says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl
@@ -27,10 +27,13 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import web
 
-from sidecar.simulate import failures
-from sidecar.simulate.answers import WORDS, Answer, Call, CallError, answer
+from sidecar.simulate import failures, orders, refusals
+from sidecar.simulate.answers import Answer, answer
+from sidecar.simulate.budgets import SECOND_NS, Arrival, Budget, Given
+from sidecar.simulate.calls import Call, CallError
 from sidecar.simulate.failures import Fault
-from sidecar.simulate.ledger import Arrival, Budget, Ledger, Peak, Violation
+from sidecar.simulate.ledger import Ledger, Peak, Violation
+from sidecar.simulate.tokens import WORDS, Cost, say
 
 Keys = Mapping[str, str | None] | Iterable[str]
 
@@ -44,7 +47,9 @@ class StrictProvider:
     """A provider that serves every dialect, and what it saw.
 
     `keys` maps a secret to its account; a secret without one is an account of its own, named like the secret.
-    `budgets` are (max, window seconds) or (max, window seconds, model pattern), each for every account.
+    `budgets` are `Budget`s, (max, window seconds), (max, window seconds, model pattern), or fields by name; all hold.
+    `clock` tells nanoseconds since 1970; without one it is the machine's monotonic clock, whose wall time is that of
+    the start. `offset_s` sets it forward, or back.
     Requests that come without exactly one known credential are refused and belong to no account. A plain path
     (`/echo/...`, and all that no dialect knows) also takes the secret from any header or query field, or none at all.
     """
@@ -52,12 +57,12 @@ class StrictProvider:
     def __init__(
         self,
         keys: Keys,
-        budgets: Iterable[tuple[int, float] | tuple[int, float, str]] = (),
+        budgets: Iterable[Given] = (),
         *,
         words: Sequence[str] = WORDS,
         host: str = "127.0.0.1",
         port: int = 0,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         given = keys if isinstance(keys, Mapping) else dict.fromkeys(keys)
         self.accounts = {secret: account or secret for secret, account in given.items()}
@@ -65,8 +70,12 @@ class StrictProvider:
         self.calls: deque[Call] = deque(maxlen=KEPT_CALLS)  # the latest, whole
         self.open = 0  # requests that came and have not ended
         self.url = ""
-        self._ledger = Ledger(budgets)
-        self._words, self._address, self._clock = words, (host, port), clock
+        self.offset_s = 0.0  # between its clock and the machine's
+        self._epoch_ns = 0 if clock else time.time_ns() - time.monotonic_ns()
+        self._ledger = Ledger(budgets, self._epoch_ns)
+        self._words, self._address, self._clock = words, (host, port), clock or time.monotonic_ns
+        self._throttled_ns = -math.inf
+        self._connections: list[tuple[Arrival, web.BaseRequest]] = []  # of what is open
         self._held = asyncio.Event()
         self._waiting: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._runner: web.ServerRunner | None = None
@@ -99,19 +108,40 @@ class StrictProvider:
         """Every account and budget whose fullest window held too many, counted anew: [] is the promise kept."""
         return self._ledger.excess()
 
+    def peaks(self) -> list[Peak]:
+        """The fullest window of every account and budget, with its overrun."""
+        return list(self._ledger.peaks())
+
+    def most_in_flight(self, account: str = "") -> int:
+        """The most requests that were open at once, of an account or of all."""
+        return self._ledger.most_in_flight(account)
+
+    @property
+    def now_ns(self) -> int:
+        """What an arrival would be dated now."""
+        return self._clock() + round(self.offset_s * SECOND_NS)
+
+    def throttle(self, seconds: float) -> None:
+        """Refuse everybody alike for so long, as an egress address is refused: no account, quota or delay is named."""
+        self._throttled_ns = self.now_ns + seconds * SECOND_NS
+
     def release(self) -> None:
-        """Let every request go on that hangs now."""
+        """Let every request go on that hangs or is held now."""
         self._held.set()
         self._held = asyncio.Event()
 
     def reset(self) -> None:
         """Forget what arrived and remove the faults. Requests that are open stay open and counted as such."""
         self._ledger.reset()
+        self._throttled_ns = -math.inf
         self.calls.clear()
         self.faults.clear()
 
     async def wait_for(self, predicate: Callable[[], object]) -> None:
-        """Return once the predicate holds: asked now and whenever a request comes, is read, is answered or ends."""
+        """Return once the predicate holds.
+
+        It is asked now and whenever a request comes, is read, meets its fault, is answered or ends.
+        """
         if predicate():
             return
         waiting = (predicate, asyncio.get_running_loop().create_future())
@@ -152,17 +182,19 @@ class StrictProvider:
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        at_ns = self._clock()
+        at_ns = self.now_ns
         path, _, query = request.raw_path.partition("?")
         if path in {"/_control", "/_report"}:
-            return await self._ordered(request, path)
+            return await orders.answer(self, request, path)
         headers = tuple((name.decode("latin-1"), text.decode("latin-1")) for name, text in request.raw_headers)
         call = Call(len(self.arrivals), request.method, path, query, headers)
         arrival = Arrival(at_ns, request.method, path)
         secrets = self._credentials(call)
         if len(secrets) == 1:
             arrival.key, arrival.account = secrets[0], self.accounts.get(secrets[0], "")
-        self.arrivals.append(arrival)
+        self._leave_lost()
+        self._ledger.begin(arrival)
+        self._connections.append((arrival, request))
         self.open += 1
         self._changed()
         try:
@@ -172,9 +204,21 @@ class StrictProvider:
             arrival.ended = "cancelled" if arrival.ended == "open" else arrival.ended
             raise asyncio.CancelledError from None  # which aiohttp takes for a lost client, without a traceback
         finally:
+            self._left(arrival)
+            self._connections = [one for one in self._connections if one[0] is not arrival]
             self.open -= 1
             self._changed()
         return response
+
+    def _left(self, arrival: Arrival) -> None:
+        """It is in flight no longer: said before its last byte, after which its client may send the next."""
+        self._ledger.end(arrival)
+
+    def _leave_lost(self) -> None:
+        """Who hung up is gone from the moment that the connection knows, though its handler is cancelled later."""
+        for arrival, request in self._connections:
+            if request.transport is None or request.transport.is_closing():
+                self._left(arrival)
 
     def _credentials(self, call: Call) -> list[str]:
         """Every credential in the request. What an own API calls its header or field is known by the secret in it."""
@@ -192,12 +236,26 @@ class StrictProvider:
         arrival.model = call.model
         self.calls.append(call)
         self._changed()
-        fault = HEALTHY
-        said = self._refusal(call, arrival, credentials)
-        if said is None:
-            fault = self._fault(arrival)
-            said = fault.spoil(call, arrival.key, self._healthy(call))
+        fault = next((fault for fault in self.faults if fault.concerns(arrival)), HEALTHY)
+        said, cost = self._said(call, fault, arrival.key)
+        arrival.input, arrival.output, arrival.cached, _ = cost
+        refusal = self._refusal(call, arrival, credentials)
+        if refusal is not None:
+            return await self._send(request, arrival, refusal, HEALTHY)
+        if fault.times:
+            fault.times -= 1
+        self._changed()
         return await self._send(request, arrival, said, fault)
+
+    def _said(self, call: Call, fault: Fault, secret: str) -> tuple[Answer, Cost]:
+        """What is answered with this fault, and its tokens: an answer that is no success from the start costs none."""
+        told = say(call, self._words, fault.tokens)
+        try:
+            healthy = answer(call, told)
+        except CallError as wrong:
+            healthy = failures.failed(call.dialect, 400, str(wrong))
+        said = fault.spoil(call, secret, healthy)
+        return said, told.cost if said.status < 400 else Cost()
 
     def _refusal(self, call: Call, arrival: Arrival, credentials: int) -> Answer | None:
         """What a request without exactly one known credential hears, and one over its budget. Faults come after."""
@@ -207,20 +265,12 @@ class StrictProvider:
             return None if call.dialect == "plain" else failures.missing(call.dialect)
         if not arrival.account:
             return failures.invalid(call.dialect, arrival.key)
+        self._leave_lost()
         violation = self._ledger.enter(arrival)
-        return failures.limited(call, violation, datetime.now(UTC)) if violation else None
-
-    def _fault(self, arrival: Arrival) -> Fault:
-        fault = next((fault for fault in self.faults if fault.concerns(arrival)), HEALTHY)
-        if fault.times:
-            fault.times -= 1
-        return fault
-
-    def _healthy(self, call: Call) -> Answer:
-        try:
-            return answer(call, self._words)
-        except CallError as wrong:
-            return failures.failed(call.dialect, 400, str(wrong))
+        if arrival.at_ns < self._throttled_ns:
+            return failures.throttled(call.dialect)
+        now = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=(arrival.at_ns + self._epoch_ns) // 1000)
+        return refusals.limited(call, violation, now) if violation else None
 
     async def _send(self, request: web.BaseRequest, arrival: Arrival, said: Answer, fault: Fault) -> web.StreamResponse:
         if fault.hang:
@@ -231,8 +281,9 @@ class StrictProvider:
             self._hang_up(request, arrival)
         arrival.status = said.status
         self._changed()
-        if said.stream or fault.close or fault.first_byte_s:
+        if said.stream or fault.close or fault.first_byte_s or fault.hold:
             return await self._stream(request, arrival, said, fault)
+        self._left(arrival)
         response = web.Response(status=said.status, headers=said.headers, body=b"".join(said.chunks))
         await response.prepare(request)
         await response.write_eof()
@@ -246,14 +297,24 @@ class StrictProvider:
             response.content_length = sum(map(len, said.chunks))
         await response.prepare(request)
         await asyncio.sleep(fault.first_byte_s)
-        for number, chunk in enumerate(_first_half(said.chunks) if fault.close else said.chunks):
-            if number and fault.chunk_s:
-                await asyncio.sleep(fault.chunk_s)
-            await response.write(chunk)
+        first, second = _halves(said.chunks) if fault.close or fault.hold else ((), said.chunks)
+        for number, chunk in enumerate(first):
+            await self._write(response, chunk, fault.chunk_s if number else 0)
+        if fault.hold:
+            await self._held.wait()
         if fault.close:
             self._hang_up(request, arrival)
+        for number, chunk in enumerate(second, 1):
+            if number == len(second):
+                self._left(arrival)
+            await self._write(response, chunk, fault.chunk_s if first or number > 1 else 0)
         await response.write_eof()
         return response
+
+    async def _write(self, response: web.StreamResponse, chunk: bytes, wait_s: float) -> None:
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        await response.write(chunk)
 
     def _hang_up(self, request: web.BaseRequest, arrival: Arrival) -> NoReturn:
         arrival.ended = "closed"
@@ -261,53 +322,17 @@ class StrictProvider:
             request.transport.close()
         raise asyncio.CancelledError
 
-    # --- from another process -----------------------------------------------------------------------
-
-    async def _ordered(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        if path == "/_report":
-            return _reply(200, self.report())
-        try:
-            self._obey(orjson.loads(await request.content.read()))
-        except (TypeError, ValueError, AttributeError) as wrong:
-            return _reply(400, {"error": str(wrong)})
-        return _reply(200, {"ok": True})
-
-    def _obey(self, order: dict[str, Any]) -> None:
-        """All of the order or, where it cannot be understood, nothing of it."""
-        if unknown := order.keys() - {"reset", "faults", "release"}:
-            raise ValueError(f"{sorted(unknown)} is no order. Known: reset, faults, release.")
-        faults = [Fault(**fault) for fault in order.get("faults", ())]
-        if order.get("reset"):
-            self.reset()
-        if "faults" in order:
-            self.faults[:] = faults
-        if order.get("release"):
-            self.release()
-
-    def report(self) -> dict[str, Any]:
-        """All that was seen, as JSON can say it: what `GET /_report` answers."""
-        return {
-            "counts": self.counts(),
-            "open": self.open,
-            "violations": [found._asdict() | {"budget": found.budget._asdict()} for found in self.violations],
-            "excess": [peak._asdict() | {"budget": peak.budget._asdict()} for peak in self.excess()],
-            "arrivals": self.arrivals,
-        }
-
 
 def _bare(text: str) -> str:
     scheme, _, token = text.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else text
 
 
-def _first_half(chunks: Sequence[bytes]) -> list[bytes]:
-    """Up to the middle of the middle chunk: what is cut there is no whole event."""
+def _halves(chunks: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """Cut in the middle of the middle chunk: what is cut there is no whole event."""
     middle = len(chunks) // 2
-    return [*chunks[:middle], chunks[middle][: len(chunks[middle]) // 2]]
-
-
-def _reply(status: int, data: object) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(data), content_type="application/json")
+    half = len(chunks[middle]) // 2
+    return (*chunks[:middle], chunks[middle][:half]), (chunks[middle][half:], *chunks[middle + 1 :])
 
 
 # --- as its own process -----------------------------------------------------------------------------
@@ -326,7 +351,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keys", type=_json_or_file, required=True, help='{"secret": "account"} or ["secret"], or a file of it'
     )
-    parser.add_argument("--budgets", type=_json_or_file, default=[], help='[[max, seconds, "model*"]], or a file of it')
+    parser.add_argument(
+        "--budgets",
+        type=_json_or_file,
+        default=[],
+        help='[[max, seconds, "model*"]] or [{"max": 9, "window_s": 60, "unit": "tokens"}], or a file of it',
+    )
     parser.add_argument(
         "--words", type=_json_or_file, default=list(WORDS), help='["Hel", "lo"]: what it answers, in chunks'
     )

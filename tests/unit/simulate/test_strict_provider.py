@@ -356,7 +356,7 @@ async def test_it_runs_as_a_process_told_and_asked_over_http(http: aiohttp.Clien
         report = await answer.json()
     assert (report["counts"], report["open"]) == ({ONE: 2}, 0)
     assert [arrival["status"] for arrival in report["arrivals"]] == [503, 429]
-    assert report["excess"] == [{"account": "acme", "budget": {"max": 1, "window_s": 60, "model": ""}, "held": 2}]
+    assert report["excess"] == [{"account": "acme", "budget": Budget(1, 60)._asdict(), "held": 2}]
     assert report["violations"][0]["held"] == 2
     await post(http, url + "/_control", {}, {"reset": True})
     _, answered = await post(http, url + CHAT, bearer())
