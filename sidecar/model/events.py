@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sidecar.model.words import Usage
@@ -21,6 +21,8 @@ class Attempted:
     status: int | None  # None: no answer came
     first_byte_s: float | None
     usage: Usage | None = None
+    client: str = ""  # the id
+    told: bytes = field(default=b"", repr=False)  # a failure's body, its beginning: it may quote secrets, so redact it
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Names that end in `_s` are seconds, as providers and configs speak of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -224,6 +224,13 @@ class Usage:
     total: int | None = None  # as told, else input + output
     cached: int | None = None  # of the input: read from the provider's cache
     reasoning: int | None = None
+
+    @property
+    def kinds(self) -> Iterator[tuple[str, int]]:
+        """What there is to count, each under the name it is counted by; a total is no more than its parts."""
+        for kind in ("input", "output", "cached", "reasoning"):
+            if count := getattr(self, kind):
+                yield kind, count
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,7 @@ from prometheus_client.registry import CollectorRegistry
 import sidecar
 from sidecar.model.configured import Config
 from sidecar.model.events import Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
-from sidecar.model.words import Usage
-from sidecar.ops.survey import named_models
-
-MOST_MODELS = 100  # that have a label of their own
-OTHER = "other"
+from sidecar.model.labels import ModelLabels
 
 # The sidecar's own share is tenths of milliseconds; an answer takes up to minutes.
 _FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2)
@@ -32,9 +28,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self._models: dict[str, None] = {}
-        self._seen: dict[str, dict[str, None]] = {}  # by pool
-        self.follow(config)
+        self._model = ModelLabels(config)
         self._requests = self._counter("requests", "Requests answered", ("pool", "model", "client", "outcome"))
         self._attempts = self._counter("attempts", "Requests sent to a provider", ("pool", "key", "model", "outcome"))
         self._tokens = self._counter("tokens", "Tokens as the provider counts them", ("pool", "key", "model", "kind"))
@@ -67,9 +61,7 @@ class Metrics:
 
     def follow(self, config: Config) -> None:
         """The models that this config names have labels of their own. Those of pools before it stay, as counters do."""
-        for pool, names in named_models(config).items():
-            self._seen.setdefault(pool, {}).update(dict.fromkeys(names))
-            self._models.update(dict.fromkeys(names))
+        self._model.follow(config)
 
     def __call__(self, event: Event) -> None:
         """Listens."""
@@ -89,7 +81,7 @@ class Metrics:
                 self._reloaded.set(not problems)
 
     def _answered(self, event: Answered) -> None:
-        pool = event.pool if event.pool in self._seen else ""
+        pool = event.pool if self._model.knows(event.pool) else ""
         model = self._model(pool, event.model, event.status)
         self._requests.inc((pool, model, event.client, event.outcome))
         self._request.observe(event.total_s)
@@ -105,23 +97,8 @@ class Metrics:
         if event.first_byte_s is not None:
             self._first_byte.observe(event.first_byte_s)
         if event.usage is not None:
-            for kind, count in _kinds(event.usage):
-                if count:
-                    self._tokens.inc((event.pool, event.key, model, kind), count)
-
-    def _model(self, pool: str, model: str, status: int | None) -> str:
-        """The label of a model's name. A name that leads to no pool, or that its provider does not know, makes none."""
-        if not pool:
-            return model if model in self._models else ""
-        seen = self._seen[pool]
-        if model in seen or not model:
-            return model
-        if model not in self._models:
-            if status == 404 or len(self._models) >= MOST_MODELS:
-                return OTHER
-            self._models[model] = None
-        seen[model] = None
-        return model
+            for kind, count in event.usage.kinds:
+                self._tokens.inc((event.pool, event.key, model, kind), count)
 
 
 class _Children:
@@ -136,12 +113,3 @@ class _Children:
         if child is None:
             child = self._known[labels] = self._counter.labels(*labels)
         child.inc(by)
-
-
-def _kinds(usage: Usage) -> tuple[tuple[str, int | None], ...]:
-    return (
-        ("input", usage.input),
-        ("output", usage.output),
-        ("cached", usage.cached),
-        ("reasoning", usage.reasoning),
-    )

@@ -11,8 +11,9 @@ from prometheus_client.registry import Collector
 
 from sidecar.config.limits import label
 from sidecar.model.configured import Config
-from sidecar.ops.metrics import MOST_MODELS, OTHER, Metrics
-from sidecar.ops.survey import Cooldown, Survey, known_models, named_models, survey
+from sidecar.model.labels import MOST_MODELS, OTHER, named_models
+from sidecar.ops.metrics import Metrics
+from sidecar.ops.survey import Cooldown, Survey, known_models, survey
 from sidecar.pool.resting import DEAD
 from sidecar.replica import Replica
 from sidecar.store.calls import SHARED

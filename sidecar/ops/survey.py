@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US, Config, Key, Limit
+from sidecar.model.labels import named_models
 from sidecar.model.room import account_of
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
@@ -97,11 +98,6 @@ def _rest_fields(key: Key, model: str) -> tuple[str, str]:
         rest_field(Subject(key.account, key.fingerprint, model or None)),
         rest_field(Subject(key.account, None, model or None)),
     )
-
-
-def named_models(config: Config) -> dict[str, tuple[str, ...]]:
-    """The models of each pool that the config names in full."""
-    return {pool.name: tuple(name for name in pool.names_models if "*" not in name) for pool in config.pools.values()}
 
 
 async def known_models(config: Config, store: Store) -> dict[str, tuple[str, ...]]:

@@ -9,8 +9,9 @@ from prometheus_client.exposition import generate_latest
 
 import sidecar
 from sidecar.model.events import KeyChanged, KeyManaged, Reloaded, StoreChanged
+from sidecar.model.labels import MOST_MODELS
 from sidecar.model.words import Usage
-from sidecar.ops.metrics import MOST_MODELS, Metrics
+from sidecar.ops.metrics import Metrics
 from tests.unit.ops.worlds import CONFIG, answered, attempted
 
 
