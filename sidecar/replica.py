@@ -16,9 +16,10 @@ from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
 from sidecar.config.watch import LOOK_S, Source
 from sidecar.model.configured import Config
-from sidecar.model.events import Emit, Reloaded
+from sidecar.model.events import Emit, Event, Reloaded
 from sidecar.pool.pool import Pools
 from sidecar.pool.running import EVERY_S, Running
+from sidecar.pool.usage import Counting
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
 
@@ -52,13 +53,14 @@ class Replica:
     ) -> None:
         """`source`: where the config came from; None: it is that of this process alone and never changes."""
         self.id = secrets.token_hex(6)
-        self.store, self.emit = store, emit
+        self.store, self._emit = store, emit
         self.running = Running(store)
         self.state = State(config, Pools(config, store, emit, self.running))
         self.reloaded = Reloaded("start")  # what came of the latest reading of the config
         self._source, self._follow = source, follow
         self._reloading = asyncio.Lock()
         self._former: WeakSet[Pools] = WeakSet()  # of configs that requests under way still use
+        self.counting = Counting(config, store, self.id)
         self.inflight = 0
         self.alive = 0  # replicas that share the store, this one included; 0: not known
         self.draining = False
@@ -73,6 +75,7 @@ class Replica:
         self._tasks.append(asyncio.create_task(self._beat()))
         if self._source is not None:
             self._tasks.append(asyncio.create_task(self._watch(self._source)))
+        self.counting.start()
 
     async def _beat(self) -> None:
         while True:
@@ -86,7 +89,13 @@ class Replica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.counting.close()
         await self.store.close()
+
+    def emit(self, event: Event) -> None:
+        """What has happened to a request: counted, then told to the listeners."""
+        self.counting(event)
+        self._emit(event)
 
     # --- another config -----------------------------------------------------------------------------
 
@@ -130,6 +139,7 @@ class Replica:
 
     def _swap(self, config: Config) -> None:
         self._former.add(self.state.pools)
+        self.counting.follow(config)
         self._follow(config, [pools.config for pools in self._former])
         self.store.forget()
         self.state = State(config, Pools(config, self.store, self.emit, self.running))

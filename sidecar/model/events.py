@@ -8,6 +8,8 @@ from typing import Literal
 
 from sidecar.model.words import Usage
 
+CANCELLED = "cancelled"  # the client was gone first
+
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
@@ -17,7 +19,7 @@ class Attempted:
     pool: str
     key: str  # the id
     model: str
-    outcome: str  # a value of Class
+    outcome: str  # a value of Class, or CANCELLED
     status: int | None  # None: no answer came
     first_byte_s: float | None
     usage: Usage | None = None

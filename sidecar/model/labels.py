@@ -1,4 +1,4 @@
-"""Which models are told apart where something is counted: names come from clients, and whatever counts must be bounded."""
+"""Which models are told apart where something is counted: clients may name any, and what counts must be bounded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModelLabels:
         return pool in self._seen
 
     def __call__(self, pool: str, model: str, status: int | None) -> str:
-        """What a model is counted as. A name that leads to no pool, or that its provider does not know, makes no label."""
+        """What a model is counted as. A name that leads to no pool, or that no provider knows, is not kept."""
         if not pool:
             return model if model in self._models else ""
         seen = self._seen.setdefault(pool, {})

@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
-from sidecar.model.events import Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
+from sidecar.model.events import CANCELLED, Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
 from sidecar.model.words import Class
 from sidecar.ops.redact import Redact
 
@@ -96,7 +96,7 @@ class Log:
         )
 
     def _attempted(self, event: Attempted) -> None:
-        if event.outcome == Class.OK:
+        if event.outcome in {Class.OK, CANCELLED}:
             return
         self.line(
             "warning",

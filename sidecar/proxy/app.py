@@ -171,7 +171,7 @@ class DataPlane:
             return await _list(request, state.config, where, visit)
         call = await calls.read(request, visit.request_id, where, query, visit.body)
         visit.model = call.reading.model or ""
-        visit.attempts = self._attempts(state, call)
+        visit.attempts = self._attempts(state, call, visit.client)
         visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status
         try:
@@ -179,7 +179,7 @@ class DataPlane:
         finally:
             visit.outcome = visit.attempts.finished(answer).kind
 
-    def _attempts(self, state: State, call: Call) -> Attempts:
+    def _attempts(self, state: State, call: Call, client: str) -> Attempts:
         targets = _targets(state.config, call)
         call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
@@ -194,7 +194,7 @@ class DataPlane:
             expects=lambda: amounts(None, call.estimate()),
             batch=call.batch,
         )
-        return Attempts(call, state.pools, self._upstream, self._replica.emit, search)
+        return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client)
 
 
 def _split(target: str) -> tuple[str, str]:

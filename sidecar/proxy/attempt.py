@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from sidecar.model.amounts import amounts
-from sidecar.model.events import Attempted, Emit
+from sidecar.model.events import CANCELLED, Attempted, Emit
 from sidecar.model.words import ONE, Amounts, Class, Exhausted, Outcome, Refusal
 from sidecar.pool.pool import Pools, TooLarge
 from sidecar.pool.resting import DEAD, DISABLED
@@ -15,10 +15,12 @@ from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import LONGEST_RETRY_AFTER_US, Refused, busy, out_of_budget, retry_after, store_away
+from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable
 
+TOLD_BYTES = 64 * 1024  # of a failure's body: more than is kept of it, so that a secret at the cut can be found whole
 LATE_GRANTS = 3  # that a request may lose to its own connections before it is told to come back
 
 _EXECUTED = frozenset({Class.OK, Class.BLOCKED, Class.SERVER_ERROR, Class.TIMEOUT})  # or may have been
@@ -33,7 +35,7 @@ class Answer:
     model: str
     sent_at: float
 
-    def attempted(self, request_id: str, outcome: Outcome) -> Attempted:
+    def attempted(self, request_id: str, client: str, outcome: Outcome) -> Attempted:
         """The event of this attempt, as far as it has come."""
         return Attempted(
             request_id=request_id,
@@ -44,7 +46,15 @@ class Answer:
             status=self.reply.status,
             first_byte_s=self.reply.first_byte_at - self.sent_at,
             usage=self.reply.reader.usage if self.reply.reader else None,
+            client=client,
+            told=b"" if outcome.kind is Class.OK else self._told(),
         )
+
+    def _told(self) -> bytes:
+        """The beginning of a failure's body, unpacked; of an answer that fails after its client got some, nothing."""
+        if self.reply.streams:
+            return b""
+        return unpacked(self.reply.response.headers.get("Content-Encoding", ""), self.reply.held, TOLD_BYTES)[0]
 
 
 @dataclass(slots=True)
@@ -56,6 +66,7 @@ class Attempts:
     upstream: Upstream
     emit: Emit
     search: Search
+    client: str = ""  # the id
     progress: Progress = field(init=False)
     first: Answer | None = None
     last: Answer | None = None
@@ -78,12 +89,16 @@ class Attempts:
                 return await self._run()
         except TimeoutError:
             if self.held is not None and self.under_way:
-                self._unanswered(self.held, TIMED_OUT)
+                self._unanswered(self.held, TIMED_OUT.kind)
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:
             raise store_away(str(error)) from None
         except TooLarge as error:
             raise Refused(413, "request_too_large", f"{error} Send less, or lower its max_tokens.") from None
+        except asyncio.CancelledError:
+            if self.held is not None and self.under_way and self.held.in_hand:  # sent: else it was given back
+                self._unanswered(self.held, CANCELLED)
+            raise
         finally:
             if self.held is not None:
                 self.progress.take_back(self.held)  # of a request that goes no further nothing more is learnt
@@ -134,7 +149,7 @@ class Attempts:
         except (NotSent, Lost) as error:
             self.under_way = False
             outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
-            self._unanswered(held, outcome)
+            self._unanswered(held, outcome.kind)
             self.pools.finish(held, None)
             return self.progress.learn(held, outcome, None, monotonic())
         except (Late, StoreAway, BadCall):
@@ -148,12 +163,12 @@ class Attempts:
             reply.response.close()
             self.pools.finish(held, _came_to(reply.outcome))
         if follows is not Next.PASS or not reply.streams:
-            self.emit(self.last.attempted(self.search.request_id, reply.outcome))
+            self.emit(self.last.attempted(self.search.request_id, self.client, reply.outcome))
         return follows
 
-    def _unanswered(self, held: Held, outcome: Outcome) -> None:
+    def _unanswered(self, held: Held, outcome: str) -> None:
         of, model = self.search.request_id, self.search.model(held)
-        self.emit(Attempted(of, held.pool.name, held.key.id, model, outcome.kind, None, None))
+        self.emit(Attempted(of, held.pool.name, held.key.id, model, outcome, None, None, client=self.client))
 
     def finished(self, answer: Answer) -> Outcome:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""
@@ -167,7 +182,7 @@ class Attempts:
         told = reply.broke is None and held.grant.counts_tokens
         self.pools.finish(held, amounts(reply.reader.usage, self.call.estimate()) if told else None)
         self.progress.rest(held, outcome, monotonic())
-        self.emit(answer.attempted(self.search.request_id, outcome))
+        self.emit(answer.attempted(self.search.request_id, self.client, outcome))
         return outcome
 
     def _passed(self, answer: Answer | None) -> Answer:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import lru_cache
+from typing import Any
+
+import orjson
 
 from sidecar.model.calendars import Boundaries, periods
 from sidecar.model.configured import Calendar, Key, Limit
+from sidecar.model.counting import Counts, Row
 from sidecar.model.room import account_of, resting_pool
 from sidecar.model.words import (
     Amounts,
@@ -32,6 +37,11 @@ SHARED = "*"  # the rotation of all models beyond MOST_MODELS
 MOST_MODELS = 256  # rotations of their own that a pool has
 
 Bounds = tuple[tuple[Calendar, Boundaries], ...]
+USAGE_DAYS = 400  # that usage is kept day by day
+FLUSHED_S = 2 * 86_400  # that a replica may be cut off between two sendings of one flush
+MOST_ROWS = 10_000  # of usage, a day and in all time; beyond them the rows of the model `other` grow
+
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,3 +292,32 @@ def reset(names: Names, key: Key, fields: Sequence[str], pools: Iterable[str], n
 
 def beat(names: Names, replica: str, silence_us: int, now: str = "") -> Call:
     return Call("beat", (names.replicas,), (now, replica, str(silence_us)))
+
+
+def count(names: Names, replica: str, number: int, day: date, rows: Mapping[Row, Counts], now: str = "") -> Call:
+    """Adds rows to the usage of a day, which must be today by Redis's clock. `number`: of this replica's flush."""
+    keys = (names.usage(day), names.usage(None), names.flushed(replica))
+    flat = [text for row, counts in rows.items() for text in ("|".join(row), orjson.dumps(counts))]
+    kept = (str(USAGE_DAYS * 86_400), str(FLUSHED_S))
+    return Call("count", keys, (now, _number(day), str(number), *kept, str(MOST_ROWS), str(len(rows)), *flat))
+
+
+def read_day(reply: bytes) -> date:
+    """The day it is, by Redis's clock."""
+    return _EPOCH + timedelta(days=int(reply))
+
+
+def usage(names: Names, day: date | None, now: str = "") -> Call:
+    """What was counted on a day; None: since counting began."""
+    return Call("usage", (names.usage(day),), (now,))
+
+
+def read_usage(reply: Sequence[Any]) -> tuple[date, dict[Row, Counts]]:
+    """The day it is, and the rows."""
+    day, flat = reply
+    fields = [Row(*field.decode().split("|", 3)) for field in flat[::2]]
+    return read_day(day), dict(zip(fields, map(orjson.loads, flat[1::2]), strict=True))
+
+
+def _number(day: date) -> str:
+    return str((day - _EPOCH).days)

@@ -6,11 +6,13 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sidecar.model.configured import Key
+from sidecar.model.counting import Counts, Row
 from sidecar.model.events import Emit, StoreChanged
 from sidecar.model.words import (
     Amounts,
@@ -59,6 +61,7 @@ class Store:
         self._shared: dict[Rotation, Rotation] = {}
         self._born = ""
         self._skew_us = 0  # of Redis's clock to ours, as far as it mattered to a calendar
+        self._today = datetime.now(UTC).date()  # until Redis has said which day it is
         self._reviver: asyncio.Task[None] | None = None
         self._queued: set[asyncio.Future[Any]] = set()
 
@@ -197,6 +200,35 @@ class Store:
     async def beat(self, replica: str, silence_us: int) -> int:
         """Says that this replica ("": nobody) is alive and returns how many are."""
         return int(await self._call(calls.beat(self.names, replica, silence_us), lane=self._back))
+
+    async def count(self, replica: str, number: int, rows: Mapping[Row, Counts]) -> None:
+        """Adds to the usage of today, by Redis's clock, and of all time.
+
+        `number` is that of the replica's flush, 1 above its last: one that was sent before counts no second time.
+        """
+        day: date | None = None
+        while day != self._today:
+            day = self._today
+            reply = await self._call(calls.count(self.names, replica, number, day, rows), lane=self._back)
+            self._today = calls.read_day(reply)
+
+    async def usage(self, days: int) -> AsyncIterator[tuple[date, dict[Row, Counts]]]:
+        """What was counted on each of the last days (UTC), today, which is the first of them, by Redis's clock."""
+        day, rows = self._today, await self._usage(self._today)
+        if day != self._today:
+            day, rows = self._today, await self._usage(self._today)
+        yield day, rows
+        for back in range(1, days):
+            yield day - timedelta(days=back), await self._usage(day - timedelta(days=back))
+
+    async def total_usage(self) -> dict[Row, Counts]:
+        """What was counted since counting began."""
+        return await self._usage(None)
+
+    async def _usage(self, day: date | None) -> dict[Row, Counts]:
+        reply = await self._call(calls.usage(self.names, day), lane=self._back)
+        self._today, rows = calls.read_usage(reply)
+        return rows
 
     async def _register(self, rotation: Rotation) -> None:
         reply = await self._call(calls.register(self.names, rotation))

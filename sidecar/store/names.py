@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from sidecar.model.configured import Limit
 from sidecar.model.words import Rotation, Subject
@@ -35,6 +36,13 @@ class Names:
     @property
     def replicas(self) -> str:
         return self._name("replicas")
+
+    def usage(self, day: date | None) -> str:
+        """What was counted on a day (UTC); None: since counting began."""
+        return self._name("usage", f"{day:%Y%m%d}" if day else "total")
+
+    def flushed(self, replica: str) -> str:
+        return self._name("flushed", replica)
 
 
 def window_field(account: str, limit: Limit) -> str:

@@ -23,6 +23,8 @@ NAMES = (
     "models",
     "beat",
     "admin",
+    "count",
+    "usage",
 )
 
 _USE = re.compile(r"^--@ use (.+)$")

@@ -15,6 +15,7 @@ from tests.store.conftest import Place
 STATE, SET, HASH, WAKE, MODELS = (f"{{x}}{name}" for name in ("state", "set", "hash", "wake", "models"))
 MEMBER = "00000|1|k0|fp-k0|acc-k0|0"
 LIMIT = ("requests/60000000/", "1", "60000000", "50000")
+COUNTED = ("{x}today", "{x}total", "{x}flushed")
 TARGET = (STATE, SET, HASH, WAKE)
 
 # Script, KEYS, ARGV, and the beginning of the Lua line that fails.
@@ -69,6 +70,15 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
         ("", "reset", "off|x", "a", ""),
         "for i = 1, args.number() do",
     ),
+    "count: nothing": ("count", COUNTED, (), "now = now ~= '' and now"),
+    "count: no rows": ("count", COUNTED, ("1", "0", "1", "9", "9", "9"), "for i = 1, args.number() do"),
+    "count: a row of no model": (
+        "count",
+        COUNTED,
+        ("1", "0", "1", "9", "9", "0", "1", "a", "{}"),
+        "field = string.match(",
+    ),
+    "usage: a moment of words": ("usage", ("{x}today",), ("soon",), "now = now ~= '' and now"),
     "beat: no silence": ("beat", ("{x}replicas",), ("", "a", "never"), "redis.call('ZREMRANGEBYSCORE'"),
 }
 

@@ -1,0 +1,63 @@
+"""What is counted of a request: each event adds to one row of usage, and nothing is counted twice.
+
+| kind | counts |
+| --- | --- |
+| `requests` | requests of clients that have ended, in the row of the key that they held last |
+| a value of Class, `cancelled` | sends to a provider, by what they came to |
+| `unserved/CODE` | of the requests, those that the sidecar answered itself with an error, or whose client was gone |
+| `input`, `output`, `cached`, `reasoning` | tokens, as the provider counts them |
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sidecar.model.events import CANCELLED, Answered, Attempted, Event
+from sidecar.model.labels import OTHER, ModelLabels
+from sidecar.model.words import Class
+
+REQUESTS = "requests"
+UNSERVED = "unserved/"
+TOKENS = ("input", "output", "cached", "reasoning")
+_CLASSES = frozenset(Class)
+OUTCOMES = (*Class, CANCELLED)  # of a send
+
+
+class Row(NamedTuple):
+    """Whose usage: each "" where there was none, as of a request that no key was found for."""
+
+    pool: str
+    key: str  # the id
+    client: str  # the id
+    model: str  # or `other`
+
+    @property
+    def spare(self) -> Row:
+        """The row that counts for it where there are too many."""
+        return self._replace(model=OTHER)
+
+
+Counts = dict[str, int]  # by kind
+
+
+def counted(event: Event, label: ModelLabels) -> tuple[Row, Counts] | None:
+    """The row that an event adds to, and what; None for one that is not counted."""
+    match event:
+        case Attempted():
+            counts = {str(event.outcome): 1}
+            if event.usage is not None:
+                counts |= event.usage.kinds
+        case Answered():
+            counts = {REQUESTS: 1}
+            if event.status >= 400 and event.outcome not in _CLASSES:
+                counts[UNSERVED + event.outcome] = 1
+        case _:
+            return None
+    return Row(event.pool, event.key, event.client, label(event.pool, event.model, event.status)), counts
+
+
+def add(rows: dict[Row, Counts], row: Row, counts: Counts) -> None:
+    """Adds to a row, which is made where there is none."""
+    into = rows.setdefault(row, {})
+    for kind, count in counts.items():
+        into[kind] = into.get(kind, 0) + count
