@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "Show budgets, cooldowns and rotations as the store has them.",
     "keys": "Add keys to pools.",
     "import": "Make a config of another program's keys, or of a list of them.",
+    "usage": "Show requests, failures and tokens by key, model, client, pool or day.",
     "demo": "See it work, against a simulated provider: no key needed.",
 }
 

@@ -46,17 +46,18 @@ def status(told: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"namespace {told['namespace']}, replicas alive: {told['replicas']}", title_justify="left", box=None
     )
-    for name in ("pool", "key", "budget", "used", "", "rests"):
-        table.add_column(name, justify="right" if name == "used" else "left", no_wrap=name != "rests")
+    for name in ("pool", "key", "budget", "used", "", "sent today", "in all", "rests"):
+        number = name in {"sent today", "in all", "used"}
+        table.add_column(name, justify="right" if number else "left", no_wrap=name != "rests")
     for name, pool in told["pools"].items():
         for key in pool["keys"]:
-            _add_lines(table, name, key["id"], key["budgets"], _states(key))
+            _add_lines(table, name, key["id"], key["budgets"], _states(key), key.get("usage", {}))
         if pool["total"]:
-            _add_lines(table, name, "all keys", pool["total"], ())
+            _add_lines(table, name, "all keys", pool["total"], (), {})
         grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
         if grants:
             # In the one column that wraps: clients may have named any number of models.
-            table.add_row(name, Text("grants", style="dim"), "", "", "", Text(grants, style="dim"))
+            table.add_row(name, Text("grants", style="dim"), "", "", "", "", "", Text(grants, style="dim"))
     return table
 
 
@@ -70,12 +71,16 @@ def keys(told: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _add_lines(table: Table, pool: str, key: str, budgets_told: _Entries, rests: Sequence[Text]) -> None:
+def _add_lines(
+    table: Table, pool: str, key: str, budgets_told: _Entries, rests: Sequence[Text], usage: Mapping[str, Any]
+) -> None:
     budgets = [_budget(budget) for budget in budgets_told]
+    sent = tuple(Text(f"{counts['attempts']:,}") for counts in usage.values()) or (Text(), Text())
     for at in range(max(1, len(rests), len(budgets))):
         named = (Text(pool), Text(key)) if at == 0 else (Text(), Text())
         budget = budgets[at] if at < len(budgets) else (Text("no limit known" if at == 0 else ""), Text(), Text())
-        table.add_row(*named, *budget, rests[at] if at < len(rests) else Text())
+        sends = sent if at == 0 else (Text(), Text())
+        table.add_row(*named, *budget, *sends, rests[at] if at < len(rests) else Text())
 
 
 def _budget(budget: Mapping[str, Any]) -> tuple[Text, Text, Text]:
@@ -97,6 +102,29 @@ def _rest(rest: Mapping[str, Any]) -> Text:
     model = f" for {rest['model']}" if rest["model"] else ""
     doubt = " (suspicion)" if rest["suspicion"] else ""
     return Text(f"{rest['reason']}{model}, {duration(rest['seconds'])} more{doubt}", style="yellow")
+
+
+def usage(told: Mapping[str, Any]) -> Table:
+    """What `sidecar usage` shows: a line for each row, then their sum."""
+    span = f"{told['from']} to {told['to']}, UTC" if told["days"] else "since counting began"
+    table = Table(title=f"usage, {span}", title_justify="left", box=None)
+    for name in told["by"]:
+        table.add_column(name)
+    for name in _NUMBERS:
+        table.add_column(name.removesuffix("_tokens"), justify="right", no_wrap=True)
+    table.add_column("failed and unserved, for what")
+    for row in told["rows"]:
+        table.add_row(*(Text(row[name] or "-") for name in told["by"]), *_usage(row))
+    table.add_row(*(Text("total" if at == 0 else "") for at in range(len(told["by"]))), *_usage(told["total"]))
+    return table
+
+
+_NUMBERS = ("requests", "attempts", "successes", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+
+
+def _usage(row: Mapping[str, Any]) -> tuple[Text, ...]:
+    why = ", ".join(f"{count} {name}" for name, count in {**row["failures"], **row["unserved"]}.items())
+    return *(Text(f"{row[name]:,}") for name in _NUMBERS), Text(why, style="yellow")
 
 
 def duration(seconds: float) -> str:

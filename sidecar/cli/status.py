@@ -42,9 +42,7 @@ def command(config_file: Path | None, watch: bool, as_json: bool) -> None:
 
 
 async def _show(config: Config, watch: bool, as_json: bool) -> None:
-    store = given.store(config)
-    if store.home.private:
-        given.fail(f"No other process can read a replica's own memory: {store.home.warning}")
+    store = given.shared_store(config)
     try:
         with show.screen(live=watch and not as_json) as screen:
             while True:

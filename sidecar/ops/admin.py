@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sidecar.model.configured import Config
 from sidecar.model.hosts import is_loopback
-from sidecar.ops import keys, shown, status
+from sidecar.ops import keys, shown, status, usage
 from sidecar.ops.health import answer
 from sidecar.ops.keys import Deed
 from sidecar.ops.stream import Stream
@@ -60,6 +60,10 @@ class Admin:
     async def keys(self, _: web.BaseRequest) -> web.StreamResponse:
         """As `sidecar keys list --json`."""
         return answer(200, {"keys": await status.keys(self.replica.state.config, self.replica.store)})
+
+    async def usage(self, request: web.BaseRequest) -> web.StreamResponse:
+        """As `sidecar usage --json`, or `--csv`."""
+        return await usage.page(self.replica, request)
 
     async def config(self, _: web.BaseRequest) -> web.StreamResponse:
         return answer(200, shown.config(self.replica.state.config))

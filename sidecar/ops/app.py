@@ -47,6 +47,7 @@ def urls(pages: Mapping[str, Page], admin: Admin) -> tuple[Url, ...]:
         Url("GET", "/admin/v1/pools", admin.pools),
         Url("GET", "/admin/v1/keys", admin.keys),
         Url("POST", "/admin/v1/keys/{key}/{deed}", admin.do),
+        Url("GET", "/admin/v1/usage", admin.usage),
         Url("GET", "/admin/v1/config", admin.config),
         Url("POST", "/admin/v1/reload", admin.reload),
         Url("GET", "/admin/v1/events", admin.events),

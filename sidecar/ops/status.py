@@ -9,6 +9,8 @@ from sidecar.config.limits import per
 from sidecar.model.configured import SECOND_US, Config
 from sidecar.model.rotations import rotation
 from sidecar.ops.survey import Budget, Survey, known_models, survey
+from sidecar.ops.usage import told as shown_counts
+from sidecar.ops.usage import usage
 from sidecar.replica import SILENCE_US
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
@@ -21,6 +23,7 @@ async def read(config: Config, store: Store) -> Told:
     models = await known_models(config, store)
     seen = await survey(config, store, models)
     keys, total = _keys(seen), _totals(seen)
+    await _add_usage(keys, store)
     return {
         "namespace": config.namespace,
         "replicas": await store.beat("", SILENCE_US),
@@ -58,6 +61,15 @@ def _keys(seen: Survey) -> dict[str, list[Told]]:
         one: Told = {"model": rest.model, "reason": rest.reason, "seconds": round(rest.seconds, 1)}
         told[rest.pool, rest.key]["cooldowns"].append(one | {"suspicion": not rest.proved})
     return pools
+
+
+async def _add_usage(keys: dict[str, list[Told]], store: Store) -> None:
+    """What each key has sent, today and since counting began."""
+    for span, days in (("today", 1), ("total", 0)):
+        found = {(row.pop("pool"), row.pop("key")): row for row in (await usage(store, days))["rows"]}
+        for pool, told in keys.items():
+            for key in told:
+                key.setdefault("usage", {})[span] = found.get((pool, key["id"])) or shown_counts({})
 
 
 def _totals(seen: Survey) -> dict[str, list[Told]]:

@@ -1,0 +1,71 @@
+"""`sidecar usage`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import orjson
+
+from sidecar.cli import given, show
+from sidecar.model.configured import Config
+from sidecar.ops.redact import redactor
+from sidecar.ops.usage import BadQuestion, Usage, as_csv, usage
+from sidecar.store.calls import USAGE_DAYS
+from sidecar.store.connect import StoreAway, StoreUnable
+
+
+@click.command("usage")
+@given.config_option
+@click.option(
+    "--days",
+    type=click.IntRange(0, USAGE_DAYS),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="The last N days (UTC), today included; 0: since counting began.",
+)
+@click.option(
+    "--by",
+    default="key",
+    show_default=True,
+    metavar="NAMES",
+    help="What to sum by: day, pool, key, client, model, or several of them with commas.",
+)
+@click.option("--csv", "style", flag_value="csv", help="As CSV, with a header.")
+@click.option("--json", "style", flag_value="json", help="As JSON, in one line.")
+def command(config_file: Path | None, days: int, by: str, style: str | None) -> None:
+    """Show what was sent, what came of it, and the tokens that it took, over all replicas.
+
+    Attempts are sends to a provider: each succeeded or failed. Requests are those of clients, for the key that they
+    held last, whatever the attempts; of these `unserved` got no provider's answer. Days are kept for 400 days, sums
+    for ever. What replicas count is here within a second or two.
+
+    \b
+        sidecar usage
+        sidecar usage --days 30 --by day
+        sidecar usage --days 0 --by client,model
+        sidecar usage --days 400 --by day,key,client,model --csv > usage.csv
+    """
+    config = given.load(config_file)
+    try:
+        found = asyncio.run(_read(config, days, by))
+    except BadQuestion as bad:
+        given.fail(f"--{bad}")
+    except (StoreAway, StoreUnable) as error:
+        given.fail(f"The store cannot be read: {redactor(config)(str(error)).rstrip('.')}. Start it, or set `redis`.")
+    if style == "csv":
+        click.echo(as_csv(found), nl=False)
+    elif style == "json":
+        click.echo(orjson.dumps(found))
+    else:
+        show.console().print(show.usage(found))
+
+
+async def _read(config: Config, days: int, by: str) -> Usage:
+    store = given.shared_store(config)
+    try:
+        return await usage(store, days, by)
+    finally:
+        await store.close()

@@ -1,0 +1,90 @@
+"""`sidecar usage` shows what all replicas have counted; `sidecar status` the sums of each key."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from sidecar import config
+from sidecar.model.counting import Row
+from sidecar.store.commands import Store
+from tests.servers import free_port
+from tests.unit.cli.conftest import Command, Written
+
+ROWS = {
+    Row("chat", "a", "web", "small"): {"requests": 3, "ok": 1_200, "timeout": 1, "input": 20},
+    Row("chat", "gone", "web", "small"): {"ok": 1},
+    Row("", "", "web", ""): {"requests": 1, "unserved/not_found": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def _used(written: Written, redis_url: str, tmp_path: Path) -> None:
+    written(redis=redis_url, namespace=f"usage-{uuid4().hex[:8]}")
+    loaded = config.load(None, {}, tmp_path)
+
+    async def use() -> None:
+        store = Store.at(loaded.redis, loaded.namespace, lambda _: None)
+        await store.count("one", 1, ROWS)
+        await store.close()
+
+    asyncio.run(use())
+
+
+def test_the_table_has_a_line_for_each_key_and_their_sum(command: Command) -> None:
+    lines = [" ".join(line.split()) for line in command("usage").output.splitlines()]
+    assert lines[0].startswith("usage, 20")
+    assert lines[1:] == [
+        "pool key requests attempts successes input output cached reasoning failed and unserved, for what",
+        "- - 1 0 0 0 0 0 0 1 not_found",
+        "chat a 3 1,201 1,200 20 0 0 0 1 timeout",
+        "chat gone 0 1 1 0 0 0 0",
+        "total 4 1,202 1,201 20 0 0 0 1 timeout, 1 not_found",
+    ]
+    assert command("usage", "--days", "0", "--by", "client").output.startswith("usage, since counting began")
+
+
+def test_json_and_csv_say_the_same(command: Command) -> None:
+    asked = ("usage", "--days", "2", "--by", "key,client")
+    (line,) = command(*asked, "--json").output.splitlines()
+    rows = json.loads(line)["rows"]
+    lines = list(csv.DictReader(io.StringIO(command(*asked, "--csv").output)))
+    assert [(row["key"], row["client"], str(row["attempts"])) for row in rows] == [
+        (row["key"], row["client"], row["attempts"]) for row in lines
+    ]
+    assert len(lines) == 3
+
+
+def test_status_shows_what_each_key_has_sent(command: Command) -> None:
+    used, unused = json.loads(command("status", "--json").output)["pools"]["chat"]["keys"]
+    for span in ("today", "total"):
+        assert used["usage"][span]["attempts"] == 1201
+        assert used["usage"][span]["failures"] == {"timeout": 1}
+        assert unused["usage"][span]["attempts"] == 0
+    lines = [line.split() for line in command("status").output.splitlines()]
+    (line,) = (line for line in lines if line[:2] == ["chat", "a"])
+    assert line[-2:] == ["1,201", "1,201"]
+
+
+def test_what_is_not_kept_is_told(command: Command) -> None:
+    done = command("usage", "--by", "week")
+    assert (done.exit_code, done.output) == (
+        1,
+        '--by: "week" is nothing to sum by. Known: day, pool, key, client, model, or several of them.\n',
+    )
+    assert command("usage", "--days", "401").exit_code == 2
+
+
+@pytest.mark.parametrize("store", ["memory", "away"])
+def test_a_store_that_cannot_be_read_is_one_line(store: str, command: Command, written: Written) -> None:
+    written(redis="memory" if store == "memory" else f"redis://127.0.0.1:{free_port()}/0")
+    done = command("usage")
+    assert done.exit_code == 1
+    assert len(done.output.splitlines()) == 1
+    assert "set `redis`" in done.output
