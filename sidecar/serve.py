@@ -18,6 +18,7 @@ from sidecar.config.watch import Source
 from sidecar.model.configured import Address, Config
 from sidecar.model.events import Emit, Event
 from sidecar.ops import app as ops
+from sidecar.ops.failures import Failures
 from sidecar.ops.log import Log
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.redact import redactor
@@ -87,16 +88,18 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S, source: Sour
     """
     metrics = Metrics(config)
     stream = Stream(log.redact)
-    emit = _all(log, metrics, stream)
+    failures = Failures(config.failures, redactor(config))
+    emit = _all(log, metrics, stream, failures)
     try:
         store = Store.at(config.redis, config.namespace, emit)
     except ValueError as error:
         raise CannotStart(f"redis: {error}") from None
-    replica = Replica(config, store, emit, source, _follower(log, metrics, stream))
+    replica = Replica(config, store, emit, source, _follower(log, metrics, stream, failures))
     signals = Signals()
     with signals.caught():
         # Left from the last to the first: health can be asked until the last report is sent.
         async with AsyncExitStack() as stack:
+            stack.callback(failures.close)
             pages = ops.pages(replica, metrics)
             operations = await stack.enter_async_context(
                 _listening(ops.server(replica, pages, stream), config.ops_listen, "ops_listen")
@@ -126,11 +129,12 @@ def _all(*listeners: Emit) -> Emit:
     return emit
 
 
-def _follower(log: Log, metrics: Metrics, stream: Stream) -> Follow:
+def _follower(log: Log, metrics: Metrics, stream: Stream, failures: Failures) -> Follow:
     """What was made of the config and outlives it. Secrets of requests under way are still hidden."""
 
     def follow(config: Config, former: Sequence[Config]) -> None:
-        log.redact = stream.redact = redactor(config, *former)
+        redact = log.redact = stream.redact = redactor(config, *former)
+        failures.follow(config.failures, redact)
         metrics.follow(config)
 
     return follow
@@ -145,7 +149,7 @@ async def _reread(replica: Replica, asked: asyncio.Event) -> None:
 
 def announce(config: Config, home: Home, log: Log) -> None:
     """What this replica was told: the first lines of its log."""
-    log.line("info", "starting", version=sidecar.__version__, namespace=config.namespace)
+    log.line("info", "starting", version=sidecar.__version__, namespace=config.namespace, failures=config.failures)
     for pool in config.pools.values():
         ids = ", ".join(key.id for key in pool.keys)
         log.line("info", f"pool {pool.name}", provider=pool.provider.name, count=len(pool.keys), keys=ids)

@@ -27,9 +27,10 @@ class Sidecar:
         self.port, self.ops_port = free_port(), free_port()
         self.url, self.ops_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.ops_port}"
         own = {"listen": f"127.0.0.1:{self.port}", "ops_listen": f"127.0.0.1:{self.ops_port}"}
-        self._config, self._environ = {**config, **own}, dict(environ or {})
         self._folder = tempfile.TemporaryDirectory()
         self.log = Path(self._folder.name) / "log"
+        self.failures = Path(self._folder.name) / "failures.jsonl"
+        self._config, self._environ = {"failures": str(self.failures), **config, **own}, dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path as FilePath
 
 from sidecar.config import accounts
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
@@ -45,6 +46,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         max_body=_max_body(document.max_body, problems),
         max_waiting=_max_waiting(document.max_waiting, problems),
         hosts=_hosts(document.hosts or [], problems),
+        failures=_failures(document.failures, sources),
         admin_token=_token(document.admin_token, ("admin_token",), problems)
         if document.admin_token is not None
         else None,
@@ -102,6 +104,20 @@ def _hosts(values: list[str], problems: Problems) -> tuple[str, ...]:
         if not is_host(value):
             problems.error(("hosts", index), f"{shown(value)} is no host's name. It has no scheme, port, path or *.")
     return tuple(dict.fromkeys(value.lower().removesuffix(".") for value in values))
+
+
+def _failures(value: str | None, sources: Sources) -> str:
+    """The file, from the config's folder; by default in the user's folder for state; "" where none is wanted."""
+    if value == "off":
+        return ""
+    if value == "":
+        sources.problems.error(("failures",), "is empty. It is a file's path, or off.")
+    home, state = sources.environment.get("HOME"), sources.environment.get("XDG_STATE_HOME")
+    if value is None:
+        state = state or (f"{home}/.local/state" if home else None)
+        return f"{state}/sidecar/failures.jsonl" if state else ""
+    within = value.removeprefix("~/")
+    return str(FilePath(home, within) if home and within != value else sources.folder / value)
 
 
 def _planes(document: Document, clients: bool, problems: Problems) -> tuple[Address, Address]:

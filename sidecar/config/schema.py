@@ -103,6 +103,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_waiting: int | None = None
     store_failure: str | None = None
     hosts: list[str] | None = None
+    failures: str | None = None
     admin_token: str | None = None
     pools: dict[str, PoolEntry] | None = None
     routes: dict[str, list[TargetEntry]] | None = None

@@ -194,5 +194,6 @@ class Config:
     max_body: int = 100 * 1024 * 1024
     max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429
     hosts: tuple[str, ...] = ()
+    failures: str = ""  # the file of failed attempts; "": none is written
     admin_token: Secret | None = None
     warnings: tuple[str, ...] = ()  # duplicates, empty values, placeholders: told at start and by `check`

@@ -186,6 +186,7 @@ class Stage:
             "ops_listen": f"127.0.0.1:{free_port()}",
             "redis": self.redis_url,
             "namespace": "bench",
+            "failures": "off",
             "pools": {"bench": {**pool, "keys": keys, "limits": limits}},
         }
 

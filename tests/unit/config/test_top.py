@@ -225,3 +225,28 @@ def test_base_url_of_a_preset_may_be_replaced(desk: Desk) -> None:
     text = "pools: {p: {provider: openai, base_url: http://127.0.0.1:9/v1, keys: [{id: a, secret: k1}]}}"
     provider = desk.load(text).pools["p"].provider
     assert (provider.name, provider.base_url) == ("openai", "http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize(
+    ("said", "environ", "file"),
+    [
+        (None, {"HOME": "/home/me"}, "/home/me/.local/state/sidecar/failures.jsonl"),
+        (None, {"HOME": "/home/me", "XDG_STATE_HOME": "/state"}, "/state/sidecar/failures.jsonl"),
+        (None, {}, ""),
+        ("off", {"HOME": "/home/me"}, ""),
+        ("/var/log/failed.jsonl", {}, "/var/log/failed.jsonl"),
+        ("~/failed.jsonl", {"HOME": "/home/me"}, "/home/me/failed.jsonl"),
+        ("${HOME}/x", {"HOME": "/home/me"}, "/home/me/x"),
+    ],
+)
+def test_failures_go_into_the_users_state_unless_it_is_said_otherwise(
+    desk: Desk, said: str | None, environ: dict[str, str], file: str
+) -> None:
+    text = POOL if said is None else f"failures: '{said}'\n{POOL}"
+    assert desk.load(text, environ).failures == file
+
+
+def test_failures_lie_below_the_configs_folder_and_may_be_set_by_a_variable(desk: Desk) -> None:
+    assert desk.load(f"failures: failed.jsonl\n{POOL}").failures == str(desk.folder / "failed.jsonl")
+    assert desk.load(POOL, {"SIDECAR_FAILURES": "off", "HOME": "/home/me"}).failures == ""
+    assert "failures: is empty. It is a file's path, or off." in desk.refused(f"failures: ''\n{POOL}")

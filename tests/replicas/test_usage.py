@@ -1,0 +1,136 @@
+"""What replicas count is what the provider counts, and failures are told without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from typing import Any
+
+import aiohttp
+
+from sidecar.model.counting import Counts, Row
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
+from sidecar.store.commands import Store
+from tests.fleet import fleet
+from tests.replicas.traffic import BODY, ask, config, many, new_keys
+from tests.servers import RedisProcess
+
+CLIENTS = ("web", "app")
+
+
+async def total(told: dict[str, Any]) -> dict[Row, Counts]:
+    """The usage of all time."""
+    store = Store.at(told["redis"], told["namespace"], lambda _: None)
+    try:
+        return await store.total_usage()
+    finally:
+        await store.close()
+
+
+def summed(rows: dict[Row, Counts], by: str) -> dict[str, Counter[str]]:
+    sums: dict[str, Counter[str]] = {}
+    for row, counts in rows.items():
+        sums.setdefault(getattr(row, by), Counter()).update(counts)
+    return sums
+
+
+def sends(counts: Counter[str]) -> int:
+    """Attempts: all that are neither requests nor tokens."""
+    others = {"requests", "input", "output", "cached", "reasoning"}
+    return sum(count for kind, count in counts.items() if kind not in others and not kind.startswith("unserved/"))
+
+
+async def test_three_replicas_count_what_the_provider_counts(redis_url: str) -> None:
+    """Attempts, failures by class, tokens, clients; what was not flushed yet is flushed at SIGTERM."""
+    async with StrictProvider(new_keys(4)) as provider, many() as http:
+        told = config(provider, redis_url, 4, max_wait="5s")
+        told["clients"] = [{"id": client, "token": f"token-of-{client}-0123456789"} for client in CLIENTS]
+        first, second, *_ = provider.accounts
+        provider.faults.append(Fault(status=429, times=3, headers={"retry-after": "1"}))
+        provider.faults.append(
+            Fault(status=500, times=2, body={"error": {"message": f"it broke for {first} and {second}"}})
+        )
+        async with fleet(3, told) as replicas:
+            answers = await asyncio.gather(
+                *(
+                    ask(http, replicas[n % 3], Authorization=f"Bearer token-of-{CLIENTS[n % 2]}-0123456789")
+                    for n in range(60)
+                )
+            )
+            assert [status for status, _ in answers] == [200] * 60
+            stranger = await ask(http, replicas[0], Authorization="Bearer nobody-knows-0123456789")
+            assert stranger[0] == 401
+            for replica in replicas:
+                replica.signal(signal.SIGTERM)
+            assert [await replica.wait() for replica in replicas] == [0, 0, 0]
+            written = "".join(replica.failures.read_text() for replica in replicas if replica.failures.exists())
+        rows = await total(told)
+        keys = summed(rows, "key")
+        assert {key: sends(counts) for key, counts in keys.items() if key} == {
+            f"k{at}": count for at, count in enumerate(provider.counts().values())
+        }
+        everything: Counter[str] = sum(keys.values(), Counter())
+        assert sends(everything) == len(provider.arrivals) == 65
+        assert (everything["ok"], everything["rate_limit_minute"], everything["server_error"]) == (60, 3, 2)
+        assert (everything["requests"], everything["unserved/invalid_api_key"]) == (61, 1)
+        usage = await usage_of_one(provider)
+        assert everything["input"] == 60 * usage["prompt_tokens"]
+        assert everything["output"] == 60 * usage["completion_tokens"]
+        clients = summed(rows, "client")
+        assert {client: counts["requests"] for client, counts in clients.items()} == {"web": 30, "app": 30, "": 1}
+        assert set(summed(rows, "model")) == {"gpt-4o", ""}
+        lines = [json.loads(line) for line in written.splitlines()]
+        assert Counter(line["class"] for line in lines) == {"rate_limit_minute": 3, "server_error": 2}
+        assert [line["body"] for line in lines if line["class"] == "server_error"] == [
+            '{"error":{"message":"it broke for k0 and k1"}}'
+        ] * 2
+        assert not [secret for secret in provider.accounts if secret in written]
+
+
+async def usage_of_one(provider: StrictProvider) -> dict[str, int]:
+    """The usage that the provider tells with each answer."""
+    headers = {"Authorization": f"Bearer {next(iter(provider.accounts))}"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{provider.url}/v1/chat/completions", json=BODY, headers=headers) as answer,
+    ):
+        told: dict[str, int] = (await answer.json())["usage"]
+        return told
+
+
+async def test_a_client_that_leaves_is_counted_as_the_provider_saw_it(redis_url: str) -> None:
+    """A send that nobody waits for any more was a send."""
+    async with StrictProvider(new_keys(1)) as provider, many() as http:
+        told = config(provider, redis_url, 1)
+        async with fleet(1, told) as (replica,):
+            provider.faults.append(Fault(hang=True, times=1))
+            leaving = asyncio.create_task(ask(http, replica))
+            await provider.wait_for(lambda: provider.calls)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            await provider.wait_for(lambda: provider.open == 0)
+            assert (await ask(http, replica))[0] == 200
+            replica.signal(signal.SIGTERM)
+            assert await replica.wait() == 0
+        (counts,) = summed(await total(told), "key").values()
+        assert (counts["cancelled"], counts["ok"], counts["requests"], counts["unserved/cancelled"]) == (1, 1, 2, 1)
+
+
+async def test_what_is_counted_while_redis_is_frozen_is_counted_once(redis_process: RedisProcess) -> None:
+    """The flush waits in a frozen Redis, is given up, sent again, and executed twice: it counts once."""
+    async with StrictProvider(new_keys(1)) as provider, many() as http:
+        told = config(provider, redis_process.url, 1, max_wait="30s")
+        async with fleet(1, told) as (replica,):
+            assert (await ask(http, replica))[0] == 200
+            redis_process.freeze()
+            while "store is away" not in replica.log.read_text():  # noqa: ASYNC110 - nothing else tells of it
+                await asyncio.sleep(0.05)
+            redis_process.thaw()
+            assert (await ask(http, replica))[0] == 200
+            replica.signal(signal.SIGTERM)
+            assert await replica.wait() == 0
+        (counts,) = summed(await total(told), "key").values()
+        assert (counts["ok"], counts["requests"]) == (2, 2)
