@@ -53,5 +53,9 @@ class Plan:
             "limits": [{"requests": self.budget.max, "per": f"{WINDOW_S}s"}],
             "max_wait": "30s",
         }
-        listen = {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"}
-        return orjson.dumps({**listen, "redis": store_url, "pools": {"demo": pool}})
+        own = {
+            "listen": "127.0.0.1:0",
+            "ops_listen": "127.0.0.1:0",
+            "failures": "off",
+        }  # the user's log is not for play
+        return orjson.dumps({**own, "redis": store_url, "pools": {"demo": pool}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -88,3 +89,7 @@ async def test_a_budget_exceeded_or_a_429_seen_fails_the_verdict(capsys: pytest.
     assert f"key-2: {PLAN.budget.max + 1} arrivals in {WINDOW_S} s, allowed are {PLAN.budget.max}" in told
     assert "1 budgets exceeded" in told
     assert secret not in told
+
+
+def test_the_users_own_log_of_failures_is_not_written_by_the_demo() -> None:
+    assert json.loads(PLAN.config("http://127.0.0.1:9", "redis://127.0.0.1:9"))["failures"] == "off"
