@@ -48,7 +48,7 @@ class Failures:
         """Where failures go from here on, and what is a secret. Tries the file, so that a wrong one is told at once."""
         changed = file != self._name
         self._name, self._redact = file, redact
-        if changed and file:
+        if changed:
             self._try(b"")
 
     def __call__(self, event: Event) -> None:
@@ -102,6 +102,8 @@ class Failures:
         return orjson.dumps(record) + b"\n"
 
     def _try(self, line: bytes) -> None:
+        if not self._name:
+            return
         file = Path(self._name)
         try:
             self._append(file, line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,8 +21,9 @@ from sidecar.ops.usage import BadQuestion, as_csv, usage
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
-from tests.unit.ops.test_app import LOCAL
-from tests.unit.ops.worlds import answered, attempted
+from tests.unit.ops.worlds import CONFIG, answered, attempted
+
+LOCAL = replace(CONFIG, redis="memory", admin_token=None)
 
 ROWS = {
     Row("chat", "chat-1", "web", "small"): {"requests": 3, "ok": 2, "timeout": 1, "input": 20, "output": 7},

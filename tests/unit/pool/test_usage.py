@@ -17,7 +17,7 @@ from sidecar.model.labels import MOST_MODELS, OTHER, ModelLabels
 from sidecar.model.words import Usage
 from sidecar.pool import usage
 from sidecar.pool.usage import Counting
-from sidecar.store import memory
+from sidecar.store import connect, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener, StoreAway
 from tests.unit.pool.configs import config, pool
@@ -131,6 +131,7 @@ def test_redis_has_the_plain_sums_of_all_replicas_whatever_happens_to_their_flus
     """Flushes that were not sent, whose answer was lost, and that were cancelled half-way: each counts once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(usage, "MOST_AT_ONCE", at_once)
+        patch.setattr(connect, "CALL_S", 60.0)  # a busy machine is none of what may happen here
         asyncio.run(_history(steps))
 
 
