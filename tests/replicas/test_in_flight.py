@@ -1,0 +1,117 @@
+"""`concurrency` over several replicas: never more in flight than may be, and no place is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import Budget, StrictProvider
+from tests.fleet import Sidecar, fleet
+from tests.replicas.traffic import BODY, ask, config, many, new_keys
+
+LEASE_S = 15
+
+
+@asynccontextmanager
+async def _crowded(
+    redis_url: str, keys: int, most: int, replicas: int = 3, **pool: Any
+) -> AsyncIterator[tuple[StrictProvider, list[Sidecar], aiohttp.ClientSession]]:
+    """A provider that refuses what is more than `most` in flight for each key, and replicas that know of it."""
+    async with StrictProvider(new_keys(keys), budgets=[Budget(most, unit="concurrency")]) as provider:
+        told = config(provider, redis_url, keys, concurrency=most, **pool)
+        async with fleet(replicas, told) as fleet_of, many() as http:
+            yield provider, fleet_of, http
+
+
+def _kept(provider: StrictProvider) -> None:
+    assert provider.violations == []
+    assert provider.excess() == []
+
+
+async def test_never_more_in_flight_than_may_be(redis_url: str) -> None:
+    """Sixty requests for six places: all are served, in turn, and the provider refuses none."""
+    async with _crowded(redis_url, 3, 2, max_wait="60s") as (provider, replicas, http):
+        provider.faults.append(Fault(headers_s=0.05))
+        answers = await asyncio.gather(*(ask(http, replicas[n % 3]) for n in range(60)))
+        assert {status for status, _ in answers} == {200}
+        _kept(provider)
+        assert max(map(provider.most_in_flight, provider.accounts.values())) == 2
+
+
+async def test_who_may_not_wait_is_told_at_once(redis_url: str) -> None:
+    async with _crowded(redis_url, 1, 1) as (provider, replicas, http):
+        provider.faults.append(Fault(hang=True, times=1))
+        held = asyncio.ensure_future(ask(http, replicas[0]))
+        await provider.wait_for(lambda: provider.arrivals)
+        status, headers = await ask(http, replicas[1], **{"x-sidecar-max-wait": "0"})
+        assert (status, headers["retry-after"]) == (429, "1")
+        provider.release()
+        assert (await held)[0] == 200
+        assert (await ask(http, replicas[2]))[0] == 200
+        _kept(provider)
+
+
+async def test_a_cancelled_request_gives_its_place_back(redis_url: str) -> None:
+    """Clients go away before the answer, in its middle and while they wait, forty times: the place is still there."""
+    async with _crowded(redis_url, 1, 2, max_wait="30s") as (provider, replicas, http):
+        for phase in (Fault(hang=True), Fault(hold=True)):
+            provider.faults[:] = [phase]
+            for n in range(20):
+                before = len(provider.arrivals)
+                calls = [asyncio.ensure_future(ask(http, replicas[n % 3])) for _ in range(4)]
+                await provider.wait_for(lambda before=before: len(provider.arrivals) >= before + 2)
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+                await provider.wait_for(lambda: all(one.left for one in provider.arrivals))
+        provider.faults.clear()
+        assert {status for status, _ in await asyncio.gather(*(ask(http, replicas[n % 3]) for n in range(6)))} == {200}
+        _kept(provider)
+
+
+async def test_a_stream_keeps_its_place_to_its_last_byte(redis_url: str) -> None:
+    async with _crowded(redis_url, 1, 1) as (provider, replicas, http):
+        provider.faults.append(Fault(hold=True, times=1))
+        body = {**BODY, "stream": True}
+        async with http.post(f"{replicas[0].url}/v1/chat/completions", json=body) as answer:
+            await answer.content.readany()
+            assert (await ask(http, replicas[1], **{"x-sidecar-max-wait": "0"}))[0] == 429
+            provider.release()
+            await answer.read()
+        assert (await ask(http, replicas[1]))[0] == 200
+        _kept(provider)
+
+
+async def test_places_of_a_dead_replica_are_free_within_a_lease(redis_url: str) -> None:
+    """kill -9 with every place taken: within fifteen seconds others are served, and none is lost."""
+    async with _crowded(redis_url, 1, 2, replicas=2, max_wait="30s") as (provider, (victim, other), http):
+        provider.faults.append(Fault(hang=True, times=2))
+        held = [asyncio.ensure_future(ask(http, victim)) for _ in range(2)]
+        await provider.wait_for(lambda: len(provider.arrivals) == 2)
+        await victim.kill()
+        await asyncio.gather(*held)
+        await provider.wait_for(lambda: all(one.left for one in provider.arrivals))
+        answers = await asyncio.gather(*(ask(http, other) for _ in range(4)))
+        assert {status for status, _ in answers} == {200}
+        assert all(float(headers["x-sidecar-waited-ms"]) <= LEASE_S * 1000 + 1000 for _, headers in answers)
+        _kept(provider)
+
+
+async def test_a_long_request_keeps_its_place_beyond_a_lease(redis_url: str) -> None:
+    """Its replica says every five seconds that it runs: others stay out all the while."""
+    async with _crowded(redis_url, 1, 1, replicas=2) as (provider, (one, other), http):
+        provider.faults.append(Fault(hang=True, times=1))
+        held = asyncio.ensure_future(ask(http, one))
+        await provider.wait_for(lambda: provider.arrivals)
+        status, headers = await ask(http, other, **{"x-sidecar-max-wait": str(LEASE_S + 2)})
+        assert (status, len(provider.arrivals)) == (429, 1)
+        assert float(headers["x-sidecar-waited-ms"]) > LEASE_S * 1000
+        provider.release()
+        assert (await held)[0] == 200
+        assert (await ask(http, other))[0] == 200
+        _kept(provider)
