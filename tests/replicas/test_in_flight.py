@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
 
+from sidecar.simulate.budgets import Budget
 from sidecar.simulate.failures import Fault
-from sidecar.simulate.provider import Budget, StrictProvider
+from sidecar.simulate.provider import StrictProvider
 from tests.fleet import Sidecar, fleet
 from tests.replicas.traffic import BODY, ask, config, many, new_keys
 
@@ -26,6 +28,10 @@ async def _crowded(
         told = config(provider, redis_url, keys, concurrency=most, **pool)
         async with fleet(replicas, told) as fleet_of, many() as http:
             yield provider, fleet_of, http
+
+
+def _came(provider: StrictProvider, most: int) -> bool:
+    return len(provider.arrivals) >= most
 
 
 def _kept(provider: StrictProvider) -> None:
@@ -64,7 +70,7 @@ async def test_a_cancelled_request_gives_its_place_back(redis_url: str) -> None:
             for n in range(20):
                 before = len(provider.arrivals)
                 calls = [asyncio.ensure_future(ask(http, replicas[n % 3])) for _ in range(4)]
-                await provider.wait_for(lambda before=before: len(provider.arrivals) >= before + 2)
+                await provider.wait_for(partial(_came, provider, before + 2))
                 for call in calls:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)

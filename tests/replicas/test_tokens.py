@@ -8,8 +8,9 @@ from typing import Any
 
 import aiohttp
 
+from sidecar.simulate.budgets import Budget
 from sidecar.simulate.failures import Fault
-from sidecar.simulate.provider import Budget, StrictProvider
+from sidecar.simulate.provider import StrictProvider
 from tests.fleet import Sidecar, fleet
 from tests.replicas.traffic import config, many, new_keys
 
