@@ -16,7 +16,7 @@ from tests.replicas.traffic import config, many, new_keys
 
 
 async def _chat(
-    http: aiohttp.ClientSession, sidecar: Sidecar, most: int, stream: bool = False, **headers: str
+    http: aiohttp.ClientSession, sidecar: Sidecar, most: int, stream: bool = False, max_wait: str = "0"
 ) -> tuple[int, Any]:
     body = {
         "model": "gpt-4o",
@@ -26,6 +26,7 @@ async def _chat(
     }
     if stream:
         body["stream_options"] = {"include_usage": True}
+    headers = {"x-sidecar-max-wait": max_wait}
     async with http.post(f"{sidecar.url}/v1/chat/completions", json=body, headers=headers) as answer:
         return answer.status, await answer.read()
 
@@ -36,7 +37,7 @@ async def test_no_window_holds_more_tokens_than_its_budget(redis_url: str) -> No
         limits = [{"tokens": 3000, "per": "2s", "guard": "500ms"}]
         told = config(provider, redis_url, 3, limits=limits, max_wait="4s")
         async with fleet(3, told) as replicas, many() as http:
-            calls = (_chat(http, replicas[n % 3], 200, stream=n % 2 == 0) for n in range(240))
+            calls = (_chat(http, replicas[n % 3], 200, stream=n % 2 == 0, max_wait="4") for n in range(240))
             statuses = [status for status, _ in await asyncio.gather(*calls)]
             assert set(statuses) <= {200, 429}
             assert statuses.count(200) >= 45  # what was reserved and not used is given to others
@@ -70,9 +71,8 @@ async def test_a_refusal_costs_no_tokens(redis_url: str) -> None:
             provider.faults.append(Fault(key=first, times=1, status=429, headers={"retry-after": "1"}, body="{}"))
             provider.faults.append(Fault(tokens={"input": 20, "output": 10}))
             assert (await _chat(http, one, 800))[0] == 200
-            wait = {"x-sidecar-max-wait": "5"}
-            assert (await _chat(http, one, 800, **wait))[0] == 200
-            assert (await _chat(http, one, 800, **wait))[0] == 200
+            assert (await _chat(http, one, 800, max_wait="5"))[0] == 200
+            assert (await _chat(http, one, 800, max_wait="5"))[0] == 200
 
 
 async def test_what_no_budget_could_hold_is_told_at_once(redis_url: str) -> None:
