@@ -49,7 +49,7 @@ local function grant(at, turn, member, of, place, moment)
     more[#more + 1], more[#more + 2] = of.count_field, room.one_more(of, now)
   end
   room.write(state, of, clock_text, more)
-  local free, busy = room.free_for_any(of, now, probing)
+  local free, _, busy = room.free_for_any(of, now, probing)
   local number = rotation.granted(turn, member, place, free, busy, now)
   local wait = string.format('%.0f', math.max(0, moment - now))
   return { 'granted', at, member.text, clock.text(moment), wait, string.format('%.0f', number), finds }
@@ -73,9 +73,9 @@ local function walk(at, target, turn)
       local of = room.read(state, member, target.model, limits, target.total, target.pause, counts)
       of.granted = counts and room.count(of, now)
       local place = turn.strategy.at(turn, member, of, parked and turn.strategy.due(turn, member) or score)
-      local free, busy = room.free_for_any(of, now, probing)
+      local free, unsure, busy = room.free_for_any(of, now, probing)
       if free > now and free ~= score then
-        rotation.park(turn, text, free, busy)
+        rotation.park(turn, text, free, busy, now)
       elseif free <= now and not parked and place ~= score then
         rotation.put(turn, text, place)
       end
@@ -87,7 +87,7 @@ local function walk(at, target, turn)
           return grant(at, turn, member, of, place, now), nil
         end
         if own < cooldown.NEVER and (not best or own < best.own) then
-          best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, busy = busy }
+          best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, unsure = unsure }
         end
         if own == free then
           return nil, best
@@ -128,7 +128,7 @@ for at = 0, #targets do
     if moment < cooldown.NEVER then
       earliest = math.min(earliest or moment, moment)
     end
-    if not candidate.busy and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
+    if not candidate.unsure and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
       soonest = candidate
     end
   elseif turn.size > 0 and redis.call('EXISTS', target.names.set) == 0 then

@@ -87,14 +87,14 @@ local function need(limit, amounts, share)
   return math.min(limit.max, wanted + math.ceil(limit.max * share))
 end
 
--- From `t` on, when the windows first to last have room. Logs and leases that have room keep it; a calendar with room now
--- may have none after the next midnight, so its moments are looked at again.
+-- From `t` on, when the windows first to last have room, requests in flight aside. A log that has room keeps it; a
+-- calendar with room now may have none after the next midnight, so its moments are looked at again.
 local function free(of, first, last, t, amounts, share)
   repeat
     local before = t
     for i = first, last do
       local limit = of.limits[i]
-      if limit.holds then
+      if limit.holds and limit.kind ~= 'leases' then
         local wanted = (limit.unit == REQUESTS and share == 0) and 1 or need(limit, amounts, share)
         if wanted > limit.max then
           return cooldown.NEVER
@@ -115,30 +115,36 @@ local function rested(of, t, probing, of_pool)
   return t
 end
 
--- From when on the key may have room for anybody. Also whether it only waits for a request in flight to end.
+-- From `t` on, when enough requests in flight have ended, unless they say that they are still.
+local function place_at(of, t)
+  if of.leases then
+    for i, limit in ipairs(of.limits) do
+      if limit.kind == 'leases' and limit.holds then
+        t = limit.keeper.free_at(limit, of.texts[i], t)
+      end
+    end
+  end
+  return t
+end
+
+-- From when on the key may have room for anybody. Also whether that hangs on a request in flight, and until when one does.
 function room.free_for_any(of, now, probing)
   if of.off then
-    return cooldown.NEVER, false
+    return cooldown.NEVER, false, 0
   end
-  return free(of, 1, of.own, rested(of, now, probing, false), nil, 0), room.is_busy(of, now)
+  local t = free(of, 1, of.own, rested(of, now, probing, false), nil, 0)
+  local with_place = place_at(of, t)
+  return with_place, with_place > t, place_at(of, now)
 end
 
 -- The same of the windows alone, without rests.
 function room.free_in_windows(of, now)
-  return free(of, 1, of.own, now, nil, 0)
+  return place_at(of, free(of, 1, of.own, now, nil, 0))
 end
 
 -- Whether as many requests of the account are in flight as may be.
 function room.is_busy(of, now)
-  if not of.leases then
-    return false
-  end
-  for i, limit in ipairs(of.limits) do
-    if limit.kind == 'leases' and limit.holds and limit.keeper.free_at(limit, of.texts[i], now) > now then
-      return true
-    end
-  end
-  return false
+  return place_at(of, now) > now
 end
 
 -- Writes that the request of a confirmed grant is in flight, where that is counted.

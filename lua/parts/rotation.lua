@@ -1,7 +1,7 @@
 -- A rotation: one sorted set of members, and a hash with `seq` (the next grant's number), `last` (the highest place
 -- granted so far, as the strategy writes it), `woken` (how far it has read the pool's wake set), `kept` (when its expiry
--- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until when a member
--- is parked that waits for a request in flight to end), `day` (the one whose grants the places count), and for each
+-- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until when a
+-- parked member has as many requests in flight as may be), `day` (the one whose grants the places count), and for each
 -- account (`a|account`) its members, a line each.
 --
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
@@ -45,12 +45,12 @@ function rotation.put(turn, member, value)
   redis.call('ZADD', turn.names.set, score(value), member)
 end
 
--- Until `moment` the member has no room; `busy`: unless a request in flight ends.
-function rotation.park(turn, member, moment, busy)
+-- Until `moment` the member has no room; `busy`: until when as many of its requests are in flight as may be.
+function rotation.park(turn, member, moment, busy, now)
   rotation.put(turn, member, moment)
-  if busy and moment > turn.busy then
-    turn.busy = moment
-    redis.call('HSET', turn.names.hash, 'busy', score(moment))
+  if busy > now and busy > turn.busy then
+    turn.busy = busy
+    redis.call('HSET', turn.names.hash, 'busy', score(busy))
   end
 end
 
@@ -139,7 +139,7 @@ end
 function rotation.granted(turn, member, place, free, busy, now)
   local following = turn.strategy.granted(turn, member, place)
   if free > now then
-    rotation.park(turn, member.text, free, busy)
+    rotation.park(turn, member.text, free, busy, now)
   else
     rotation.put(turn, member.text, following)
   end

@@ -96,19 +96,28 @@ def free_at(shared: Shared, of: Iterable[Window], t: int, amounts: Amounts | Non
 
 def is_busy(shared: Shared, of: Iterable[Window], now: int) -> bool:
     """Whether as many requests of the account are in flight as may be."""
-    return any(
-        limit.kind == "leases" and limit.enforce and _window_free_at(shared, (account, limit), now, 1, now) > now
-        for account, limit in of
-    )
+    return _place_at(shared, of, now, now) > now
 
 
-def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, probing: bool) -> int:
-    """From when on the key may have room for anybody, its pool aside."""
+def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, probing: bool) -> tuple[int, bool, int]:
+    """From when on the key may have room for anybody, its pool aside.
+
+    Also whether that hangs on a request in flight, which may end sooner, and until when as many are as may be.
+    """
     if member.key in shared.off:
-        return NEVER
+        return NEVER, False, 0
     found = [shared.rests[s] for s in subjects(member, rotation.model) if s in shared.rests]
     t = max([now, *(rests.free_at(rest, probing) for rest in found)])
-    return free_at(shared, own(rotation, member), t, None, 0, now)
+    of = own(rotation, member)
+    others = free_at(shared, [window for window in of if window[1].kind != "leases"], t, None, 0, now)
+    with_place = _place_at(shared, of, others, now)
+    return with_place, with_place > others, _place_at(shared, of, now, now)
+
+
+def _place_at(shared: Shared, of: Iterable[Window], t: int, now: int) -> int:
+    """From `t` on, when enough requests in flight have ended, unless they say that they are still."""
+    leased = (window for window in of if window[1].kind == "leases" and window[1].enforce)
+    return max([t, *(_window_free_at(shared, window, t, 1, now) for window in leased)])
 
 
 def free_in_pool(

@@ -7,7 +7,7 @@ through a wake set that each reads later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.model import leases, orders, rests, room
@@ -47,7 +47,7 @@ class Turn:
     members: Mapping[str, Member]
     number: int = 0
     last: dict[int, float] = field(default_factory=dict)
-    busy: int = 0  # until when a member is parked that waits for a request in flight to end
+    busy: int = 0  # until when a parked member has as many requests in flight as may be
     day: int = 0
 
 
@@ -113,7 +113,7 @@ class _Candidate:
     member: Member
     own: int  # from when on the key has room for the ask, its pool aside
     place: float
-    busy: bool = False
+    unsure: bool  # a request in flight may end sooner
 
 
 def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
@@ -132,7 +132,7 @@ def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
             return _grant(state, ask, candidate, now, raw)
         if candidate is not None and (moment := _in_pool(state, ask, candidate, now)) < NEVER:
             found.append((moment, candidate))
-    in_time = [(at, c) for at, c in found if not c.busy and at - now <= ask.max_wait_us[c.target]]
+    in_time = [(at, c) for at, c in found if not c.unsure and at - now <= ask.max_wait_us[c.target]]
     if in_time:
         moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
         return _grant(state, ask, candidate, moment, raw)
@@ -178,13 +178,13 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
         parked = score >= PARKED
         if best is not None and parked and score >= best.own:
             return best, False
-        free = room.free_for_any(shared, rotation, member, now, ask.probing)
-        busy = room.is_busy(shared, room.own(rotation, member), now)
+        free, unsure, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
         place = orders.due(rotation.strategy, turn.last, member) if parked else score
         if orders.ORDERS[rotation.strategy].counts:
             place = room.grants_today(shared, member.key, now)
         if free > now:
-            _park(turn, member, free, busy and free != score)
+            if free != score:
+                _park(turn, member, free, busy, now)
             if not parked or free > score:
                 continue
         elif not parked and place != score:
@@ -193,7 +193,7 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
         if free >= NEVER:
             return best, False
         own = room.free_at(shared, room.own(rotation, member), free, ask.amounts, _share(ask, target), now)
-        candidate = _Candidate(target, member, own, place, busy)
+        candidate = _Candidate(target, member, own, place, unsure)
         if _in_pool(state, ask, candidate, now) <= now:
             return candidate, True
         if own < NEVER and (best is None or own < best.own):
@@ -204,10 +204,10 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
     return best, False
 
 
-def _park(turn: Turn, member: Member, moment: int, busy: bool) -> None:
+def _park(turn: Turn, member: Member, moment: int, busy: int, now: int) -> None:
     turn.scores[member.text] = moment
-    if busy:
-        turn.busy = max(turn.busy, moment)
+    if busy > now:
+        turn.busy = max(turn.busy, busy)
 
 
 def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int) -> Grant:
@@ -219,9 +219,9 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
     if orders.ORDERS[rotation.strategy].counts:
         shared.granted[member.key] = now // room.DAY_US, room.grants_today(shared, member.key, now) + 1
     following = orders.granted(rotation.strategy, turn.last, member, candidate.place)
-    free = room.free_for_any(shared, rotation, member, now, ask.probing)
+    free, _, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
     if free > now:
-        _park(turn, member, free, room.is_busy(shared, room.own(rotation, member), now))
+        _park(turn, member, free, busy, now)
     else:
         turn.scores[member.text] = following
     turn.number += 1
@@ -369,3 +369,31 @@ def _end(state: State, subject: Subject, moment: int, now: int) -> bool:
     if max(rest.ends, rest.next) > now:
         _wake(state, {subject.account}, now)
     return rest.ends > now
+
+
+# --- what an operator says --------------------------------------------------------------------------
+
+
+def disable(state: State, key: str, raw: int) -> bool:
+    """No grant of the key, by its fingerprint, from now on; whether that is new."""
+    _tick(state, raw)
+    is_new = key not in state.shared.off
+    state.shared.off.add(key)
+    return is_new
+
+
+def enable(state: State, key: str, account: str, raw: int) -> bool:
+    """Whether it was disabled."""
+    now, was_off = _tick(state, raw), key in state.shared.off
+    state.shared.off.discard(key)
+    _wake(state, {account}, now)
+    return was_off
+
+
+def reset(state: State, subjects: Iterable[Subject], windows: Iterable[tuple[str, str]], account: str, raw: int) -> int:
+    """Forgets rests, and windows by account and limit name; returns how many there were."""
+    now, shared = _tick(state, raw), state.shared
+    gone = sum(shared.rests.pop(subject, None) is not None for subject in subjects)
+    gone += sum(shared.windows.pop(name, None) is not None for name in windows)
+    _wake(state, {account}, now)
+    return gone

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sidecar.model import room, rules
+from sidecar.model.configured import Key, Secret
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
     ONE,
@@ -92,7 +93,7 @@ class Play:
             case 27 | 28 | 29:
                 self.report(rest)
             case 30:
-                self.succeed(rest)
+                (self.succeed, self.manage)[rest % 2](rest // 2)
             case _:
                 self.world = WORLDS[rest % len(WORLDS)]
                 self.words.append(f"world {rest % len(WORLDS)}")
@@ -178,13 +179,13 @@ class Play:
             assert not free
             return
         assert answer.wait_us == min(free.values()), "not the earliest room"
-        if not answer.busy:
+        if not answer.busy:  # else a request in flight may end sooner than its lease
             assert all(wait > ask.max_wait_us[target] for (target, _), wait in free.items()), "could have waited"
 
     def _free(self, ask: Ask, target: int, member: Any) -> int:
         rotation, shared, now = ask.rotations[target], self.state.shared, self.now
         share = ask.shares[target]
-        own = room.free_for_any(shared, rotation, member, now, ask.probing)
+        own, _, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
         own = room.free_at(shared, room.own(rotation, member), own, ask.amounts, share, now)
         return room.free_in_pool(shared, rotation, member, own, ask.amounts, share, ask.probing, now)
 
@@ -288,6 +289,26 @@ class Play:
         ends = room.subjects(grant.member, grant.rotation.model)
         pool = grant.rotation.pool if choice % 2 else ""
         self._report(Report("r0", ends=ends, pool=pool, moment_us=grant.moment_us), grant.member.account)
+
+    def manage(self, choice: int) -> None:
+        """An operator disables, enables or resets a key; resets leave windows alone, of which the judge knows more."""
+        choice, what = divmod(choice, 3)
+        choice, model = divmod(choice, len(MODELS))
+        member = self.world.rotation("p", MODELS[0]).members[choice % 4]
+        key = Key(member.id, Secret("none"), member.key, member.account)
+        pools = list(WORLDS[0].pools)
+        subjects = room.subjects(member, MODELS[model])
+        if what == 0:
+            answer = int(rules.disable(self.state, member.key, self.raw))
+            call = calls.disable(NAMES, key, "somebody", str(self.raw))
+        elif what == 1:
+            answer = int(rules.enable(self.state, member.key, member.account, self.raw))
+            call = calls.enable(NAMES, key, pools, str(self.raw))
+        else:
+            answer = rules.reset(self.state, subjects, (), member.account, self.raw)
+            call = calls.reset(NAMES, key, [rest_field(subject) for subject in subjects], pools, str(self.raw))
+        self._expect(call, int, answer)
+        self.words.append(f"{('disable', 'enable', 'reset')[what]} {member.id} -> {answer}")
 
     def _report(self, report: Report, account: str) -> None:
         answer = rules.report(self.state, report, self.raw)
