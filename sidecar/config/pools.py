@@ -9,8 +9,9 @@ from typing import get_args
 
 from sidecar.config import upstreams
 from sidecar.config.limits import check_model, concurrency, limits
+from sidecar.config.outcomes import overrides
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.read import duration_us, share
+from sidecar.config.read import bounded_us, share
 from sidecar.config.schema import CooldownEntry, KeyEntry, PoolEntry
 from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
 from sidecar.model.configured import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider, Strategy
@@ -69,6 +70,8 @@ def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draf
         return None
     strategy = _strategy(entry.strategy, (*path, "strategy"), problems)
     provider = upstreams.provider(name, entry, problems)
+    if provider is not None:
+        provider = replace(provider, overrides=overrides(entry.outcomes, provider, (*path, "outcomes"), problems))
     zone = (provider or _DEFAULT.provider).zone
     shared = limits(entry.limits, zone, (*path, "limits"), problems)
     shared += concurrency(entry.concurrency, (*path, "concurrency"), problems)
@@ -193,9 +196,9 @@ def _interactive_share(value: str | float | None, path: Path, problems: Problems
 
 def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
     """A pool with the times and numbers of the entry; defaults give way to what was said beside them."""
-    timeout_us = _time(entry.timeout, (*path, "timeout"), problems, least_us=1, most_us=_DAY_US)
+    timeout_us = bounded_us(entry.timeout, (*path, "timeout"), problems, least_us=1, most_us=_DAY_US)
     timeout_us = int(_DEFAULT.timeout_s * SECOND_US) if timeout_us is None else timeout_us
-    max_wait_us = _time(entry.max_wait, (*path, "max_wait"), problems, least_us=0, most_us=_DAY_US)
+    max_wait_us = bounded_us(entry.max_wait, (*path, "max_wait"), problems, least_us=0, most_us=_DAY_US)
     if max_wait_us is not None and max_wait_us > timeout_us and not problems.under((*path, "timeout")):
         problems.error((*path, "max_wait"), f"{shown(entry.max_wait)} is longer than timeout, the whole request.")
     attempts = _DEFAULT.max_attempts if entry.max_attempts is None else entry.max_attempts
@@ -213,28 +216,11 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
 
 
 def _cooldowns(entry: CooldownEntry, path: Path, problems: Problems) -> Cooldowns:
-    default_us = _time(entry.default, (*path, "default"), problems, least_us=1, most_us=31 * _DAY_US)
-    max_us = _time(entry.max, (*path, "max"), problems, least_us=1, most_us=31 * _DAY_US)
+    default_us = bounded_us(entry.default, (*path, "default"), problems, least_us=1, most_us=31 * _DAY_US)
+    max_us = bounded_us(entry.max, (*path, "max"), problems, least_us=1, most_us=31 * _DAY_US)
     known = Cooldowns()
     if default_us is not None and max_us is not None and default_us > max_us:
         problems.error((*path, "default"), f"{shown(entry.default)} is longer than max, {shown(entry.max)}.")
     if default_us is None:
         default_us = known.default_us if max_us is None else min(known.default_us, max_us)
     return Cooldowns(default_us, max(known.max_us, default_us) if max_us is None else max_us)
-
-
-def _time(value: str | int | None, path: Path, problems: Problems, *, least_us: int, most_us: int) -> int | None:
-    """Microseconds within bounds; None where nothing was said, or after telling what is wrong."""
-    if value is None:
-        return None
-    time_us = duration_us(value)
-    if time_us is None:
-        unit = f' Did you mean "{value}s"?' if isinstance(value, int) and value > 0 else ""
-        problems.error(path, f"{shown(value)} is no duration such as 500ms, 30s, 5m or 24h.{unit}")
-    elif time_us < least_us:
-        problems.error(path, f"{shown(value)} is no time. It must be longer than 0s.")
-    elif time_us > most_us:
-        problems.error(path, f"{shown(value)} is too long. It is at most {most_us // (3600 * SECOND_US)}h.")
-    else:
-        return time_us
-    return None

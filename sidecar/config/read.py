@@ -11,6 +11,7 @@ import yaml
 
 from sidecar.config.environment import Environment
 from sidecar.config.problems import ConfigError, Path, Problems, Substituted, shown
+from sidecar.model.configured import SECOND_US
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -162,6 +163,23 @@ def share(value: str | float) -> float | None:
     """The part of a whole in `0.2` or `20%`. None: it is no share."""
     match = _SHARE.fullmatch(str(value))
     return float(match[1]) / (100 if match[2] else 1) if match else None
+
+
+def bounded_us(value: str | int | None, path: Path, problems: Problems, *, least_us: int, most_us: int) -> int | None:
+    """Microseconds within bounds; None where nothing was said, or after telling what is wrong."""
+    if value is None:
+        return None
+    time_us = duration_us(value)
+    if time_us is None:
+        unit = f' Did you mean "{value}s"?' if isinstance(value, int) and value > 0 else ""
+        problems.error(path, f"{shown(value)} is no duration such as 500ms, 30s, 5m or 24h.{unit}")
+    elif time_us < least_us:
+        problems.error(path, f"{shown(value)} is no time. It must be longer than 0s.")
+    elif time_us > most_us:
+        problems.error(path, f"{shown(value)} is too long. It is at most {most_us // (3600 * SECOND_US)}h.")
+    else:
+        return time_us
+    return None
 
 
 def size_bytes(value: str | int) -> int | None:

@@ -57,6 +57,16 @@ class CooldownEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max: Quantity | None = None
 
 
+class OutcomeEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What answers of this status, or with these words, mean: `{status: 402, class: invalid_key}`."""
+
+    kind: str = msgspec.field(name="class")
+    status: int | str | list[int | str] | None = None
+    body: str | None = None
+    scope: str | None = None
+    delay: Quantity | None = None
+
+
 class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     provider: str | None = None
     base_url: str | None = None
@@ -70,6 +80,7 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     concurrency: int | None = None
     interactive_share: str | float | None = None  # `0.2` or `20%`
     cooldown: CooldownEntry | None = None
+    outcomes: list[OutcomeEntry] | None = None
     max_wait: Quantity | None = None
     max_attempts: int | None = None
     timeout: Quantity | None = None

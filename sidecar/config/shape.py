@@ -85,8 +85,8 @@ def _scalar(kind: inspect.Type | None, value: object) -> object:
 def _fields(
     struct: inspect.StructType, data: Mapping[object, object], path: Path, problems: Problems
 ) -> dict[str, object]:
-    """Each sound field of a struct that was said, built; unknown and missing ones are told."""
-    kinds = {field.name: field for field in struct.fields}
+    """Each sound field of a struct that was said, built; unknown and missing ones are told as the file calls them."""
+    kinds = {field.encode_name: field for field in struct.fields}
     for name in data:
         if name not in kinds:
             problems.error((*path, str(name)), "there is no such field.", str(name), kinds)
@@ -95,7 +95,7 @@ def _fields(
             problems.error((*path, name), "is missing.")
     said = {name: data[name] for name in kinds if data.get(name) is not None}
     built = {name: _build(kinds[name].type, value, (*path, name), problems) for name, value in said.items()}
-    return {name: value for name, value in built.items() if value is not _BROKEN}
+    return {kinds[name].name: value for name, value in built.items() if value is not _BROKEN}
 
 
 def _entries(

@@ -8,7 +8,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+if TYPE_CHECKING:  # words.py is made of what stands here
+    from sidecar.model.words import Class, Scope
 
 SECOND_US = 1_000_000
 
@@ -104,6 +107,21 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """What a pool says of answers that its provider's dialect would read otherwise; the first that fits decides.
+
+    `statuses` empty: every error. `body`: what must stand in the answer, in lower case; "": anything.
+    """
+
+    kind: Class
+    scope: Scope
+    other: bool  # whether another key may do better
+    statuses: frozenset[int] = frozenset()
+    body: str = ""
+    delay_s: float | None = None  # how long what the scope names rests where the answer names no delay
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """An API family, from the catalogue or from a pool's own `base_url`, `dialect` and `auth`."""
 
@@ -115,6 +133,7 @@ class Provider:
     zone: str = "UTC"  # whose midnight ends a daily quota
     headers: Mapping[str, str] = field(default_factory=dict)  # added where the client sent none
     models_by_account: bool = True  # whether a model that one account does not find may be there for another
+    overrides: tuple[Override, ...] = ()  # the pool's own, asked before the dialect
     probe: str | None = None  # a path below base_url, see catalogue.probe; None: the dialect's own; "": none is known
 
 

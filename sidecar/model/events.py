@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sidecar.model.words import Usage
+from sidecar.model.configured import Limit
+from sidecar.model.words import NamedLimit, Usage
 
 CANCELLED = "cancelled"  # the client was gone first
 
@@ -62,6 +63,33 @@ class KeyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Drifted:
+    """A provider refused for a rate limit although our budget had room: the limit is too high, or somebody else uses
+    the key too. Told once for each rest that follows, by the replica whose report counted first.
+    """
+
+    request_id: str
+    pool: str
+    key: str
+    model: str
+    outcome: str  # a value of Class
+    limits: tuple[Limit, ...]  # ours, which the refused request had entered
+    named: NamedLimit | None  # the provider's; its `model` says whether it is one model's
+    zone: str  # whose midnight ends the provider's day
+    count: int  # of the key's drifts so far, over all replicas
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsNamed:
+    """A success named the provider's limits; told at most once a minute for each key and model."""
+
+    pool: str
+    key: str
+    model: str
+    limits: tuple[NamedLimit, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoreChanged:
     """Redis went away (`up` False), came back, or was found empty (`emptied`): then budgets start from zero."""
 
@@ -91,5 +119,5 @@ class Reloaded:
     problems: tuple[str, ...] = ()
 
 
-Event = Attempted | Answered | KeyChanged | StoreChanged | KeyManaged | Reloaded
+Event = Attempted | Answered | KeyChanged | Drifted | LimitsNamed | StoreChanged | KeyManaged | Reloaded
 Emit = Callable[[Event], None]

@@ -196,6 +196,22 @@ class Scope(StrEnum):
     REQUEST = "request"
 
 
+NamedUnit = Literal["", "requests", "tokens", "input_tokens", "output_tokens"]
+Period = Literal["", "second", "minute", "hour", "session", "day", "month"]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLimit:
+    """A limit of the provider's as an answer names it. What the answer does not say is "" or None."""
+
+    unit: NamedUnit = ""
+    per: Period = ""
+    max: int | None = None
+    remaining: float | None = None
+    resets_in_s: float | None = None
+    model: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a dialect reads an answer: what is counted, what rests, for how long, whether another key may do better."""
@@ -205,6 +221,7 @@ class Outcome:
     other: bool
     delay_s: float | None = None  # what the answer names; None: it names nothing
     until: Literal["midnight", "month"] | None = None  # of the provider's zone, where no usable delay was named
+    named: NamedLimit | None = None  # of a rate limit: the one that was hit, where the answer names its maximum
 
 
 LEAST_TOKENS = 16  # no request is estimated below: a key without room for so many rests

@@ -122,6 +122,7 @@ class AnswerReader:
 
     def __init__(self, grammar: Grammar, content_type: str) -> None:
         self.first: Literal["waiting", "event", "error"] = "waiting"
+        self.opening = b""
         self._grammar = grammar
         self._kind = _kind(content_type)
         self._framer: _Framer | None = None
@@ -218,7 +219,7 @@ class AnswerReader:
         if look.error is not None:
             self._fail(look.error)
         elif look.shows:
-            self._show()
+            self._show(data)
 
     def _unread(self, name: str, data: bytes) -> None:
         """An event that is no JSON object: a text, a number, or, as the last one, one that was cut off."""
@@ -227,16 +228,16 @@ class AnswerReader:
         elif name == "error":
             self._fail({"message": data.decode("utf-8", "replace")})
         elif data:
-            self._show()
+            self._show(data)
 
     def _fail(self, error: object) -> None:
         self._error = error if self._error is None else self._error
         if self.first == "waiting":
             self.first = "error"
 
-    def _show(self) -> None:
+    def _show(self, opening: bytes = b"") -> None:
         if self.first == "waiting":
-            self.first = "event"
+            self.first, self.opening = "event", opening
 
     def close(self) -> None:
         self._closed = True

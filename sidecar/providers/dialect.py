@@ -60,6 +60,10 @@ class Reader(Protocol):
         """
 
     @property
+    def opening(self) -> bytes:
+        """The event by which `first` became `event`, as it came; b"" of a body that is too long or not read."""
+
+    @property
     def usage(self) -> Usage | None:
         """The latest usage told so far."""
 
@@ -97,7 +101,7 @@ class Dialect(Protocol):
         """The operation and the body with another model name; every other byte stays as it was."""
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
-        """What an answer that is no 2xx came to."""
+        """What an answer that is no 2xx came to; of a 2xx, whose head is its opening, what its pool says of it."""
 
     def reader(self, operation: str, content_type: str) -> Reader:
         """A reader for a 2xx answer of this content type."""

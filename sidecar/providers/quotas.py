@@ -11,23 +11,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
-from sidecar.model.words import Scope
-from sidecar.providers import delays, signs
+from sidecar.model.words import NamedLimit, NamedUnit, Period, Scope
+from sidecar.providers import delays, limits, signs
 from sidecar.providers.faults import Fault
+from sidecar.providers.limits import PERIODS
 
-Window = Literal["", "second", "minute", "hour", "session", "day", "month"]
 Unit = Literal["", "requests", "tokens"]
-_Name = TypeVar("_Name", Window, Unit)
+_Name = TypeVar("_Name", Period, Unit)
 HOUR_S = 3600.0
 
-_ORDER: tuple[Window, ...] = ("", "second", "minute", "hour", "session", "day", "month")
 _QUOTA_ID = re.compile(r"per_?(second|minute|hour|day|month)", re.IGNORECASE)
 _METRIC_LINE = re.compile(
     r"quota exceeded for (?:metric: |(?=[\w.-]*googleapis\.com/))([^\s,]+)(?:, limit: (\d+))?"
     r"(?:(?:,| with base) model: (\S+))?"
 )
 _ZERO = re.compile(r"\blimit(?: of|:)? ?0\b(?![.,]?\d)")
-_WINDOWS: tuple[tuple[Window, re.Pattern[str]], ...] = (
+_WINDOWS: tuple[tuple[Period, re.Pattern[str]], ...] = (
     ("month", re.compile(
         r"(?:\b|_)per[-_ ]month(?:\b|_)|/ ?month\b|(?:\b|_)monthly\b.{0,30}\b(?:limit|quota|calls|requests|tokens)\b"
     )),
@@ -50,9 +49,9 @@ _UNITS: tuple[tuple[Unit, re.Pattern[str]], ...] = (
 _PER_MODEL = re.compile(
     r"for (?:model )?[`'\"]?[\w./:@-]+[`'\"]? (?:\(for limit [^)]*\) )?in organization|for this model\b"
 )
-_HEADER = re.compile(
-    r"(?:x-)?rate-?limit(?:bysize)?-(?P<word>limit|remaining|reset)(?:-(?P<quota>.+))?"
-    r"|anthropic-ratelimit-(?P<named>.+)-(?P<last>limit|remaining|reset)"
+_SIDE = re.compile(r"(input|prompt|output|completion)[ _-]?tokens?")
+_MOST = re.compile(
+    r"\blimit(?: of|:)? ?([\d,]*\d)\b(?!\.\d)|\b([\d,]*\d) (?:\w+ ){0,2}(?:requests|tokens|calls) ?(?:/|per\b)"
 )
 
 
@@ -60,21 +59,14 @@ _HEADER = re.compile(
 class Quota:
     """What was exceeded, as far as the answer says. `none`: its limit is 0, so no wait helps."""
 
-    window: Window = ""
+    window: Period = ""
     unit: Unit = ""
     scope: Scope | None = None
     none: bool = False
     google: bool = False
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """What the headers say of one quota; `remaining` None where they do not, or say -1."""
-
-    window: Window
-    unit: Unit
-    remaining: float | None = None
-    reset_s: float | None = None
+    max: int | None = None
+    side: Literal["", "input_", "output_"] = ""  # of which tokens
+    model: str = ""
 
 
 def hit(fault: Fault) -> Quota:
@@ -82,7 +74,12 @@ def hit(fault: Fault) -> Quota:
     told = _by_words(fault)
     google = _by_google(fault)
     if google is not None:
-        return replace(google, scope=google.scope or told.scope, none=google.none or told.none)
+        return replace(
+            google,
+            scope=google.scope or told.scope,
+            none=google.none or told.none,
+            max=google.max if google.max is not None else told.max,
+        )
     if "resource_exhausted" in fault.codes:
         told = replace(told, google=True)
     return told if told.window and told.unit else _by_headers(fault, told)
@@ -98,10 +95,10 @@ def _by_google(fault: Fault) -> Quota | None:
     violations = [_violation(violation, zero_if_absent=not named) for violation in _violations(fault)]
     quotas = violations or [_limit_of_info(info) for info in _infos(fault)]
     if not quotas:
-        quotas = [_metric(metric, model) for metric, _, model in lines]
+        quotas = [_metric(*line) for line in lines]
     if not quotas:
         return None
-    longest = max(quotas, key=lambda quota: _ORDER.index(quota.window))
+    longest = max(quotas, key=lambda quota: PERIODS.index(quota.window))
     return replace(longest, none=any(quota.none for quota in quotas), google=True)
 
 
@@ -122,7 +119,18 @@ def _violation(violation: Mapping[str, Any], zero_if_absent: bool) -> Quota:
     per_model = "permodel" in name.lower() or (isinstance(dimensions, dict) and "model" in dimensions)
     value = violation.get("quotaValue")
     none = zero_if_absent if value is None else str(value) == "0"
-    return Quota(_window(name) or _window(metric), _unit(name + metric), _scope(per_model), none)
+    model = str(dimensions.get("model", "")) if isinstance(dimensions, dict) else ""
+    return replace(_of_names(name, metric, value), scope=_scope(per_model), none=none, model=model)
+
+
+def _of_names(name: str, metric: str, value: object) -> Quota:
+    """By the quota's id and its metric, which say what is counted, and for how long."""
+    return Quota(_window(name) or _window(metric), _unit(name + metric), max=_most(value), side=_side(name + metric))
+
+
+def _most(value: object) -> int | None:
+    text = str(value)[:18].replace(",", "")
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _infos(fault: Fault) -> list[Mapping[str, Any]]:
@@ -136,22 +144,31 @@ def _limit_of_info(metadata: Mapping[str, Any]) -> Quota:
     name, metric = str(metadata["quota_limit"]), str(metadata.get("quota_metric", ""))
     regional = "quota_location" in metadata or "perregion" in name.lower()
     none = str(metadata.get("quota_limit_value", "")) == "0" and not regional
-    return Quota(_window(name) or _window(metric), _unit(name + metric), _scope("permodel" in name.lower()), none)
+    named = _of_names(name, metric, metadata.get("quota_limit_value"))
+    return replace(named, scope=_scope("permodel" in name.lower()), none=none)
 
 
-def _metric(metric: str, model: str | None) -> Quota:
+def _metric(metric: str, limit: str | None, model: str | None) -> Quota:
     """What stands in words alone. Whose quota it is, it does not say unless it names a model."""
     per_model = model is not None or "per_model" in metric or "per_base_model" in metric
-    return Quota(_window(metric), _unit(metric), Scope.KEY_MODEL if per_model else None)
+    scope = Scope.KEY_MODEL if per_model else None
+    return replace(_of_names(metric, "", limit), scope=scope, model=model or "")
 
 
-def _window(name: str) -> Window:
+def _window(name: str) -> Period:
     found = _QUOTA_ID.search(name)
-    return cast(Window, found.group(1).lower()) if found else ""
+    return cast(Period, found.group(1).lower()) if found else ""
 
 
 def _unit(name: str) -> Unit:
     return "tokens" if "token" in name.lower() else "requests"
+
+
+def _side(text: str) -> Literal["", "input_", "output_"]:
+    found = _SIDE.search(text.lower())
+    if not found:
+        return ""
+    return "input_" if found[1] in {"input", "prompt"} else "output_"
 
 
 def _scope(per_model: bool) -> Scope:
@@ -170,7 +187,15 @@ def _by_words(fault: Fault) -> Quota:
         unit=unit or _first(text, _UNITS) or _unit_of_policy(fault),
         scope=_scope_of_words(fault),
         none=fault.says(_ZERO),
+        max=_most_in(fault),
+        side=_side(text),
     )
+
+
+def _most_in(fault: Fault) -> int | None:
+    """`Limit 3, Used 3`, `limit: 250`, `20,000 input tokens per minute`."""
+    found = next((match for sentence in fault.sentences if (match := _MOST.search(sentence))), None)
+    return _most(found[1] or found[2]) if found else None
 
 
 def _scope_of_words(fault: Fault) -> Scope | None:
@@ -192,8 +217,8 @@ def _unit_of_policy(fault: Fault) -> Unit:
 def _by_headers(fault: Fault, told: Quota) -> Quota:
     """Completed by the exhausted quotas of the headers, where they agree with one another."""
     spent = [bucket for bucket in _buckets(fault) if bucket.remaining == 0 and _concerns(bucket, told)]
-    units = {bucket.unit for bucket in spent}
-    window: Window = max((bucket.window for bucket in spent), key=_ORDER.index, default="")
+    units: set[Unit] = {_unit(bucket.unit) if bucket.unit else "" for bucket in spent}
+    window: Period = max((bucket.per for bucket in spent), key=PERIODS.index, default="")
     return replace(told, window=told.window or window, unit=told.unit or (units.pop() if len(units) == 1 else ""))
 
 
@@ -202,36 +227,30 @@ def spent(fault: Fault) -> bool:
     return any(bucket.remaining == 0 for bucket in _buckets(fault))
 
 
-def _buckets(fault: Fault) -> list[_Bucket]:
-    buckets: dict[str, _Bucket] = {}
-    for name, text in (*fault.headers.items(), *fault.named.items()):
-        found = _HEADER.fullmatch(name)
-        if found is None:
-            continue
-        quota = found["quota"] or found["named"] or ""
-        bucket = buckets.setdefault(quota, _Bucket(_window_of(quota), _unit_of(quota)))
-        word = found["word"] or found["last"]
-        if word == "remaining":
-            bucket.remaining = delays.number(text)
-        elif word == "reset":
-            bucket.reset_s = delays.reset(text, fault.now_s)
-    return list(buckets.values())
+def _buckets(fault: Fault) -> list[NamedLimit]:
+    return limits.of_headers((*fault.headers.items(), *fault.named.items()), fault.now_s)
 
 
-def _window_of(quota: str) -> Window:
-    return next((window for window in _ORDER[1:] if window in quota), "")
-
-
-def _unit_of(quota: str) -> Unit:
-    if "token" in quota:
-        return "tokens"
-    return "requests" if "req" in quota else ""
-
-
-def _concerns(bucket: _Bucket, quota: Quota) -> bool:
+def _concerns(bucket: NamedLimit, quota: Quota) -> bool:
     """Whether it may be that quota: what one of them leaves open contradicts nothing."""
-    same_unit = not quota.unit or bucket.unit in {"", quota.unit}
-    return same_unit and (not quota.window or bucket.window in {"", quota.window})
+    return _may_count(bucket, quota.unit) and (not quota.window or bucket.per in {"", quota.window})
+
+
+def _may_count(bucket: NamedLimit, unit: Unit) -> bool:
+    """Input and output tokens are tokens."""
+    return not bucket.unit or bucket.unit.endswith(unit)
+
+
+def named(fault: Fault, quota: Quota, wait_s: float | None) -> NamedLimit | None:
+    """The limit that was hit, where its maximum is told: by the answer itself, else by the headers of what is spent."""
+    most = quota.max
+    if most is None:
+        told = {bucket.max for bucket in _buckets(fault) if bucket.remaining == 0 and _concerns(bucket, quota)}
+        most = told.pop() if len(told) == 1 else None
+    if not most or not quota.unit:
+        return None
+    unit = cast(NamedUnit, quota.side + quota.unit if quota.unit == "tokens" else quota.unit)
+    return NamedLimit(unit, quota.window, most, 0, wait_s, quota.model)
 
 
 # --- the wait ---------------------------------------------------------------------------------------
@@ -252,6 +271,21 @@ def wait(fault: Fault, quota: Quota) -> float | None:
     return max((seconds for seconds in told if seconds), default=None)
 
 
+def until(quota: Quota, delay_s: float | None) -> Literal["midnight"] | None:
+    """Midnight, where a day's quota names no wait, or (Google) a `retry-after` too short for a day."""
+    short = delay_s is None or (quota.google and delay_s < HOUR_S)
+    return "midnight" if quota.window == "day" and short else None
+
+
+def unpaid(fault: Fault) -> tuple[float | None, Literal["month"] | None]:
+    """Until when money is missing: a wait of hours that is named, else the end of the month that is spent."""
+    spoken = max((delays.spoken(sentence, fault.now_s) or 0.0 for sentence in fault.sentences), default=0.0)
+    if spoken >= HOUR_S:
+        return spoken, None
+    month = fault.says(signs.MONTH_SPENT) and not fault.says(signs.CREDITS)
+    return None, "month" if month else None
+
+
 def pause(fault: Fault) -> float | None:
     """The wait that is named without regard to any quota, as a 503 does."""
     told = (floor(fault), _said(fault, Quota()))
@@ -269,6 +303,6 @@ def _said(fault: Fault, quota: Quota) -> float | None:
 def _resets(fault: Fault, quota: Quota) -> Iterator[float | None]:
     """Of the exhausted quotas, and of those whose rest is unknown but whose name is the quota's."""
     for bucket in _buckets(fault):
-        unknown = bucket.remaining is None and bucket.unit in {"", quota.unit}
+        unknown = bucket.remaining is None and (not bucket.unit or (quota.unit and _may_count(bucket, quota.unit)))
         if (bucket.remaining == 0 or unknown) and _concerns(bucket, quota):
-            yield bucket.reset_s
+            yield bucket.resets_in_s

@@ -8,11 +8,13 @@ to the class that its status suggests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import replace
+
+import msgspec
 
 from sidecar.model.configured import Provider
 from sidecar.model.words import Class, Outcome, Scope
-from sidecar.providers import delays, faults, quotas, signs
+from sidecar.providers import faults, overrides, quotas, signs
 from sidecar.providers.dialect import Answer
 from sidecar.providers.faults import Fault
 
@@ -23,18 +25,23 @@ _OVERLOADS = frozenset({503, 529})
 
 
 def classify(provider: Provider, answer: Answer) -> Outcome:
-    """What an answer that is no 2xx came to."""
+    """What an answer came to that is no 2xx, or of which only its pool says that it is an error."""
     if answer.status < 400:
-        return Outcome(Class.OK, Scope.REQUEST, other=False)
-    return _judge(provider, faults.of_answer(answer))
+        said = overrides.of_answer(provider, answer) if provider.overrides else None
+        return said or Outcome(Class.OK, Scope.REQUEST, other=False)
+    return _judge(provider, faults.of_answer(answer), answer)
 
 
 def of_error(provider: Provider, answer: Answer, error: object) -> Outcome:
     """What an error inside a 2xx came to: as if it had come with the status that it names."""
-    return _judge(provider, faults.of_error(answer, error))
+    return _judge(provider, faults.of_error(answer, error), replace(answer, head=msgspec.json.encode(error)))
 
 
-def _judge(provider: Provider, fault: Fault) -> Outcome:
+def _judge(provider: Provider, fault: Fault, answer: Answer) -> Outcome:
+    """`answer`: what the error stood in. What the pool says of it comes before what the dialect knows."""
+    said = overrides.of_fault(provider, fault, answer) if provider.overrides else None
+    if said is not None:
+        return said
     rules = _SERVER_RULES if fault.status >= 499 or fault.status in {408, 425} else _CLIENT_RULES
     for rule in rules:
         outcome = rule(provider, fault)
@@ -133,12 +140,8 @@ def _credit(_provider: Provider, fault: Fault) -> Outcome | None:
     ours = fault.says(signs.OUR_QUOTA) and not (fault.details or "resource_exhausted" in fault.codes)
     if fault.status not in {400, 401, 402, 403, 429} or not (spent or ours):
         return None
-    month = fault.says(signs.MONTH_SPENT) and not fault.says(signs.CREDITS)
-    named = max((delays.spoken(sentence, fault.now_s) or 0.0 for sentence in fault.sentences), default=0.0)
-    delay_s = named if named >= quotas.HOUR_S else None
-    return Outcome(
-        Class.BILLING, Scope.KEY, other=True, delay_s=delay_s, until="month" if month and delay_s is None else None
-    )
+    delay_s, until = quotas.unpaid(fault)
+    return Outcome(Class.BILLING, Scope.KEY, other=True, delay_s=delay_s, until=until)
 
 
 def _key_bound(_provider: Provider, fault: Fault) -> Outcome | None:
@@ -182,16 +185,12 @@ def _rate(provider: Provider, fault: Fault) -> Outcome | None:
     if quota.window == "month":
         return Outcome(Class.BILLING, Scope.KEY, other=True, until="month")
     delay_s = quotas.wait(fault, quota)
+    named = quotas.named(fault, quota, delay_s)
     if quota.window in {"day", "session"} or (not quota.window and (delay_s or 0) >= quotas.HOUR_S):
-        return Outcome(Class.RATE_LIMIT_DAY, scope, other=True, delay_s=delay_s, until=_until(quota, delay_s))
+        until = quotas.until(quota, delay_s)
+        return Outcome(Class.RATE_LIMIT_DAY, scope, other=True, delay_s=delay_s, until=until, named=named)
     kind = Class.RATE_LIMIT_TOKENS if quota.unit == "tokens" else Class.RATE_LIMIT_MINUTE
-    return Outcome(kind, scope, other=True, delay_s=delay_s)
-
-
-def _until(quota: quotas.Quota, delay_s: float | None) -> Literal["midnight"] | None:
-    """Midnight, where a day's quota names no wait, or (Google) a `retry-after` too short for a day."""
-    short = delay_s is None or (quota.google and delay_s < quotas.HOUR_S)
-    return "midnight" if quota.window == "day" and short else None
+    return Outcome(kind, scope, other=True, delay_s=delay_s, named=named)
 
 
 _SERVER_RULES: tuple[Rule, ...] = (_server,)

@@ -256,10 +256,14 @@ async def _judge(call: Call, operation: str, held: Held, response: aiohttp.Clien
         raw, ended = await _until_it_speaks(response, reader, inflate)
         # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
         outcome = SHOWN if reader.first == "event" and not ended else reader.outcome(provider, answer)
-        if reader.first == "error" and not ended:
+        shown = reader.first != "error"
+        if provider.overrides and reader.first == "event":
+            said = dialect.classify(provider, replace(answer, head=reader.opening))
+            if said.kind is not Class.OK:
+                outcome, shown = said, False
+        if not shown and not ended:
             more, ended = await _rest_of_error(response, HOLD_S)
             raw += more
-        shown = reader.first != "error"
         return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at, streams=shown)
     raw, ended = await _rest_of_error(response, HOLD_S)
     answer = replace(answer, head=unpacked(coding, raw, ERROR_BYTES)[0])
