@@ -17,6 +17,7 @@ from sidecar.providers.faults import Fault
 from sidecar.providers.limits import PERIODS
 
 Unit = Literal["", "requests", "tokens"]
+Side = Literal["", "input_tokens", "output_tokens"]
 _Name = TypeVar("_Name", Period, Unit)
 HOUR_S = 3600.0
 
@@ -51,7 +52,8 @@ _PER_MODEL = re.compile(
 )
 _SIDE = re.compile(r"(input|prompt|output|completion)[ _-]?tokens?")
 _MOST = re.compile(
-    r"\blimit(?: of|:)? ?([\d,]*\d)\b(?!\.\d)|\b([\d,]*\d) (?:\w+ ){0,2}(?:requests|tokens|calls) ?(?:/|per\b)"
+    r"\blimit(?: of|:)? ?([\d,]*\d)\b(?!\.\d)"
+    r"|\blimit(?:ed)?\b[^.]{0,120}? (?:of|to) ([\d,]*\d) (?:\w+ ){0,2}(?:requests|tokens|calls) ?(?:/|per\b)"
 )
 
 
@@ -65,7 +67,7 @@ class Quota:
     none: bool = False
     google: bool = False
     max: int | None = None
-    side: Literal["", "input_", "output_"] = ""  # of which tokens
+    side: Side = ""  # of which tokens
     model: str = ""
 
 
@@ -164,11 +166,11 @@ def _unit(name: str) -> Unit:
     return "tokens" if "token" in name.lower() else "requests"
 
 
-def _side(text: str) -> Literal["", "input_", "output_"]:
+def _side(text: str) -> Side:
     found = _SIDE.search(text.lower())
     if not found:
         return ""
-    return "input_" if found[1] in {"input", "prompt"} else "output_"
+    return "input_tokens" if found[1] in {"input", "prompt"} else "output_tokens"
 
 
 def _scope(per_model: bool) -> Scope:
@@ -193,7 +195,7 @@ def _by_words(fault: Fault) -> Quota:
 
 
 def _most_in(fault: Fault) -> int | None:
-    """`Limit 3, Used 3`, `limit: 250`, `20,000 input tokens per minute`."""
+    """`Limit 3, Used 3`, `limit: 250`, `the rate limit for your organization of 20,000 input tokens per minute`."""
     found = next((match for sentence in fault.sentences if (match := _MOST.search(sentence))), None)
     return _most(found[1] or found[2]) if found else None
 
@@ -247,9 +249,11 @@ def named(fault: Fault, quota: Quota, wait_s: float | None) -> NamedLimit | None
     if most is None:
         told = {bucket.max for bucket in _buckets(fault) if bucket.remaining == 0 and _concerns(bucket, quota)}
         most = told.pop() if len(told) == 1 else None
-    if not most or not quota.unit:
+    if not most:
         return None
-    unit = cast(NamedUnit, quota.side + quota.unit if quota.unit == "tokens" else quota.unit)
+    unit: NamedUnit = quota.unit or "requests"  # as a header without a unit means
+    if unit == "tokens" and quota.side:
+        unit = quota.side
     return NamedLimit(unit, quota.window, most, 0, wait_s, quota.model)
 
 
