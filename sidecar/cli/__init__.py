@@ -13,10 +13,9 @@ import sidecar
 COMMANDS = {
     "run": "Serve: forward requests with rotated keys.",
     "check": "Say what `run` would do, and whether the store answers.",
-    "keys": "List, disable, enable and reset keys, for all replicas.",
+    "keys": "List, add, disable, enable and reset keys.",
     "reload": "Make the running sidecar read its config anew.",
     "status": "Show budgets, cooldowns and rotations as the store has them.",
-    "keys": "Add keys to pools.",
     "import": "Make a config of another program's keys, or of a list of them.",
     "usage": "Show requests, failures and tokens by key, model, client, pool or day.",
     "demo": "See it work, against a simulated provider: no key needed.",

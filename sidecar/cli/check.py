@@ -34,6 +34,9 @@ def command(config_file: Path | None, live: bool) -> None:
     takes a grant as any request does, so it counts against the key's budgets; a key that rests or has no room is not
     tried, and no key rests for what is found. Exit 1 also if a key is refused (invalid_key, permission,
     quota_exhausted_billing) or its provider does not answer. A rate limit is no fault of the key.
+
+    Limits that answers name, or that refusals named while a sidecar ran, are printed as `limits:` to paste where the
+    config lacks them or holds them higher.
     """
     config = given.load(config_file)
     redact = redactor(config)

@@ -13,27 +13,27 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal
-from uuid import uuid4
 
 import msgspec
-from multidict import CIMultiDict
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.text import Text
 
-import sidecar
 from sidecar.cli import given, show
-from sidecar.model.configured import SECOND_US, Config, Key, Pool, Provider, Target
-from sidecar.model.words import Class, Exhausted, Refusal, Scope
+from sidecar.cli.proposing import proposed
+from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
+from sidecar.model.words import Class, Exhausted, NamedLimit, Refusal, Scope
 from sidecar.ops.redact import Redact
+from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools
 from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
-from sidecar.providers.catalogue import native, probe
-from sidecar.providers.dialect import ERROR_BYTES, Reading
-from sidecar.proxy.call import DECODABLE, Call, Place
+from sidecar.providers import limits
+from sidecar.providers.dialect import ERROR_BYTES
+from sidecar.proxy.call import Call
 from sidecar.proxy.inflate import unpacked
-from sidecar.proxy.progress import RATE_LIMITS
+from sidecar.proxy.reviving import cheap_call
 from sidecar.proxy.upstream import Late, Lost, NotSent, Reply, Upstream
+from sidecar.store.drifts import Drift
 
 AT_ONCE = 8  # calls under way
 ANSWER_S = 15.0  # for connecting and for the answer, or the pool's timeout if that is shorter
@@ -47,6 +47,7 @@ class Verdict:
 
     told: str
     fault: Literal["", "dead", "away"] = ""
+    named: tuple[NamedLimit, ...] = ()  # limits that the answer names
 
 
 def run(config: Config, redact: Redact) -> str:
@@ -59,15 +60,23 @@ def run(config: Config, redact: Redact) -> str:
     out = show.console()
     bar = Progress(BarColumn(), MofNCompleteColumn(), console=out, transient=True, disable=not out.is_terminal)
     faults: Counter[str] = Counter()
+    seen: dict[str, dict[str, tuple[NamedLimit, ...]]] = {name: {} for name in config.pools}
     with bar:
         task = bar.add_task("", total=len(keys))
 
         def tell(pool: Pool, key: Key, verdict: Verdict) -> None:
             faults[verdict.fault] += 1
+            seen[pool.name][key.id] = verdict.named
             name = key.id if times[key.id] == 1 else f"{pool.name}/{key.id}"
             out.print(Text(f"live     {name} {redact(verdict.told)}"), soft_wrap=True)
 
-        asyncio.run(try_keys(config, redact, tell, lambda: bar.advance(task)))
+        drifts = asyncio.run(try_keys(config, redact, tell, lambda: bar.advance(task)))
+    for pool, key in keys:
+        if (drift := drifts.get(key.fingerprint)) and drift.told.named:
+            seen[pool.name][key.id] += (drift.told.named,)
+    for name, named in seen.items():
+        for line in proposed(config, config.pools[name], named):
+            out.print(Text(redact(line)), soft_wrap=True)
     return _to_mend(faults, len(keys))
 
 
@@ -84,8 +93,11 @@ def _to_mend(faults: Counter[str], keys: int) -> str:
 
 async def try_keys(
     config: Config, redact: Redact, tell: Callable[[Pool, Key, Verdict], None], done: Callable[[], None]
-) -> None:
-    """Tells each key's verdict in config order; `done` is called as each is known, in any order."""
+) -> Mapping[str, Drift]:
+    """Tells each key's verdict in config order; `done` is called as each is known, in any order.
+
+    Returns what replicas kept of drifts, by the keys' fingerprints: refusals name limits that no cheap call does.
+    """
     async with AsyncExitStack() as stack:
         store = given.store(config)
         stack.push_async_callback(store.close)
@@ -100,6 +112,7 @@ async def try_keys(
         for (pool, key), task in zip(keys, tasks, strict=True):
             # Shielded: Ctrl-C is for all of them at once, or the place of this one would let another begin.
             tell(pool, key, await asyncio.shield(task))
+        return (await store.drifts())[1]
 
 
 async def _end(tasks: list[asyncio.Task[Verdict]]) -> None:
@@ -126,7 +139,7 @@ class _Trial:
 
     def __init__(self, config: Config, pools: Pools, upstream: Upstream, redact: Redact) -> None:
         self._pools, self._upstream, self._redact = pools, upstream, redact
-        self._calls = {name: _call(pool.provider) for name, pool in config.pools.items()}
+        self._calls = {name: cheap_call(pool.provider) for name, pool in config.pools.items()}
         self._places = asyncio.Semaphore(AT_ONCE)
         self._away: dict[str, tuple[Class, str]] = {}  # pool -> how and by which key it was found unreachable
 
@@ -176,31 +189,13 @@ class _Trial:
         except Late:
             return Verdict("has no room left since the connection was made: not tried")
         reply.response.close()
-        return judged(reply, reply.first_byte_at - began, self._redact)
+        verdict = judged(reply, reply.first_byte_at - began, self._redact)
+        refused = (reply.outcome.named,) if reply.outcome.named else ()
+        return replace(verdict, named=(*refused, *limits.told(reply.seen.headers, reply.seen.now_s)))
 
     def _unreached(self, held: Held, kind: Class, why: str) -> Verdict:
         self._away.setdefault(held.pool.name, (kind, held.key.id))
         return Verdict(f"{kind} ({why})", "away")
-
-
-def _call(provider: Provider) -> Call | None:
-    """The provider's cheap call as a client would send it, or None where none is known."""
-    asked = probe(provider)
-    if asked is None:
-        return None
-    own = {"Accept": "application/json", "Accept-Encoding": ", ".join(DECODABLE)}
-    own["User-Agent"] = f"sidecar/{sidecar.__version__}"
-    return Call(
-        request_id=str(uuid4()),
-        method="GET",
-        place=Place(asked.dialect, native(provider), asked.prefix, asked.operation),
-        query="",
-        headers=CIMultiDict(own | dict(asked.headers)),
-        content_type="",
-        body=b"",
-        reading=Reading(model=None, stream=False, retry_safe=True),
-        max_wait_s=0,
-    )
 
 
 # --- what an answer says of the key -----------------------------------------------------------------

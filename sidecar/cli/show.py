@@ -51,9 +51,10 @@ def status(told: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right" if number else "left", no_wrap=name != "rests")
     for name, pool in told["pools"].items():
         for key in pool["keys"]:
-            _add_lines(table, name, key["id"], key["budgets"], _states(key), key.get("usage", {}))
+            rests = [*_states(key), *_drifts(key)]
+            _add_lines(table, name, key["id"], key["budgets"], rests, key.get("usage", {}))
         if pool["total"]:
-            _add_lines(table, name, "all keys", pool["total"], (), {})
+            _add_lines(table, name, "all keys", pool["total"], [], {})
         grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
         if grants:
             # In the one column that wraps: clients may have named any number of models.
@@ -125,6 +126,21 @@ _NUMBERS = ("requests", "attempts", "successes", "input_tokens", "output_tokens"
 def _usage(row: Mapping[str, Any]) -> tuple[Text, ...]:
     why = ", ".join(f"{count} {name}" for name, count in {**row["failures"], **row["unserved"]}.items())
     return *(Text(f"{row[name]:,}") for name in _NUMBERS), Text(why, style="yellow")
+
+
+def _drifts(key: Mapping[str, Any]) -> list[Text]:
+    """That the provider's count and ours differ. What it named is its limit, not what is left of it."""
+    drift = key.get("drift")
+    if not drift:
+        return []
+    times = "once" if drift["count"] == 1 else f"{drift['count']} times"
+    named, limit = drift["named"], ""
+    if named:
+        window = f" per {named['per']}" if named["per"] else ""
+        limit = f"; it names {named['max']} {named['unit']}{window}"
+        limit += f" for {named['model']}" if named["model"] else ""
+    ago = duration(drift["seconds_ago"])
+    return [Text(f"refused {times} with room in the budget, last {ago} ago{limit}", style="magenta")]
 
 
 def duration(seconds: float) -> str:

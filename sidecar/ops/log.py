@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,12 +14,24 @@ from typing import Literal, TextIO
 import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
-from sidecar.model.events import CANCELLED, Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
+from sidecar.config.proposals import advice, told
+from sidecar.model.events import (
+    CANCELLED,
+    Answered,
+    Attempted,
+    Drifted,
+    Event,
+    KeyChanged,
+    KeyManaged,
+    Reloaded,
+    StoreChanged,
+)
 from sidecar.model.words import Class
 from sidecar.ops.redact import Redact
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
+DRIFT_S = 60.0
 Value = str | int | float | bool | None
 
 _NUMBERS: dict[Level, int] = {
@@ -35,10 +49,17 @@ class Log:
     """Writes lines to one stream: at most one write each, nothing below `level`."""
 
     def __init__(
-        self, stream: TextIO, style: Format = "text", level: Level = "info", redact: Redact = str, colour: bool = False
+        self,
+        stream: TextIO,
+        style: Format = "text",
+        level: Level = "info",
+        redact: Redact = str,
+        colour: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream, self._colour = stream, colour
+        self._stream, self._colour, self._clock = stream, colour, clock
         self.redact = redact  # of the config that runs
+        self._drifts: dict[tuple[str, str], float] = {}  # when a key's last one was told
         self._render: Callable[[Level, str, Mapping[str, Value]], str] = self._json if style == "json" else self._text
         self.threshold = _NUMBERS[level]
 
@@ -65,6 +86,8 @@ class Log:
                 self._attempted(event)
             case KeyChanged():
                 self._key_changed(event)
+            case Drifted():
+                self._drifted(event)
             case StoreChanged():
                 self._store_changed(event)
             case KeyManaged():
@@ -121,6 +144,26 @@ class Log:
             reason=event.reason,
             seconds=round(event.seconds, 3) if event.seconds else None,
             suspicion=None if event.proved or not event.seconds else True,
+        )
+
+    def _drifted(self, event: Drifted) -> None:
+        """Once per key and DRIFT_S: where the config is wrong, every key of a pool drifts, and again and again."""
+        now, of = self._clock(), (event.pool, event.key)
+        if now - self._drifts.get(of, -math.inf) < DRIFT_S:
+            return
+        self._drifts[of] = now
+        self.line(
+            "warning",
+            "the provider refused although the budget had room",
+            request_id=event.request_id,
+            pool=event.pool,
+            key=event.key,
+            model=event.model,
+            outcome=event.outcome,
+            ours="; ".join(told(limit) for limit in event.limits),
+            named=told(event.named) if event.named else None,
+            drifts=event.count,
+            configure=advice(event),
         )
 
     def _store_changed(self, event: StoreChanged) -> None:

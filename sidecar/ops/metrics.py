@@ -9,8 +9,19 @@ from prometheus_client.registry import CollectorRegistry
 
 import sidecar
 from sidecar.model.configured import Config
-from sidecar.model.events import Answered, Attempted, Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
+from sidecar.model.events import (
+    Answered,
+    Attempted,
+    Drifted,
+    Event,
+    KeyChanged,
+    KeyManaged,
+    LimitsNamed,
+    Reloaded,
+    StoreChanged,
+)
 from sidecar.model.labels import ModelLabels
+from sidecar.model.words import NamedLimit
 
 # The sidecar's own share is tenths of milliseconds; an answer takes up to minutes.
 _FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2)
@@ -32,6 +43,13 @@ class Metrics:
         self._requests = self._counter("requests", "Requests answered", ("pool", "model", "client", "outcome"))
         self._attempts = self._counter("attempts", "Requests sent to a provider", ("pool", "key", "model", "outcome"))
         self._tokens = self._counter("tokens", "Tokens as the provider counts them", ("pool", "key", "model", "kind"))
+        self._drifts = self._counter("key_drift", "Refusals although the budget had room", ("pool", "key", "model"))
+        self._named_limits = Gauge(
+            "sidecar_key_named_limit",
+            "The maximum of a limit as the provider last named it, on a success or a refusal",
+            ("pool", "key", "model", "limit"),
+            registry=self.registry,
+        )
         self._keys = self._counter(
             "key_changes", "Changes of a key, as its replica knew of them", ("pool", "key", "change")
         )
@@ -79,6 +97,21 @@ class Metrics:
             case Reloaded(problems=problems):
                 self._reloads.inc(("rejected" if problems else "ok",))
                 self._reloaded.set(not problems)
+            case Drifted():
+                self._drifted(event)
+            case LimitsNamed(pool, key, model, limits):
+                self._name_limits(pool, key, self._model(pool, model, None), limits)
+
+    def _drifted(self, event: Drifted) -> None:
+        model = self._model(event.pool, event.model, None)
+        self._drifts.inc((event.pool, event.key, model))
+        self._name_limits(event.pool, event.key, model, (event.named,) if event.named else ())
+
+    def _name_limits(self, pool: str, key: str, model: str, limits: tuple[NamedLimit, ...]) -> None:
+        for limit in limits:
+            if limit.max is not None:
+                window = f"{limit.unit}/{limit.per}" if limit.per else limit.unit
+                self._named_limits.labels(pool, key, model, window).set(limit.max)
 
     def _answered(self, event: Answered) -> None:
         pool = event.pool if self._model.knows(event.pool) else ""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.config.limits import per
-from sidecar.model.configured import SECOND_US, Config
+from sidecar.model.configured import SECOND_US, Config, Limit
 from sidecar.model.rotations import rotation
+from sidecar.model.words import NamedLimit
 from sidecar.ops.survey import Budget, Survey, known_models, survey
 from sidecar.ops.usage import told as shown_counts
 from sidecar.ops.usage import usage
 from sidecar.replica import SILENCE_US
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
+from sidecar.store.drifts import Drift
 
 Told = dict[str, Any]  # becomes JSON
 
@@ -22,7 +25,7 @@ async def read(config: Config, store: Store) -> Told:
     """All that the store says of the config's keys. Raises StoreAway or StoreUnable."""
     models = await known_models(config, store)
     seen = await survey(config, store, models)
-    keys, total = _keys(seen), _totals(seen)
+    keys, total = _keys(seen, *await store.drifts()), _totals(seen)
     await _add_usage(keys, store)
     return {
         "namespace": config.namespace,
@@ -41,10 +44,10 @@ async def read(config: Config, store: Store) -> Told:
 async def keys(config: Config, store: Store) -> list[Told]:
     """The same of each key, with its pool. Raises StoreAway or StoreUnable."""
     seen = await survey(config, store, await known_models(config, store))
-    return [{"pool": pool} | key for pool, told in _keys(seen).items() for key in told]
+    return [{"pool": pool} | key for pool, told in _keys(seen, *await store.drifts()).items() for key in told]
 
 
-def _keys(seen: Survey) -> dict[str, list[Told]]:
+def _keys(seen: Survey, now_us: int, drifts: Mapping[str, Drift]) -> dict[str, list[Told]]:
     """By pool, in config order."""
     told: dict[tuple[str, str], Told] = {}
     pools: dict[str, list[Told]] = {}
@@ -53,6 +56,8 @@ def _keys(seen: Survey) -> dict[str, list[Told]]:
         told[pool, key.id] = {"id": key.id, "enabled": off is None, "budgets": [], "cooldowns": []}
         if off is not None:
             told[pool, key.id]["disabled"] = {"since": _moment(off.since_us), "by": off.by}
+        drift = drifts.get(key.fingerprint)
+        told[pool, key.id]["drift"] = drift and _drift(drift, now_us)
         pools.setdefault(pool, []).append(told[pool, key.id])
     for budget in seen.budgets():
         if budget.key:
@@ -82,9 +87,21 @@ def _totals(seen: Survey) -> dict[str, list[Told]]:
 
 
 def _budget(budget: Budget) -> Told:
-    limit = budget.limit
-    told: Told = {"unit": limit.unit, "per": per(limit), "model": limit.model}
-    return told | {"used": budget.used, "max": limit.max, "enforced": limit.enforce}
+    return of_limit(budget.limit) | {"used": budget.used, "enforced": budget.limit.enforce}
+
+
+def of_limit(limit: Limit | NamedLimit) -> Told:
+    """What a limit, ours or a provider's, counts and how much of it there may be."""
+    window = per(limit) if isinstance(limit, Limit) else limit.per
+    return {"unit": limit.unit, "per": window, "model": limit.model, "max": limit.max}
+
+
+def _drift(drift: Drift, now_us: int) -> Told:
+    """How often the provider refused although the budget had room, and the limit that it last named."""
+    told = drift.told
+    named = told.named and of_limit(told.named)
+    ago_s = round((now_us - drift.at_us) / SECOND_US, 1)
+    return {"count": drift.count, "seconds_ago": ago_s, "model": told.model, "outcome": told.outcome, "named": named}
 
 
 def _moment(us: int) -> str:

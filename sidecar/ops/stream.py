@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 import orjson
 from aiohttp import web
 
-from sidecar.model.events import Answered, Attempted, Event
+from sidecar.model.configured import Limit
+from sidecar.model.events import Answered, Attempted, Event, LimitsNamed
+from sidecar.model.words import NamedLimit
 from sidecar.ops.log import OURS, now
 from sidecar.ops.redact import Redact
+from sidecar.ops.status import of_limit
 
 HEARTBEAT_S = 15.0  # between two comments, so that proxies keep the connection and a lost listener is noticed
 MOST_QUEUED = 256  # events that a listener may be behind
@@ -41,7 +44,7 @@ class _Listener:
 
 
 class Stream:
-    """Tells every listener of each change; requests and attempts are none."""
+    """Tells every listener of each change; requests, attempts and the limits that successes name are none."""
 
     def __init__(self, redact: Redact) -> None:
         self.redact = redact  # of the config that runs
@@ -50,13 +53,15 @@ class Stream:
 
     def __call__(self, event: Event) -> None:
         """Listens itself."""
-        if not self._listeners or isinstance(event, Answered | Attempted):
+        if not self._listeners or isinstance(event, Answered | Attempted | LimitsNamed):
             return
-        text = _frame(_name(event), {name: self._told(name, value) for name, value in asdict(event).items()})
+        text = _frame(_name(event), {one.name: self._told(one.name, getattr(event, one.name)) for one in fields(event)})
         for listener in self._listeners:
             listener.tell(text)
 
     def _told(self, name: str, value: object) -> object:
+        if isinstance(value, Limit | NamedLimit):
+            return {name: self._told(name, one) for name, one in of_limit(value).items()}
         if isinstance(value, tuple):
             return [self._told(name, one) for one in value]
         return self.redact(value) if isinstance(value, str) and name not in OURS else value

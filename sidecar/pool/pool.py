@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import monotonic
 
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
-from sidecar.model.events import Emit, KeyChanged
+from sidecar.model.events import Drifted, Emit, KeyChanged
 from sidecar.model.room import need, subjects
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
@@ -298,6 +298,15 @@ class Pools:
         for subject, ended in zip(report.ends, reported.ends, strict=False):
             if ended:
                 self._emit(self._changed(report, subject, held, "works again", 0, True))
+
+    def drifted(self, held: Held, event: Drifted) -> None:
+        """Queues a refusal that our budgets did not expect, and tells of it unless it belongs to one told before."""
+
+        def told(count: int) -> None:
+            if count:
+                self._emit(replace(event, count=count))
+
+        self.store.drifted(held.key.fingerprint, held.grant, event, told)
 
     def _changed(
         self, report: Report, subject: Subject, held: Held, reason: str, rests_us: int, proved: bool

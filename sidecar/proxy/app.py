@@ -30,6 +30,7 @@ from sidecar.proxy.bodies import Share, Storage
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import identify, tokens
 from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.naming import Naming
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Replica, State
 
@@ -105,6 +106,7 @@ class DataPlane:
 
     def __init__(self, replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> None:
         self._replica, self._pages, self._upstream = replica, pages, upstream
+        self._naming = Naming(replica.emit)
         self._bodies = Storage()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -178,6 +180,7 @@ class DataPlane:
             return await relay.send(request, answer, _ours(visit), visit.attempts.search.deadline)
         finally:
             visit.outcome = visit.attempts.finished(answer).kind
+            self._naming.see(answer)
 
     def _attempts(self, state: State, call: Call, client: str) -> Attempts:
         targets = _targets(state.config, call)

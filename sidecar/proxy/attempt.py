@@ -9,6 +9,7 @@ from time import monotonic
 from sidecar.model.amounts import amounts
 from sidecar.model.events import CANCELLED, Attempted, Emit
 from sidecar.model.words import ONE, Amounts, Class, Exhausted, Outcome, Refusal
+from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools, TooLarge
 from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
@@ -16,7 +17,7 @@ from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import LONGEST_RETRY_AFTER_US, Refused, busy, out_of_budget, retry_after, store_away
 from sidecar.proxy.inflate import unpacked
-from sidecar.proxy.progress import RATE_LIMITS, Next, Progress
+from sidecar.proxy.progress import Next, Progress
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable
 

@@ -13,6 +13,7 @@ from sidecar.model.configured import Provider, Target
 from sidecar.model.words import Class, Outcome, Report, Scope
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
+from sidecar.pool.drifting import drifted
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.providers.catalogue import probe
@@ -20,8 +21,6 @@ from sidecar.providers.catalogue import probe
 MOST_ATTEMPTS = 20  # a request, whatever they come to
 BRIEF_US = 10_000  # a rest that need not keep this request from its key
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0  # doubled, with full jitter
-
-RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
 
 
 class Next(Enum):
@@ -87,6 +86,9 @@ class Progress:
         if rest is None:
             return False
         self.pools.report(Report(self.search.request_id, rests=(rest,)), held)
+        drift = drifted(self.search.request_id, held.pool, grant, self.search.model(held), outcome)
+        if drift is not None:
+            self.pools.drifted(held, drift)
         if rest.delay_us < BRIEF_US:
             # Over before the next acquire looks: at `retry-after: 0` the same key would be asked without a pause.
             self.search.tried.add((held.target, held.key.id))

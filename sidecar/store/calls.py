@@ -31,6 +31,8 @@ from sidecar.model.words import (
     Withdrawn,
     unit_of,
 )
+from sidecar.store import drifts as texts
+from sidecar.store.drifts import Drift
 from sidecar.store.names import Names, off_field, rest_field, window_field
 
 SHARED = "*"  # the rotation of all models beyond MOST_MODELS
@@ -288,6 +290,22 @@ def reset(names: Names, key: Key, fields: Sequence[str], pools: Iterable[str], n
     """`fields`: the rests and windows to forget. `pools`: all that have a key of its account."""
     args = (now, "reset", off_field(key.fingerprint), key.account, "", str(len(fields)), *fields)
     return Call("admin", _keys(names, pools), args)
+
+
+def drift(names: Names, key: str, moment_us: int, told: str, now: str = "") -> Call:
+    """`key`: its fingerprint."""
+    return Call("drift", (names.state, names.drift), (now, key, str(moment_us), told))
+
+
+def drifts(names: Names, now: str = "") -> Call:
+    return Call("drifts", (names.state, names.drift), (now,))
+
+
+def read_drifts(reply: tuple[bytes, Sequence[bytes]]) -> tuple[int, dict[str, Drift]]:
+    """Redis's now, and the last drift of each key by its fingerprint."""
+    now, flat = reply
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return int(now), {key.decode(): texts.read(text.decode()) for key, text in pairs if key != b"swept"}
 
 
 def beat(names: Names, replica: str, silence_us: int, now: str = "") -> Call:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sidecar.model.configured import Key
 from sidecar.model.counting import Counts, Row
-from sidecar.model.events import Emit, StoreChanged
+from sidecar.model.events import Drifted, Emit, StoreChanged
 from sidecar.model.words import (
     Amounts,
     Ask,
@@ -27,9 +27,10 @@ from sidecar.model.words import (
     Rotation,
     Withdrawn,
 )
-from sidecar.store import calls, connect, embedded, memory
+from sidecar.store import calls, connect, drifts, embedded, memory
 from sidecar.store.batch import Lane
 from sidecar.store.connect import Opener, StoreAway, StoreBroken, StoreUnable
+from sidecar.store.drifts import Drift
 from sidecar.store.home import Home
 from sidecar.store.names import Names
 
@@ -196,6 +197,18 @@ class Store:
         """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""
         reply = await self._call(calls.models(self.names, pools), lane=self._back)
         return calls.read_models(pools, reply)
+
+    def drifted(self, key: str, grant: Grant, event: Drifted, told: Callable[[int], None]) -> None:
+        """Counts a drift of the key with this fingerprint; queued, and `told` hears how many it has had.
+
+        0: it belongs to one that was counted before.
+        """
+        call = calls.drift(self.names, key, grant.moment_us, drifts.write(event))
+        self._queue(self._back, call, lambda reply: told(int(reply)))
+
+    async def drifts(self) -> tuple[int, dict[str, Drift]]:
+        """Redis's now, and each key's last drift by its fingerprint: those of the last 30 days."""
+        return calls.read_drifts(await self._call(calls.drifts(self.names), lane=self._back))
 
     async def beat(self, replica: str, silence_us: int) -> int:
         """Says that this replica ("": nobody) is alive and returns how many are."""

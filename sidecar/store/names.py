@@ -34,6 +34,10 @@ class Names:
         return self._name("models", pool)
 
     @property
+    def drift(self) -> str:
+        return self._name("drift")
+
+    @property
     def replicas(self) -> str:
         return self._name("replicas")
 

@@ -25,6 +25,8 @@ NAMES = (
     "admin",
     "count",
     "usage",
+    "drift",
+    "drifts",
 )
 
 _USE = re.compile(r"^--@ use (.+)$")

@@ -179,6 +179,20 @@ def test_admin(real: Place, fields: int) -> None:
     assert commands(real.raw, forgetting) == reset - 1 + -(-fields // 1000) * some_fields + 2 * of_pool
 
 
+@pytest.mark.parametrize("keys", [1, 1000])
+def test_drift_and_drifts(real: Place, keys: int) -> None:
+    """The same however many keys have drifted, but for the sweep of once a day."""
+    always, a_sweep = promised("drift", r"(\d+) commands; once a day (\d+) more")
+    for key in range(keys):
+        run(real.raw, calls.drift(NAMES, f"fp-{key}", NOW - 1, "{}", str(NOW)))
+    again = calls.drift(NAMES, "fp-0", NOW + 1, "{}", str(NOW + 2))
+    assert commands(real.raw, again) == always - 1
+    sweeping = calls.drift(NAMES, "fp-0", NOW + 86400 * SECOND_US, "{}", str(NOW + 86400 * SECOND_US + 1))
+    assert commands(real.raw, sweeping) == always - 1 + a_sweep
+    (cost,) = promised("drifts", r"(\d+) commands")
+    assert commands(real.raw, calls.drifts(NAMES)) == cost
+
+
 @pytest.mark.parametrize("keys", [1, 9000])
 def test_rotation_reads_any_number_of_woken_accounts(real: Place, keys: int) -> None:
     """Lua unpacks at most 8,000 values; more accounts than that may have been woken since a model was asked for."""

@@ -79,6 +79,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
         "field = string.match(",
     ),
     "usage: a moment of words": ("usage", ("{x}today",), ("soon",), "now = now ~= '' and now"),
+    "drift: no moment": ("drift", (STATE, "{x}drift"), ("", "fp", "then", "x"), "if last >= moment then"),
     "beat: no silence": ("beat", ("{x}replicas",), ("", "a", "never"), "redis.call('ZREMRANGEBYSCORE'"),
 }
 

@@ -14,8 +14,9 @@ import pytest
 
 from sidecar import config
 from sidecar.model.configured import Config, Limit
+from sidecar.model.events import Drifted
 from sidecar.model.rotations import rotation
-from sidecar.model.words import Ask, Grant, Report, Rest, Subject
+from sidecar.model.words import Ask, Grant, NamedLimit, Report, Rest, Subject
 from sidecar.ops.survey import Budget, Survey
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
@@ -40,8 +41,9 @@ def used(written: Written, redis_url: str, tmp_path: Path) -> Config:
 async def _use(loaded: Config) -> None:
     store = Store.at(loaded.redis, loaded.namespace, lambda _: None)
     asked = Ask((rotation(loaded.pools["chat"], loaded.budgets, MODEL),), (0,))
-    for _ in range(3):
-        assert isinstance(await store.acquire(asked, lambda _: None), Grant)
+    grants = [await store.acquire(asked, lambda _: None) for _ in range(3)]
+    grant = grants[-1]
+    assert isinstance(grant, Grant)
     for model in (UNNAMED, SHARED):
         once = Ask((rotation(loaded.pools["chat"], loaded.budgets, model),), (0,))
         assert isinstance(await store.acquire(once, lambda _: None), Grant)
@@ -54,8 +56,33 @@ async def _use(loaded: Config) -> None:
     told = asyncio.Event()
     store.report(Report("r", rests), (), lambda _: told.set())
     await told.wait()
+    drifted = asyncio.Event()
+    store.drifted(first.fingerprint, grant, _drift(grant), lambda _: drifted.set())
+    await drifted.wait()
     await store.beat("one", 60_000_000)
     await store.close()
+
+
+def _drift(grant: Grant) -> Drifted:
+    named = NamedLimit("requests", "minute", 2, 0, 50.0, MODEL)
+    return Drifted("r", "chat", "a", MODEL, "rate_limit_minute", grant.limits, named, "UTC", 0)
+
+
+@pytest.mark.usefixtures("used")
+def test_a_refusal_with_room_in_the_budget_is_shown_with_the_limit_that_was_named(command: Command) -> None:
+    first, second = json.loads(command("status", "--json").output)["pools"]["chat"]["keys"]
+    drift = first["drift"]
+    assert 0 <= drift.pop("seconds_ago") < 60
+    assert drift == {
+        "count": 1,
+        "model": MODEL,
+        "outcome": "rate_limit_minute",
+        "named": {"unit": "requests", "per": "minute", "max": 2, "model": MODEL},
+    }
+    assert second["drift"] is None
+    told = " ".join(command("status").output.split())
+    assert "refused once with room in the budget, last" in told
+    assert f"it names 2 requests per minute for {MODEL}" in told
 
 
 @pytest.mark.usefixtures("used")

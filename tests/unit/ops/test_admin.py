@@ -17,14 +17,15 @@ from aiohttp import web
 
 from sidecar.config.watch import Source
 from sidecar.model.configured import Config
-from sidecar.model.events import Event, KeyChanged, KeyManaged, Reloaded, StoreChanged
-from sidecar.model.words import Report, Rest, Subject
+from sidecar.model.events import Event, KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
+from sidecar.model.words import NamedLimit, Report, Rest, Subject
 from sidecar.ops import app, stream
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.stream import Stream
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
+from tests.unit.ops.worlds import drifted
 
 SECRETS = {"a": "sk-a0a1b2c3d4e5f60718293", "b": "sk-b0a1b2c3d4e5f60718293", "twin": "sk-t0a1b2c3d4e5f60718293"}
 TOKEN, WEB = "admin-token-0a1b2c3d", "web-token-9f8e7d6c"
@@ -334,12 +335,16 @@ async def test_every_change_of_state_is_on_the_stream_as_json(start: Start) -> N
         plane.replica.emit(StoreChanged(up=False, reason="gone"))
         await plane.ask("POST", "/keys/b/disable")
         await plane.ask("POST", "/reload")
-        told = await frames(answer, 4)
-    assert [name for name, _ in told] == ["key_changed", "store_changed", "key_managed", "reloaded"]
+        plane.replica.emit(LimitsNamed("chat", "b", "gpt-4o", (NamedLimit("tokens", "minute", 900),)))  # changes none
+        plane.replica.emit(drifted(named=NamedLimit("requests", "minute", 4)))
+        told = await frames(answer, 5)
+    assert [name for name, _ in told] == ["key_changed", "store_changed", "key_managed", "reloaded", "drifted"]
     assert all(data["event"] == name and data["time"].endswith("Z") for name, data in told)
     first = {"pool": "chat", "key": "b", "model": "gpt-4o", "reason": "rate_limit_day", "seconds": 60.0, "proved": True}
     assert first.items() <= told[0][1].items()
     assert (told[2][1]["key"], told[2][1]["change"]) == ("b", "disabled")
+    ours = {"unit": "requests", "per": "minute", "model": "", "max": 10}
+    assert (told[4][1]["limits"], told[4][1]["named"]) == ([ours], ours | {"max": 4})
 
 
 async def test_a_secret_on_the_stream_is_told_by_its_id_and_ids_as_they_are(start: Start) -> None:

@@ -15,10 +15,11 @@ from urllib.parse import quote
 import pytest
 from aiohttp.http_exceptions import InvalidHeader
 
-from sidecar.model.events import KeyChanged, StoreChanged
-from sidecar.ops.log import Log, take_over
+from sidecar.model.events import KeyChanged, LimitsNamed, StoreChanged
+from sidecar.model.words import NamedLimit
+from sidecar.ops.log import DRIFT_S, Log, take_over
 from sidecar.ops.redact import redactor
-from tests.unit.ops.worlds import CONFIG, FIRST, SECOND, TOKEN, answered, attempted
+from tests.unit.ops.worlds import CONFIG, FIRST, SECOND, TOKEN, answered, attempted, drifted
 
 SECRETS = (FIRST, SECOND, quote(SECOND, safe=""), TOKEN, "the-admins-own", "pass%40word-5150", "pass@word-5150")
 
@@ -272,3 +273,41 @@ def test_warnings_are_lines(stream: Stream) -> None:
         warnings.warn("old\nways", UserWarning, stacklevel=1)
         logging.captureWarnings(False)
     assert "old ways" in stream.records()[0]["msg"]
+
+
+# --- drifts -----------------------------------------------------------------------------------------
+
+
+def test_a_drift_says_what_to_configure(stream: Stream) -> None:
+    Log(stream, "json")(drifted(named=NamedLimit("requests", "minute", 4), count=3))
+    (record,) = stream.records()
+    assert record.pop("time")
+    assert record == {
+        "level": "warning",
+        "msg": "the provider refused although the budget had room",
+        "request_id": "r1",
+        "pool": "chat",
+        "key": "chat-1",
+        "model": "small",
+        "outcome": "rate_limit_minute",
+        "ours": "10 requests per minute",
+        "named": "4 requests per minute",
+        "drifts": 3,
+        "configure": "pools.chat.limits: {requests: 4, per: minute}",
+    }
+
+
+def test_a_key_that_keeps_drifting_is_told_once_a_minute(stream: Stream) -> None:
+    now = 1000.0
+    log = Log(stream, "json", clock=lambda: now)
+    for key in ("chat-1", "chat-2", "chat-1"):
+        log(drifted(key=key))
+    assert [record["key"] for record in stream.records()] == ["chat-1", "chat-2"]
+    now += DRIFT_S
+    log(drifted(count=9))
+    assert stream.records()[-1]["drifts"] == 9
+
+
+def test_limits_of_successes_are_no_lines(log: Log, stream: Stream) -> None:
+    log(LimitsNamed("chat", "chat-1", "small", (NamedLimit("requests", "minute", 4),)))
+    assert stream.writes == 0

@@ -8,11 +8,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import generate_latest
 
 import sidecar
-from sidecar.model.events import KeyChanged, KeyManaged, Reloaded, StoreChanged
+from sidecar.model.events import KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
 from sidecar.model.labels import MOST_MODELS
-from sidecar.model.words import Usage
+from sidecar.model.words import NamedLimit, Usage
 from sidecar.ops.metrics import Metrics
-from tests.unit.ops.worlds import CONFIG, answered, attempted
+from tests.unit.ops.worlds import CONFIG, answered, attempted, drifted
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -131,3 +131,18 @@ def test_the_registry_is_its_own_and_tells_the_process_and_the_version() -> None
     assert "python_info{" in told
     assert "_created" not in told
     assert not [family.name for family in REGISTRY.collect() if family.name.startswith("sidecar_")]
+
+
+def test_drifts_are_counted_and_named_limits_shown_by_key_and_model() -> None:
+    metrics = Metrics(CONFIG)
+    named = NamedLimit("tokens", "minute", 900, 0)
+    metrics(drifted(named=named))
+    metrics(drifted(named=None))
+    metrics(LimitsNamed("chat", "chat-2", "small", (replace(named, max=800), NamedLimit("requests", "", 50))))
+    labels = {"pool": "chat", "key": "chat-1", "model": "small"}
+    assert value(metrics, "key_drift_total", **labels) == 2
+    assert value(metrics, "key_named_limit", **labels, limit="tokens/minute") == 900
+    second = labels | {"key": "chat-2"}
+    assert value(metrics, "key_named_limit", **second, limit="tokens/minute") == 800
+    assert value(metrics, "key_named_limit", **second, limit="requests") == 50
+    assert value(metrics, "key_drift_total", **second) is None

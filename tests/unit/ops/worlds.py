@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.model.configured import Auth, Client, Config, Key, Limit, Pool, Provider, Secret, Speech
-from sidecar.model.events import Answered, Attempted
+from sidecar.model.events import Answered, Attempted, Drifted
 
 FIRST, SECOND, TOKEN = "sk-first-0a1b2c3d", "sk-first-0a1b2c3d-and+more/", "token-of-web-77"
 BEARER = Auth("bearer")
@@ -40,6 +40,7 @@ _ANSWERED = Answered(
     upstream_s=0.7,
     first_byte_s=0.6,
 )
+_DRIFTED = Drifted("r1", "chat", "chat-1", "small", "rate_limit_minute", (MINUTE,), None, "UTC", 1)
 _ATTEMPTED = Attempted("r1", "chat", "chat-1", "small", "ok", 200, 0.1)
 
 
@@ -49,3 +50,7 @@ def answered(**fields: Any) -> Answered:
 
 def attempted(**fields: Any) -> Attempted:
     return replace(_ATTEMPTED, **fields)
+
+
+def drifted(**fields: Any) -> Drifted:
+    return replace(_DRIFTED, **fields)
