@@ -53,8 +53,8 @@ def status(told: Mapping[str, Any]) -> Table:
         for key in pool["keys"]:
             rests = [*_states(key), *_drifts(key)]
             _add_lines(table, name, key["id"], key["budgets"], rests, key.get("usage", {}))
-        if pool["total"]:
-            _add_lines(table, name, "all keys", pool["total"], [], {})
+        if pool["total"] or pool["cooldowns"]:
+            _add_lines(table, name, "all keys", pool["total"], [_rest(rest) for rest in pool["cooldowns"]], {})
         grants = ", ".join(f"{model or 'no model'}: {number}" for model, number in pool["grants"].items())
         if grants:
             # In the one column that wraps: clients may have named any number of models.
@@ -102,7 +102,9 @@ def _states(key: Mapping[str, Any]) -> list[Text]:
 def _rest(rest: Mapping[str, Any]) -> Text:
     model = f" for {rest['model']}" if rest["model"] else ""
     doubt = " (suspicion)" if rest["suspicion"] else ""
-    return Text(f"{rest['reason']}{model}, {duration(rest['seconds'])} more{doubt}", style="yellow")
+    ends = "until a try works" if rest["seconds"] is None else f"{duration(rest['seconds'])} more"
+    tried = "" if rest["tried_in"] is None else f", tried in {duration(rest['tried_in'])}"
+    return Text(f"{rest['reason']}{model}, {ends}{tried}{doubt}", style="yellow")
 
 
 def usage(told: Mapping[str, Any]) -> Table:

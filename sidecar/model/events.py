@@ -57,7 +57,7 @@ class KeyChanged:
     key: str
     model: str | None
     reason: str
-    seconds: float  # 0: taken back
+    seconds: float  # 0: taken back, or it works again; inf: until a try works
     proved: bool
     request_id: str
 

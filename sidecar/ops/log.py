@@ -134,15 +134,18 @@ class Log:
         )
 
     def _key_changed(self, event: KeyChanged) -> None:
+        dead = event.seconds == math.inf
+        what = "key" if event.key else "pool"
+        rests = f"{what} rests until a try with it works" if dead else f"{what} rests"
         self.line(
             "warning" if event.seconds else "info",
-            "key rests" if event.seconds else "key is available again",
+            rests if event.seconds else f"{what} is available again",
             request_id=event.request_id,
             pool=event.pool,
-            key=event.key,
+            key=event.key or None,
             model=event.model,
             reason=event.reason,
-            seconds=round(event.seconds, 3) if event.seconds else None,
+            seconds=round(event.seconds, 3) if event.seconds and not dead else None,
             suspicion=None if event.proved or not event.seconds else True,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from sidecar.config.limits import per
 from sidecar.model.configured import SECOND_US, Config, Limit
 from sidecar.model.rotations import rotation
 from sidecar.model.words import NamedLimit
-from sidecar.ops.survey import Budget, Survey, known_models, survey
+from sidecar.ops.survey import Budget, Cooldown, Survey, known_models, survey
 from sidecar.ops.usage import told as shown_counts
 from sidecar.ops.usage import usage
 from sidecar.replica import SILENCE_US
@@ -34,6 +35,7 @@ async def read(config: Config, store: Store) -> Told:
             name: {
                 "keys": keys.get(name, []),
                 "total": total.get(name, []),
+                "cooldowns": [_cooldown(rest) for rest in seen.cooldowns() if (rest.pool, rest.key) == (name, "")],
                 "grants": await _grants(config, store, name, models[name]),
             }
             for name in config.pools
@@ -63,9 +65,17 @@ def _keys(seen: Survey, now_us: int, drifts: Mapping[str, Drift]) -> dict[str, l
         if budget.key:
             told[budget.pool, budget.key]["budgets"].append(_budget(budget))
     for rest in seen.cooldowns():
-        one: Told = {"model": rest.model, "reason": rest.reason, "seconds": round(rest.seconds, 1)}
-        told[rest.pool, rest.key]["cooldowns"].append(one | {"suspicion": not rest.proved})
+        if rest.key:
+            told[rest.pool, rest.key]["cooldowns"].append(_cooldown(rest))
     return pools
+
+
+def _cooldown(rest: Cooldown) -> Told:
+    """`seconds` null: until a try works; `tried_in` null: at its end."""
+    seconds = None if rest.seconds == math.inf else round(rest.seconds, 1)
+    tried_in = None if rest.tried_in_s is None else round(rest.tried_in_s, 1)
+    told: Told = {"model": rest.model, "reason": rest.reason, "seconds": seconds, "tried_in": tried_in}
+    return told | {"suspicion": not rest.proved}
 
 
 async def _add_usage(keys: dict[str, list[Told]], store: Store) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US, Config, Key, Limit
 from sidecar.model.labels import named_models
-from sidecar.model.room import account_of
+from sidecar.model.room import account_of, resting_pool
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Inspected, Store
@@ -32,17 +33,18 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Cooldown:
-    """A key, or the account it belongs to, rests for so many seconds more.
+    """A key, or the account it belongs to, rests for so many seconds more; for ever where only a try can end it.
 
     `model` "": for all models; "*": for those beyond the pool's first, which share a rotation and its rests.
     """
 
     pool: str
-    key: str
+    key: str  # "": the pool as a whole, for its provider throttles all of it
     model: str
     reason: str
     seconds: float
     proved: bool
+    tried_in_s: float | None = None  # when a request may find out whether it is over; None: at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Survey:
         return read_off(text) if text else None
 
     def cooldowns(self) -> Iterator[Cooldown]:
-        """Of rests that differ in their subject alone, the key or its account, the one that ends last."""
+        """Of rests that differ in their subject alone, the key or its account, the one that ends last; then pools'."""
         for pool, key, models in self.keys:
             for model in models:
                 longest: dict[str, Cooldown] = {}
@@ -84,13 +86,19 @@ class Survey:
                     if rest and (rest.reason not in longest or longest[rest.reason].seconds < rest.seconds):
                         longest[rest.reason] = rest
                 yield from longest.values()
+        for pool in self.totals:
+            if rest := self._cooldown(pool, "", "", self.found.fields[rest_field(resting_pool(pool))]):
+                yield rest
 
     def _cooldown(self, pool: str, key: str, model: str, text: str | None) -> Cooldown | None:
         if not text:
             return None
-        rest = rests.read(text)
-        seconds = (rest.ends - self.found.now_us) / SECOND_US
-        return Cooldown(pool, key, model, rest.reason, seconds, bool(rest.kind)) if seconds > 0 else None
+        rest, now_us = rests.read(text), self.found.now_us
+        if rest.ends <= now_us:
+            return None
+        seconds = math.inf if rest.kind == rests.DEAD else (rest.ends - now_us) / SECOND_US
+        tried_in_s = max(0.0, (rest.next - now_us) / SECOND_US) if rest.next < rest.ends else None
+        return Cooldown(pool, key, model, rest.reason, seconds, bool(rest.kind), tried_in_s)
 
 
 def _rest_fields(key: Key, model: str) -> tuple[str, str]:
@@ -124,6 +132,7 @@ async def survey(config: Config, store: Store, models: Mapping[str, Collection[s
     )
     totals = {pool.name: pool.total for pool in config.pools.values()}
     fields = {window_field(account_of(pool), limit): None for pool, limits in totals.items() for limit in limits}
+    fields |= {rest_field(resting_pool(pool)): None for pool in totals}
     for _, key, looked_at in keys:
         fields[off_field(key.fingerprint)] = None
         for limit in config.budgets.get(key.account, ()):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
 from sidecar.model.events import Drifted, Emit, KeyChanged
+from sidecar.model.rests import NEVER
 from sidecar.model.room import need, subjects
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
@@ -312,7 +314,7 @@ class Pools:
         self, report: Report, subject: Subject, held: Held, reason: str, rests_us: int, proved: bool
     ) -> KeyChanged:
         pool, key = self._named(subject, held)
-        seconds = rests_us / SECOND_US
+        seconds = math.inf if rests_us > NEVER // 2 else rests_us / SECOND_US
         return KeyChanged(pool.name, key.id, subject.model, reason, seconds, proved, report.request)
 
     def _named(self, subject: Subject, held: Held) -> tuple[Pool, Key]:

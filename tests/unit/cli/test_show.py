@@ -26,7 +26,7 @@ def test_a_duration_is_as_exact_as_one_wants_to_read_it(seconds: float, text: st
 def test_any_number_of_models_leaves_the_table_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
     budget = {"unit": "requests", "per": "minute", "model": "", "used": 3, "max": 15, "enforced": True}
     key = {"id": "a", "budgets": [budget], "cooldowns": []}
-    pool = {"keys": [key], "total": [], "grants": {f"model-{number}": number for number in range(256)}}
+    pool = {"keys": [key], "cooldowns": [], "total": [], "grants": {f"model-{number}": number for number in range(256)}}
     show.console().print(show.status({"namespace": "x", "replicas": 1, "pools": {"chat": pool}}))
     told = " ".join(capsys.readouterr().out.split())
     assert "chat a requests per minute 3/15" in told
@@ -40,7 +40,7 @@ def test_what_only_counts_and_what_the_pool_may_spend_as_a_whole_are_told_apart(
     leases = {"unit": "concurrency", "per": "", "model": "", "used": 3, "max": 8, "enforced": True}
     total = {"unit": "requests", "per": "minute", "model": "", "used": 4, "max": 9, "enforced": True}
     key = {"id": "a", "budgets": [counting, leases], "cooldowns": []}
-    pool = {"keys": [key], "total": [total], "grants": {}}
+    pool = {"keys": [key], "cooldowns": [], "total": [total], "grants": {}}
     show.console().print(show.status({"namespace": "x", "replicas": 1, "pools": {"chat": pool}}))
     lines = [" ".join(line.replace("█", "").replace("·", "").split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[2:] == [
