@@ -168,10 +168,11 @@ class _Trial:
             return Verdict("is disabled: not tried")
         if reason is not None:
             return Verdict(
-                f"rests for {reason}{wait and f', {wait} more'}: not tried", "dead" if reason in DEAD else ""
+                f"rests for {reason}{wait and f', {wait} until it may be tried'}: not tried",
+                "dead" if reason in DEAD else "",
             )
         if key.id in why.suspected:
-            return Verdict(f"rests on suspicion, {wait} more: not tried")
+            return Verdict(f"rests on suspicion, {wait} until it may be tried: not tried")
         return Verdict(f"has no room in its budgets for {wait}: not tried")
 
     async def _sent(self, call: Call, search: Search, held: Held) -> Verdict:
