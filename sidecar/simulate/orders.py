@@ -7,21 +7,41 @@ worst (every account and budget, with its overrun) and arrivals.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 
+from sidecar.simulate.budgets import Arrival
 from sidecar.simulate.failures import Fault
-from sidecar.simulate.ledger import Peak
+from sidecar.simulate.ledger import Peak, Violation
 
-if TYPE_CHECKING:
-    from sidecar.simulate.provider import StrictProvider
+
+class Ordered(Protocol):
+    """What a strict provider lets itself be told and asked."""
+
+    faults: list[Fault]
+    offset_s: float
+
+    @property
+    def open(self) -> int: ...
+    @property
+    def arrivals(self) -> list[Arrival]: ...
+    @property
+    def violations(self) -> list[Violation]: ...
+    def counts(self) -> dict[str, int]: ...
+    def excess(self) -> list[Peak]: ...
+    def peaks(self) -> list[Peak]: ...
+    def most_in_flight(self, account: str = "") -> int: ...
+    def throttle(self, seconds: float) -> None: ...
+    def release(self) -> None: ...
+    def reset(self) -> None: ...
+
 
 ORDERS = ("reset", "faults", "release", "offset_s", "throttle_s")
 
 
-async def answer(provider: StrictProvider, request: web.BaseRequest, path: str) -> web.StreamResponse:
+async def answer(provider: Ordered, request: web.BaseRequest, path: str) -> web.StreamResponse:
     """400 for an order that is not understood, with why."""
     if path == "/_report":
         return _reply(200, report(provider))
@@ -32,7 +52,7 @@ async def answer(provider: StrictProvider, request: web.BaseRequest, path: str) 
     return _reply(200, {"ok": True})
 
 
-def obey(provider: StrictProvider, order: dict[str, Any]) -> None:
+def obey(provider: Ordered, order: dict[str, Any]) -> None:
     """All of the order or, where it cannot be understood, nothing of it."""
     if unknown := order.keys() - set(ORDERS):
         raise ValueError(f"{sorted(unknown)} is no order. Known: {', '.join(ORDERS)}.")
@@ -49,7 +69,7 @@ def obey(provider: StrictProvider, order: dict[str, Any]) -> None:
         provider.release()
 
 
-def report(provider: StrictProvider) -> dict[str, Any]:
+def report(provider: Ordered) -> dict[str, Any]:
     """All that was seen, as JSON can say it."""
     return {
         "counts": provider.counts(),
