@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Pool, Provider, Secret, Speech, Target
 from sidecar.model.words import Exhausted, Refusal
-from sidecar.pool.pool import Held, Search
+from sidecar.pool.search import Held, Search
 
 BEARER = Auth("bearer")
 GUARD_US = 50_000
