@@ -36,20 +36,20 @@ MUTATIONS = {
         "limit.bounds[i + 1] + limit.guard <= moment",
         "limit.bounds[i + 1] <= moment",
     ),
-    "the next day's reservations are not looked at": (
+    "the day that ends is not looked at": (
         "for period = last, first, -1 do",
-        "for period = first, first do",
+        "for period = last, last do",
     ),
     # Requests in flight.
     "leases that ended still count": ("and number_at(text, i) <= t do", "and false do"),
     "a renewed lease counts twice": (
-        "if number_at(text, i + 16) == moment then\n      count",
-        "if false then\n      count",
+        "if number_at(text, i + 16) == moment then\n        count",
+        "if false then\n        count",
     ),
     "a settled request stays in flight": ("of.texts[i] = kind.leave(limit, of.texts[i], moment)", "local _ = kind"),
     "a reservation is in flight before its moment": (
-        "if moment > now then\n    return text",
-        "if false then\n    return text",
+        "if moment > now then\n      return text",
+        "if false then\n      return text",
     ),
     "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text)\n", ""),
     # The pool as a whole, and what is left to others.
@@ -60,8 +60,8 @@ MUTATIONS = {
     ),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
     "a limit that is not enforced refuses": (
-        "holds, limit.window, limit.guard = args.text() == '1'",
-        "holds, limit.window, limit.guard = args.text() ~= ''",
+        "holds = ARGV[at + 5] == '1'",
+        "holds = true",
     ),
     "what was settled is not taken back": (
         "found and after > 0 and kind.enter",
@@ -73,8 +73,8 @@ MUTATIONS = {
         "local last = place",
     ),
     "a weight is forgotten after a grant": (
-        "return above(last, member.weight)\n  end,\n}",
-        "return above(last, 1)\n  end,\n}",
+        "return above(last, member.weight)\n    end,\n  }",
+        "return above(last, 1)\n    end,\n  }",
     ),
     "priorities share one last place": ("local others = string.gsub(known, entry(member), ';')", "local others = ';'"),
     "grants are counted for ever": ("tonumber(day) == math.floor(now / room.DAY) and", "true and"),
