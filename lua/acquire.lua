@@ -30,8 +30,8 @@ for _, pair in ipairs(args.texts()) do
   tried[pair] = true
 end
 
-local targets = {}
-for target = 0, (#KEYS - 1) / 3 - 1 do
+local targets, last = {}, (#KEYS - 1) / 3 - 1
+for target = 0, last do
   local first = 2 + 3 * target
   local of = { names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] } }
   of.model, of.strategy, of.max_wait, of.share = args.text(), orders[args.text()](), args.number(), args.number()
@@ -98,7 +98,7 @@ local function walk(at, target, turn)
   end
 end
 
-for target = 0, #targets do
+for target = 0, last do
   local of = targets[target]
   local known = args.knows(of.total.limits, now)
   for _, limits in ipairs(of.sets) do
@@ -110,7 +110,7 @@ for target = 0, #targets do
 end
 
 local earliest, soonest, busy
-for at = 0, #targets do
+for at = 0, last do
   local target = targets[at]
   local turn = rotation.open(target.names, target.strategy)
   if not turn then

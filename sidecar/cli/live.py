@@ -160,20 +160,19 @@ class _Trial:
             return await self._refused(target, key, got)
 
     async def _refused(self, target: Target, key: Key, got: Refusal | Exhausted) -> Verdict:
-        """Why there is no grant of this key, and for how long."""
-        wait = f"{math.ceil(got.wait_us / SECOND_US)} s" if isinstance(got, Refusal) else ""
+        """Why there is no grant of this key, and for how long; of one that is disabled or dead nobody knows."""
         why = await self._pools.sight.why(target)
         reason = why.proved.get(key.id)
         if reason == DISABLED:
             return Verdict("is disabled: not tried")
+        if isinstance(got, Exhausted):
+            return Verdict(f"rests for {reason}, until a sidecar's own try succeeds: not tried", "dead")
+        seconds = f"{math.ceil(got.wait_us / SECOND_US)} s"
         if reason is not None:
-            return Verdict(
-                f"rests for {reason}{wait and f', {wait} until it may be tried'}: not tried",
-                "dead" if reason in DEAD else "",
-            )
+            return Verdict(f"rests for {reason}, tried again in {seconds}: not tried", "dead" if reason in DEAD else "")
         if key.id in why.suspected:
-            return Verdict(f"rests on suspicion, {wait} until it may be tried: not tried")
-        return Verdict(f"has no room in its budgets for {wait}: not tried")
+            return Verdict(f"rests on suspicion, tried again in {seconds}: not tried")
+        return Verdict(f"has no room in its budgets for {seconds}: not tried")
 
     async def _sent(self, call: Call, search: Search, held: Held) -> Verdict:
         began = monotonic()
@@ -189,6 +188,8 @@ class _Trial:
             return Verdict(f"{Class.SERVER_ERROR} (the connection broke: {error})", "away")
         except Late:
             return Verdict("has no room left since the connection was made: not tried")
+        finally:
+            self._pools.finish(held, None)
         reply.response.close()
         verdict = judged(reply, reply.first_byte_at - began, self._redact)
         refused = (reply.outcome.named,) if reply.outcome.named else ()

@@ -179,15 +179,18 @@ async def test_no_access_to_a_model_is_the_requests_fault_after_three_accounts()
 
 
 async def test_keys_without_money_are_told_in_words(plane: Plane, provider: StrictProvider) -> None:
-    """First the provider's own answer, as all said the same; then 503 without a send: how many, for what, how long."""
+    """First the provider's own answer, as all said the same; then 503 without a send: how many, for what, how long.
+
+    An hour's rest, which a real request may try after a quarter of one: that is when to come back.
+    """
     provider.faults.append(Fault(status=429, body=NO_MONEY))
     first = await plane.chat()
     assert (first.status, first.attempts, first.data) == (429, 3, NO_MONEY)
     second = await plane.chat()
     assert (second.status, second.attempts) == (503, 0)
     assert second.data["error"]["code"] == "no_usable_key"
-    assert "3 for quota_exhausted_billing of 3 keys" in second.data["error"]["message"]
-    assert 3_500 < int(second.headers["retry-after"]) <= 3_600
+    assert "3 for quota_exhausted_billing of 3 keys, the first until 35" in second.data["error"]["message"]
+    assert 890 < int(second.headers["retry-after"]) <= 900
     health = await plane.send("GET", "/health")
     assert (health.status, health.data["status"]) == (503, "unhealthy")
 

@@ -17,7 +17,8 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from sidecar.model.events import Answered, StoreChanged
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held, Search
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
@@ -269,7 +270,7 @@ async def test_a_connection_that_closes_while_its_grant_is_confirmed_costs_no_re
     ):
         assert (await plane.post("/pools/p/pay", b"{}")).status == 200
         monkeypatch.setattr(Pools, "renew", renewed)
-        monkeypatch.setattr("sidecar.pool.pool._guard_s", lambda grant: -1.0)
+        monkeypatch.setattr("sidecar.pool.search.guard_s", lambda grant: -1.0)
         monkeypatch.setattr(ResponseHandler, "connection_lost", lost)
         assert (await plane.post("/pools/p/pay", b"{}")).status == 200
         assert (len(upstream.heard), upstream.connections) == (2, 2)

@@ -22,7 +22,7 @@ def limit(maximum: int, seconds: int = 60, guard_us: int = GUARD_US, model: str 
 def rotation(keys: int | Iterable[str], *limits: Limit, pool: str = "p", model: str = "m") -> Rotation:
     """Keys k0, k1, ... (or these ids), each an account of its own, all with the same limits."""
     ids = [f"k{i}" for i in range(keys)] if isinstance(keys, int) else list(keys)
-    members = tuple(Member(order, 1, id_, f"fp-{id_}", f"acc-{id_}", 0) for order, id_ in enumerate(ids))
+    members = tuple(Member(order, 1, 0, id_, f"fp-{id_}", f"acc-{id_}", 0) for order, id_ in enumerate(ids))
     told = repr(([member.text for member in members], limits)).encode()
     return Rotation(pool, model, hashlib.blake2b(told, digest_size=8).hexdigest(), members, (limits,))
 

@@ -18,7 +18,7 @@ def acquire(place: Place, now: int, *limits: Limit, max_wait_s: float = 0) -> Gr
     """At the moment that Redis's own clock says."""
     asked = ask(rotation(1, *limits), max_wait_s=max_wait_s)
     run(place.raw, calls.register(NAMES, asked.rotations[0], str(now)))
-    answer = calls.read_acquire(asked, run(place.raw, calls.acquire(NAMES, asked, str(now))))
+    answer = calls.read_acquire(asked, run(place.raw, calls.acquire(NAMES, asked, now, str(now))))
     assert isinstance(answer, Grant | Refusal)
     return answer
 
@@ -58,7 +58,7 @@ def test_reads_do_not_move_the_clock(place: Place) -> None:
     """A confirm on time and an inspect write nothing, also no clock."""
     grant = granted(acquire(place, NOW, limit(1)))
     before = place.raw.hgetall(NAMES.state)
-    confirmed = calls.read_confirm(run(place.raw, calls.confirm(NAMES, grant, ["p"], str(NOW + GUARD_US))))
+    confirmed = calls.read_confirm(run(place.raw, calls.confirm(NAMES, grant, ["p"], NOW, str(NOW + GUARD_US))))
     assert confirmed == Confirmed(NOW, GUARD_US)
     now_of(place, NOW + HOUR)
     assert place.raw.hgetall(NAMES.state) == before

@@ -45,7 +45,7 @@ def turns_of(keys: int, limits: int) -> Rotation:
 
 def acquire(raw: redis.Redis, *rotations: Rotation, now: int = NOW) -> Grant | Refusal:
     asked = ask(*rotations)
-    answer = calls.read_acquire(asked, run(raw, calls.acquire(NAMES, asked, str(now))))
+    answer = calls.read_acquire(asked, run(raw, calls.acquire(NAMES, asked, now, str(now))))
     assert isinstance(answer, Grant | Refusal)
     return answer
 
@@ -54,7 +54,7 @@ def spend(raw: redis.Redis, turns: Rotation) -> Grant:
     """Grants every key once; returns the last grant."""
     run(raw, calls.register(NAMES, turns, str(NOW)))
     asked = ask(turns)
-    call = calls.acquire(NAMES, asked, str(NOW))
+    call = calls.acquire(NAMES, asked, NOW, str(NOW))
     sha = raw.script_load(scripts.load("acquire").text)
     pipeline: Any = raw.pipeline(transaction=False)
     for _ in turns.members:
@@ -68,7 +68,7 @@ def test_granted_acquire(real: Place, keys: int, limits: int) -> None:
     turns = turns_of(keys, limits)
     run(real.raw, calls.register(NAMES, turns))
     (cost,) = promised("acquire", r"granted at the head: (\d+) commands")
-    assert commands(real.raw, calls.acquire(NAMES, ask(turns))) == cost
+    assert commands(real.raw, calls.acquire(NAMES, ask(turns), NOW)) == cost
 
 
 @KEYS
@@ -79,7 +79,7 @@ def test_reservation(real: Place, keys: int, limits: int) -> None:
     spend(real.raw, turns)
     always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
     (more,) = promised("acquire", r"a reservation is a refusal and (\d+) more")
-    reserving = calls.acquire(NAMES, ask(turns, max_wait_s=90), str(NOW))
+    reserving = calls.acquire(NAMES, ask(turns, max_wait_s=90), NOW, str(NOW))
     assert commands(real.raw, reserving) == always - 1 + target + more
 
 
@@ -94,7 +94,7 @@ def test_refused_acquire(real: Place, keys: int, limits: int, targets: int) -> N
         run(real.raw, calls.register(NAMES, other, str(NOW)))
         assert isinstance(acquire(real.raw, other), Refusal)
     always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
-    refused = calls.acquire(NAMES, ask(*turns), str(NOW))
+    refused = calls.acquire(NAMES, ask(*turns), NOW, str(NOW))
     assert commands(real.raw, refused) == always - 1 + targets * target  # given the moment, it asks no TIME
 
 
@@ -105,7 +105,7 @@ def test_key_met_without_room_is_parked_and_not_met_again(real: Place, keys: int
     spend(real.raw, turns)
     other = rotation(keys, *turns.limits[0], model="other")
     run(real.raw, calls.register(NAMES, other, str(NOW)))
-    refused = calls.acquire(NAMES, ask(other), str(NOW))
+    refused = calls.acquire(NAMES, ask(other), NOW, str(NOW))
     first, second = commands(real.raw, refused), commands(real.raw, refused)
     (met,) = promised("acquire", r"(\d+) for each key that is met without room")
     assert first - second == met * keys
@@ -120,12 +120,12 @@ def test_confirm(real: Place, keys: int, limits: int) -> None:
     on_time, late, a_pool = promised(
         "confirm", r"on time (\d+) commands, late or put off (\d+), withdrawn \d+ and (\d+) a pool"
     )
-    assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], str(NOW))) == on_time - 1
-    assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], str(NOW + SECOND_US))) == late - 1
+    assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], NOW, str(NOW))) == on_time - 1
+    assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], NOW + SECOND_US, str(NOW + SECOND_US))) == late - 1
     moved = Grant(0, turns, grant.member, grant.number, NOW + SECOND_US, 0)
     rest = Rest(Subject(grant.member.account), 3600 * SECOND_US, "why")
     run(real.raw, calls.report(NAMES, Report("r", (rest,)), (), str(NOW + SECOND_US)))
-    withdrawn = calls.confirm(NAMES, moved, ["p", "q"], str(NOW + SECOND_US))
+    withdrawn = calls.confirm(NAMES, moved, ["p", "q"], NOW + SECOND_US, str(NOW + SECOND_US))
     assert commands(real.raw, withdrawn) == late - 1 + 2 * a_pool
 
 
@@ -135,7 +135,7 @@ def test_confirm(real: Place, keys: int, limits: int) -> None:
 def test_release(real: Place, keys: int, limits: int, pools: int) -> None:
     grant = spend(real.raw, turns_of(keys, limits))
     always, a_pool = promised("release", r"(\d+) commands and (\d+) a pool")
-    released = calls.release(NAMES, grant, ["p", "q"][:pools], str(NOW))
+    released = calls.release(NAMES, grant, ["p", "q"][:pools], NOW, str(NOW))
     assert commands(real.raw, released) == always - 1 + pools * a_pool
 
 

@@ -13,54 +13,184 @@ from sidecar.store.connect import StoreAway, StoreUnable
 from tests.store.conftest import Place
 
 STATE, SET, HASH, WAKE, MODELS = (f"{{x}}{name}" for name in ("state", "set", "hash", "wake", "models"))
-MEMBER = "00000|1|k0|fp-k0|acc-k0|0"
-LIMIT = ("requests/60000000/", "1", "60000000", "50000")
+MEMBER = "00000|1|0|k0|fp-k0|acc-k0|0"
+ONE = ("1", "0", "0", "0", "0", "0")
+LIMIT = ("requests/60000000/", "log", "1", "1", "1", "60000000", "50000")
+DAY = ("requests/day@UTC/", "calendar", "1", "1", "1", "0", "50000")  # without its boundaries
+NO_POOL = ("c|pool|p", "+p", "0")  # its rest, and a total without limits
 COUNTED = ("{x}today", "{x}total", "{x}flushed")
 TARGET = (STATE, SET, HASH, WAKE)
+ASK = ("", *ONE, "0", "0", "m", "round_robin", "0", "0", *NO_POOL)  # up to its limits
+CONFIRM = ("", MEMBER, "m", "1", "0", *ONE)  # likewise
 
 # Script, KEYS, ARGV, and the beginning of the Lua line that fails.
 MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "acquire: nothing": ("acquire", TARGET, (), "for i = 1, args.number() do"),
-    "acquire: no count of tried": ("acquire", TARGET, ("",), "for i = 1, args.number() do"),
-    "acquire: no count of sets": ("acquire", TARGET, ("", "0", "m", "0"), "for i = 1, args.number() do"),
-    "acquire: a set cut short": ("acquire", TARGET, ("", "0", "m", "0", "1", "1"), "fields[i] = 'w|'"),
-    "acquire: no set for the member": ("acquire", TARGET, ("", "0", "m", "0", "0"), "for i, limit in ipairs(limits)"),
+    "acquire: no count of tried": ("acquire", TARGET, ("", *ONE, "0"), "for i = 1, args.number() do"),
+    "acquire: no amounts": ("acquire", TARGET, ("", "all", *ASK[2:], "1", "1", *LIMIT), "if amount > 0 then"),
+    "acquire: no strategy": (
+        "acquire",
+        TARGET,
+        (*ASK[:10], "by chance", *ASK[11:], "1", "1", *LIMIT),
+        "if turn.strategy.counts and turn.day ~= math",
+    ),
+    "acquire: no total": ("acquire", TARGET, ASK[:-1], "for i = 1, args.number() do"),
+    "acquire: no count of sets": ("acquire", TARGET, ASK, "for i = 1, args.number() do"),
+    "acquire: a set cut short": ("acquire", TARGET, (*ASK, "1", "1"), "of.limits[n], of.fields[n] = limit, 'w|' .."),
+    "acquire: no set for the member": ("acquire", TARGET, (*ASK, "0"), "for _, limit in ipairs(limits) do"),
+    "acquire: no such kind of window": (
+        "acquire",
+        TARGET,
+        (*ASK, "1", "1", "name", "sand", *LIMIT[2:]),
+        "t = kinds[limit.kind].free_at(limit, of.text",
+    ),
+    "acquire: no such unit": (
+        "acquire",
+        TARGET,
+        (*ASK, "1", "1", "name", "log", "9", *LIMIT[3:]),
+        "local wanted = amounts and math.max(amounts[",
+    ),
     "acquire: a maximum of words": (
         "acquire",
         TARGET,
-        ("", "0", "m", "0", "1", "1", "requests/1/", "many", "60000000", "50000"),
-        "local older = total_of(text) - limit.max",
+        (*ASK, "1", "1", "n", "log", "1", "many", *LIMIT[4:]),
+        "if wanted > limit.max or share == 0 then",
     ),
-    "acquire: no wait": (
+    "acquire: a calendar without boundaries": (
+        "acquire",
+        TARGET,
+        (*ASK, "1", "1", *DAY),
+        "return limit.bounds[2] <= now and now < limi",
+    ),
+    "acquire: fewer targets than keys": (
         "acquire",
         (*TARGET, "{x}set2", "{x}hash", WAKE),
-        ("", "1", "0|k0", "m", "soon", "1", "0"),
+        ("", *ONE, "0", "1", "0|k0", "m", "round_robin", "0", *ASK[12:], "1", "0"),
         "for i = 1, args.number() do",
     ),
-    "confirm: nothing": ("confirm", (STATE, WAKE), (), "local id, key, account, limits = string.match"),
-    "confirm: no moment": ("confirm", (STATE, WAKE), ("", MEMBER, "m", "then", "0"), "if now < moment then"),
-    "confirm: no limits": ("confirm", (STATE, WAKE), ("", MEMBER, "m", "1"), "for i = 1, args.number() do"),
-    "confirm: no member": ("confirm", (STATE, WAKE), ("", "k0", "m", "1", "0"), "local of_key, of_account ="),
-    "release: nothing": ("release", (STATE, WAKE), (), "local id, key, account, limits = string.match"),
-    "release: no member": ("release", (STATE, WAKE), ("", "k0", "1", "1", *LIMIT), "fields[i] = 'w|'"),
-    "release: no moment": ("release", (STATE, WAKE), ("", MEMBER, "then", "1", *LIMIT), "if moment + limit.window"),
+    "confirm: nothing": ("confirm", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
+    "confirm: no moment": (
+        "confirm",
+        (STATE, WAKE),
+        ("", MEMBER, "m", "then", *CONFIRM[4:], "0", *NO_POOL),
+        "if now < moment then",
+    ),
+    "confirm: no amounts": (
+        "confirm",
+        (STATE, WAKE),
+        (*CONFIRM[:5], *["all"] * 6, "1", *LIMIT, *NO_POOL),
+        "local left, bound = limit.max - need, rounde",
+    ),
+    "confirm: no limits": ("confirm", (STATE, WAKE), CONFIRM, "for i = 1, args.number() do"),
+    "confirm: no total": ("confirm", (STATE, WAKE), (*CONFIRM, "0"), "for i = 1, args.number() do"),
+    "confirm: no member": (
+        "confirm",
+        (STATE, WAKE),
+        ("", "k0", *CONFIRM[2:], "0", *NO_POOL),
+        "local of_key, of_account = 'c|key|' .. key,",
+    ),
+    "release: nothing": ("release", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
+    "release: no member": (
+        "release",
+        (STATE, WAKE),
+        ("", "k0", "1", *ONE, "1", *LIMIT, "+p", "0"),
+        "of.limits[n], of.fields[n] = limit, 'w|' ..",
+    ),
+    "release: no moment": (
+        "release",
+        (STATE, WAKE),
+        ("", MEMBER, "then", *ONE, "1", *LIMIT, "+p", "0"),
+        "if moment + limit.window + limit.guard <= no",
+    ),
     "release: a limit cut short": (
         "release",
         (STATE, WAKE),
-        ("", MEMBER, "1", "1", "name"),
-        "if moment + limit.window",
+        ("", MEMBER, "1", *ONE, "1", "name", "log", "1"),
+        "for i = 1, args.number() do",
     ),
-    "report: nothing": ("report", (STATE, WAKE), (), "for _ = 1, args.number() do"),
-    "report: no delay": ("report", (STATE,), ("", "r", "1", "c|key|x", "long", "1", "why", "0"), "local ends, since ="),
-    "report: no reason": ("report", (STATE,), ("", "r", "1", "c|key|x", "1", "1"), "for _ = 1, args.number() do"),
-    "report: no clears": ("report", (STATE,), ("", "r", "0"), "for _ = 1, args.number() do"),
+    "release: no total": (
+        "release",
+        (STATE, WAKE),
+        ("", MEMBER, "1", *ONE, "1", *LIMIT),
+        "for i = 1, args.number() do",
+    ),
+    "settle: nothing": ("settle", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
+    "settle: no member": (
+        "settle",
+        (STATE, WAKE),
+        ("", "k0", "1", *ONE, *ONE, "1", *LIMIT, "+p", "0"),
+        "of.limits[n], of.fields[n] = limit, 'w|' ..",
+    ),
+    "settle: no moment": (
+        "settle",
+        (STATE, WAKE),
+        ("", MEMBER, "then", *ONE, "2", *ONE[1:], "1", *LIMIT, "+p", "0"),
+        "if moment + limit.window + limit.guard <= no",
+    ),
+    "settle: only what was expected": (
+        "settle",
+        (STATE, WAKE),
+        ("", MEMBER, "1", *ONE, "0", "+p", "0"),
+        "for i = 1, args.number() do",
+    ),
+    "renew: nothing": ("renew", (STATE,), (), "for _ = 1, count do"),
+    "renew: no length": (
+        "renew",
+        (STATE,),
+        ("", "1", "w|a|concurrency", "long", "1"),
+        "return kept .. string.rep(pair(now + limit.w",
+    ),
+    "renew: no moment": (
+        "renew",
+        (STATE,),
+        ("", "1", "w|a|concurrency", "15000000", "then"),
+        "return string.format('%016.0f%016.0f', ends,",
+    ),
+    "report: nothing": ("report", (STATE, WAKE), (), "for i = 1, args.number() do"),
+    "report: no delay": (
+        "report",
+        (STATE,),
+        ("", "r", "1", "1", "c|key|x", "long", "0", "1", "why", "x", ""),
+        "local ends = set.kind == '2' and cooldown.NE",
+    ),
+    "report: no longest delay": (
+        "report",
+        (STATE,),
+        ("", "r", "1", "1", "c|key|x", "9", "long", "1", "why", "x", ""),
+        "delay = math.min(math.max(set.most, delay),",
+    ),
+    "report: no kind": (
+        "report",
+        (STATE,),
+        ("", "r", "1", "1", "c|key|x", "9", "0"),
+        "local resting = cooldown.read(redis.call('HG",
+    ),
+    "report: no reason": (
+        "report",
+        (STATE,),
+        ("", "r", "1", "1", "c|key|x", "1", "0", "1"),
+        "local resting = cooldown.read(redis.call('HG",
+    ),
+    "report: no clears": ("report", (STATE,), ("", "r", "1", "0"), "for i = 1, args.number() do"),
+    "report: no ends": ("report", (STATE,), ("", "r", "1", "0", "0"), "for i = 1, args.number() do"),
     "register: nothing": ("register", (*TARGET, MODELS), (), "for i = 1, args.number() do"),
-    "register: no most": ("register", (*TARGET, MODELS), ("", "m2", "all", "0"), "if redis.call('SCARD'"),
+    "register: no strategy": (
+        "register",
+        (STATE, "{x}s2", "{x}h2", WAKE, MODELS),
+        ("", "m", "by chance", "9", "1", MEMBER),
+        "return turn.strategy.due(turn, rotation.read",
+    ),
+    "register: no most": (
+        "register",
+        (*TARGET, MODELS),
+        ("", "m2", "round_robin", "all", "0"),
+        "if redis.call('SCARD', KEYS[5]) >= most then",
+    ),
     "register: no member": (
         "register",
         (STATE, "{x}s2", "{x}h2", WAKE, MODELS),
-        ("", "m", "9", "1", "k0"),
-        "of_account",
+        ("", "m", "weighted", "9", "1", "k0"),
+        "local n = math.floor(place * weight + 0.5)",
     ),
     "inspect: no fields": ("inspect", (STATE,), ("",), "for i = 1, args.number() do"),
     "admin: nothing": ("admin", (STATE, WAKE), (), "for i = 1, args.number() do"),
@@ -80,7 +210,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     ),
     "usage: a moment of words": ("usage", ("{x}today",), ("soon",), "now = now ~= '' and now"),
     "drift: no moment": ("drift", (STATE, "{x}drift"), ("", "fp", "then", "x"), "if last >= moment then"),
-    "beat: no silence": ("beat", ("{x}replicas",), ("", "a", "never"), "redis.call('ZREMRANGEBYSCORE'"),
+    "beat: no silence": ("beat", ("{x}replicas",), ("", "a", "never"), "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-in"),
 }
 
 
@@ -93,7 +223,7 @@ async def test_malformed_call_names_file_and_line(place: Place, name: str) -> No
     """And the connection is good for the next call."""
     script, keys, args, line = MALFORMED[name]
     lane = Lane(place.open, _fail_on_failure)
-    await lane.call(Call("register", (*TARGET, MODELS), ("", "m", "256", "1", MEMBER)))
+    await lane.call(Call("register", (*TARGET, MODELS), ("", "m", "round_robin", "256", "1", MEMBER)))
     with pytest.raises(StoreUnable) as failed:
         await lane.call(Call(script, keys, args))
     found = re.search(r"lua/(\S+\.lua):(\d+): ", str(failed.value))

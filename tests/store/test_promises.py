@@ -9,8 +9,8 @@ import pytest
 
 from sidecar.config.limits import LONGEST_US
 from sidecar.model.configured import SECOND_US
-from sidecar.model.words import Confirmed, Exhausted, NotYet, Refusal, Report, Rest, Subject, Withdrawn
-from sidecar.store.commands import Reported, Store
+from sidecar.model.words import Confirmed, Exhausted, NotYet, Refusal, Report, Reported, Rest, Subject, Withdrawn
+from sidecar.store.commands import Store
 from sidecar.store.names import rest_field, window_field
 from tests.store.asks import GUARD_US, ask, granted, limit, rotation, unexpected
 from tests.store.conftest import OpenStore, Place
@@ -150,7 +150,7 @@ async def test_grant_of_a_key_that_rests_is_withdrawn_and_its_budget_free(store:
     turns, allowed = rotation(1, limit(1)), limit(1)
     grant = granted(await store.acquire(ask(turns), unexpected))
     rest = Rest(Subject(grant.member.account), SECOND_US * 3600, "rate_limit_minute")
-    assert (await reported(store, Report("r", (rest,))))[0] == (3600 * SECOND_US,)
+    assert (await reported(store, Report("r", (rest,)))).rests == (3600 * SECOND_US,)
     assert await store.confirm(grant, ["p"], unexpected) == Withdrawn()
     window = window_field(grant.member.account, allowed)
     assert (await store.inspect([window])).fields == {window: "0" * 16}
@@ -192,9 +192,9 @@ async def test_suspicion_is_taken_back_by_its_own_request_alone(store: Store) ->
     turns = rotation(1)
     subject = Subject("acc-k0", "fp-k0")
     await reported(store, Report("mine", (Rest(subject, 3600 * SECOND_US, "invalid_key", proved=False),)))
-    assert await reported(store, Report("other", clears=(subject,)), "p") == ((), (False,))
+    assert await reported(store, Report("other", clears=(subject,)), "p") == Reported((), (False,), ())
     assert isinstance(await store.acquire(ask(turns), unexpected), Refusal)
-    assert await reported(store, Report("mine", clears=(subject,)), "p") == ((), (True,))
+    assert await reported(store, Report("mine", clears=(subject,)), "p") == Reported((), (True,), ())
     granted(await store.acquire(ask(turns), unexpected))
 
 

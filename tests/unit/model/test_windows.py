@@ -41,7 +41,7 @@ def test_room_exists_from_the_first_moment_at_which_fewer_than_the_maximum_count
 ) -> None:
     """`free_at` is that moment exactly: a microsecond earlier there is none."""
     moments = [as_kept(limit, sum(gaps[: i + 1])) for i in range(len(gaps))] * (1 + more % limit.max)
-    free = windows.free_at(limit, log_of(limit, moments))
+    free = windows.free_at(limit, log_of(limit, moments), 0)
     assert counted(moments, limit, free) < limit.max
     if free:
         assert counted(moments, limit, free - 1) >= limit.max
@@ -58,7 +58,7 @@ def test_no_window_holds_more_than_the_maximum(limit: Limit, steps: list[tuple[i
         now += gap
         if what == 3 and sent:
             log, _ = windows.leave(limit, log, sent.pop(gap % len(sent)), now)
-        moment = max(now, windows.free_at(limit, log))
+        moment = windows.free_at(limit, log, now)
         if what == 0 and moment > now:
             continue
         log = windows.enter(limit, log, moment, now)

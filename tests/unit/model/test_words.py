@@ -88,15 +88,15 @@ def test_limit_is_named_without_its_maximum() -> None:
 
 def test_member_begins_with_its_order() -> None:
     """In five digits, so that Redis breaks ties as the config does."""
-    texts = [Member(order, 1, "k", "f", "a", 0).text for order in (10, 9, 100)]
+    texts = [Member(order, 1, 2, "k", "f", "a", 0).text for order in (10, 9, 100)]
     assert sorted(texts) == [texts[1], texts[0], texts[2]]
-    assert texts[1] == "00009|1|k|f|a|0"
+    assert texts[1] == "00009|1|2|k|f|a|0"
 
 
 def test_grant_has_the_least_guard_of_its_windows() -> None:
     """None where no window counts it: it may be sent at any time."""
     sets = ((Limit("requests", 1, 60, 7), Limit("requests", 1, 90, 5)), ())
-    members = tuple(Member(i, 1, f"k{i}", "f", "a", i) for i in range(2))
+    members = tuple(Member(i, 1, 0, f"k{i}", "f", "a", i) for i in range(2))
     turns = Rotation("p", "m", "d", members, sets)
     assert [Grant(0, turns, member, 0, 0, 0).guard_us for member in members] == [5, None]
 

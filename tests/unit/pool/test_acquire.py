@@ -10,7 +10,8 @@ import pytest
 
 from sidecar.model.configured import SECOND_US, Target
 from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
-from sidecar.pool.pool import Held, Pools
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held
 from tests.unit.pool.configs import GUARD_US, config, held, key, limit, pool, search
 from tests.unit.pool.conftest import WatchedStore, World
 

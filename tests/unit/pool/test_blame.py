@@ -44,24 +44,36 @@ def test_suspicion_is_taken_back_once() -> None:
     assert blame.taken_back() == Report("r1")
 
 
+@pytest.mark.parametrize("probed", [True, False])
 @pytest.mark.parametrize("refusals", [1, 2, 5])
-def test_proof_rests_all_that_refused_for_as_long_as_told(refusals: int) -> None:
-    """Also those that rested nothing meanwhile: each for what it said, of itself alone."""
+def test_proof_rests_all_that_refused_for_as_long_as_told(refusals: int, probed: bool) -> None:
+    """Also those that rested nothing meanwhile: each for what it said, of itself alone.
+
+    An invalid key is dead where a cheap call can tell when it works again.
+    """
     blame = Blame("r1")
     kinds = [Class.INVALID_KEY if n % 2 == 0 else Class.PERMISSION for n in range(refusals)]
     for n, kind in enumerate(kinds):
         blame.refused(kind, key(n), others=True)
-    report = blame.proved(HOUR_US)
-    assert report.rests == tuple(Rest(key(n), HOUR_US, kind, proved=True) for n, kind in enumerate(kinds))
+    report = blame.proved(HOUR_US, probed)
+    dead = [probed and kind is Class.INVALID_KEY for kind in kinds]
+    assert report.rests == tuple(Rest(key(n), HOUR_US, kind, True, dead[n]) for n, kind in enumerate(kinds))
     assert report.clears == ()
     assert blame.taken_back() == Report("r1")
-    assert blame.proved(HOUR_US) == Report("r1")
+    assert blame.proved(HOUR_US, probed) == Report("r1")
+
+
+def test_key_that_is_invalid_for_one_model_is_not_dead() -> None:
+    """The cheap call asks for no model, so its success would say nothing of this one."""
+    blame = Blame("r1")
+    blame.refused(Class.INVALID_KEY, key(0, "m"), others=True)
+    assert blame.proved(HOUR_US, probed=True).rests == (Rest(key(0, "m"), HOUR_US, "invalid_key"),)
 
 
 def test_after_a_proof_suspicion_begins_anew() -> None:
     blame = Blame("r1")
     blame.refused(Class.INVALID_KEY, key(0), others=True)
-    blame.proved(HOUR_US)
+    blame.proved(HOUR_US, probed=True)
     report = blame.refused(Class.INVALID_KEY, key(1), others=True)
     assert report.rests == (Rest(key(1), SUSPICION_US, "invalid_key", proved=False),)
 

@@ -9,7 +9,8 @@ import pytest
 from sidecar.model import windows
 from sidecar.model.configured import SECOND_US, Limit, Target
 from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
-from sidecar.pool.pool import CONFIRMS, Held, Pools
+from sidecar.pool.pool import CONFIRMS, Pools
+from sidecar.pool.search import Held
 from sidecar.store.names import window_field
 from tests.unit.pool.configs import GUARD_US, config, held, limit, pool, search
 from tests.unit.pool.conftest import WatchedStore, World

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 
 from sidecar.model.configured import Target
 from sidecar.model.words import Exhausted, Refusal, Report, Rest, Subject
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held, Search
 from tests.unit.pool.configs import config, held, key, limit, pool, search
 from tests.unit.pool.conftest import World
 
@@ -100,4 +101,4 @@ async def test_key_that_rests_on_one_replica_rests_on_the_other(world: World) ->
     await store.settled()
     got = [held(await other.acquire(search())) for _ in range(4)]
     assert {each.key.id for each in got} == {"k1"}
-    assert (await other.why(Target("p", "m"))).reasons == {"rate_limit_day": 1}
+    assert (await other.sight.why(Target("p", "m"))).reasons == {"rate_limit_day": 1}

@@ -9,7 +9,8 @@ import pytest
 from sidecar.model.configured import SECOND_US, Target
 from sidecar.model.events import KeyChanged
 from sidecar.model.words import Report, Rest, Subject
-from sidecar.pool.pool import Held, Why
+from sidecar.pool.search import Held
+from sidecar.pool.sight import Why
 from tests.unit.pool.configs import config, held, key, pool, search
 from tests.unit.pool.conftest import World
 
@@ -122,14 +123,14 @@ async def test_why_counts_resting_keys_by_reason_and_tells_the_earliest_end(worl
     over = Rest(Subject("acc-k3"), 1, "rate_limit_day")
     pools.report(Report("r1", rests=(dead, minute, model, other, over)), got[0])
     await store.settled()
-    why = await pools.why(TARGET)
+    why = await pools.sight.why(TARGET)
     assert (why.keys, why.reasons) == (4, {"invalid_key": 1, "rate_limit_minute": 1})
     assert 39 * SECOND_US < why.ends_in_us <= 40 * SECOND_US
 
 
 async def test_why_of_keys_that_do_not_rest(world: World) -> None:
     pools, _ = world.pools(config(pool(keys=2)))
-    assert await pools.why(TARGET) == Why(2, {}, 0)
+    assert await pools.sight.why(TARGET) == Why(2, {}, 0)
 
 
 async def test_why_is_asked_for_now_and_then_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,22 +139,22 @@ async def test_why_is_asked_for_now_and_then_only(world: World, monkeypatch: pyt
     first = held(await pools.acquire(search()))
     pools.report(resting(Subject("acc-k0")), first)
     await store.settled()
-    before = await pools.why(TARGET)
+    before = await pools.sight.why(TARGET)
     await store.settled()
-    again = await pools.why(TARGET)
+    again = await pools.sight.why(TARGET)
     assert before.reasons == again.reasons == {"rate_limit_minute": 1}
     assert before.ends_in_us > again.ends_in_us
     other, elsewhere = world.pools(config(pool(keys=2)))
     other.report(resting(Subject("acc-k1"), request="r2"), first)
     await elsewhere.settled()
-    assert (await pools.why(TARGET)).reasons == {"rate_limit_minute": 1}
+    assert (await pools.sight.why(TARGET)).reasons == {"rate_limit_minute": 1}
     pools.report(resting(Subject("acc-k1"), request="r3"), first)
     await store.settled()
-    assert (await pools.why(TARGET)).reasons == {"rate_limit_minute": 2}
-    monkeypatch.setattr("sidecar.pool.pool.WHY_S", -1.0)
+    assert (await pools.sight.why(TARGET)).reasons == {"rate_limit_minute": 2}
+    monkeypatch.setattr("sidecar.pool.sight.WHY_S", -1.0)
     other.report(Report("r4", rests=(Rest(Subject("acc-k1", "fp-k1"), 3600 * SECOND_US, "invalid_key"),)), first)
     await elsewhere.settled()
-    assert (await pools.why(TARGET)).reasons == {"rate_limit_minute": 1, "invalid_key": 1}
+    assert (await pools.sight.why(TARGET)).reasons == {"rate_limit_minute": 1, "invalid_key": 1}
 
 
 async def test_keys_that_rest_are_told_by_proof_and_by_suspicion(world: World) -> None:
@@ -162,7 +163,7 @@ async def test_keys_that_rest_are_told_by_proof_and_by_suspicion(world: World) -
     pools.report(resting(Subject("acc-k0")), first)
     pools.report(resting(Subject("acc-k1", "fp-k1"), proved=False), first)
     await store.settled()
-    why = await pools.why(TARGET)
+    why = await pools.sight.why(TARGET)
     assert (why.proved, why.suspected) == ({"k0": "rate_limit_minute"}, frozenset({"k1"}))
 
 
@@ -174,8 +175,8 @@ async def test_why_knows_the_rests_of_models_that_share_a_rotation(world: World)
     assert last.model == "*"
     pools.report(resting(Subject("acc-k0", None, last.model)), last)
     assert not isinstance(await pools.acquire(search(Target("p", "m256"))), Held)
-    assert (await pools.why(Target("p", "m256"))).reasons == {"rate_limit_minute": 1}
-    assert (await pools.why(Target("p", "m255"))).reasons == {}
+    assert (await pools.sight.why(Target("p", "m256"))).reasons == {"rate_limit_minute": 1}
+    assert (await pools.sight.why(Target("p", "m255"))).reasons == {}
 
 
 async def test_refused_request_outlasts_the_suspicion_of_another(world: World) -> None:

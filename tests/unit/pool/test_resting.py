@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -11,8 +12,9 @@ import pytest
 from sidecar.model.configured import SECOND_US, Cooldowns
 from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
 from sidecar.pool import resting
+from tests.unit.pool.configs import pool, provider
 
-MEMBER = Member(0, 1, "k0", "fp", "acc", 0)
+MEMBER = Member(0, 1, 0, "k0", "fp", "acc", 0)
 COOLDOWNS = Cooldowns(default_us=7 * SECOND_US, max_us=70 * SECOND_US)
 LOS_ANGELES = "America/Los_Angeles"
 NOW_US = 1_767_225_600 * SECOND_US  # 2026-01-01 00:00 UTC
@@ -33,7 +35,8 @@ def rest(
     zone: str = "UTC",
 ) -> Rest | None:
     outcome = Outcome(kind, scope, other=True, delay_s=delay_s, until=until)
-    return resting.rest(outcome, MEMBER, "m", COOLDOWNS, zone, now_us)
+    of = pool(of=replace(provider(), zone=zone), cooldowns=COOLDOWNS)
+    return resting.rest(outcome, MEMBER, "m", of, now_us)
 
 
 RESTING = sorted(set(Class) - {Class.OK, Class.BLOCKED, Class.INVALID_KEY, Class.PERMISSION})
@@ -87,6 +90,24 @@ def test_delay_is_what_the_answer_names_else_the_pools(kind: Class, delay_s: flo
     found = rest(kind, delay_s=delay_s)
     assert found is not None
     assert found.delay_us == round(expected_s * SECOND_US)
+
+
+@pytest.mark.parametrize("kind", RESTING)
+def test_length_that_nobody_named_doubles_up_to_the_pools_longest(kind: Class) -> None:
+    """A named one is the provider's word, and money does not come back sooner for asking again and again."""
+    found = rest(kind)
+    assert found is not None
+    assert found.most_us == (0 if kind is Class.BILLING else 70 * SECOND_US)
+    for named in (rest(kind, delay_s=5), rest(kind, until="midnight")):
+        assert named is not None
+        assert (named.most_us, named.throttle) == (0, "")
+
+
+@pytest.mark.parametrize("kind", RESTING)
+def test_only_a_minutes_limit_without_details_may_be_the_providers_throttle(kind: Class) -> None:
+    found = rest(kind)
+    assert found is not None
+    assert found.throttle == ("p" if kind is Class.RATE_LIMIT_MINUTE else "")
 
 
 @pytest.mark.parametrize(("named_s", "expected_s"), [(None, 3600), (60, 3600), (3600, 3600), (7200, 7200)])

@@ -20,7 +20,7 @@ async def test_only_what_rests_proved_as_dead_for_all_models_is_unusable(world: 
         Rest(Subject(spent.account), HOUR_US, Class.RATE_LIMIT_DAY),
         Rest(Subject(of_model.account, of_model.key, "gpt-4o"), HOUR_US, Class.PERMISSION),
     )
-    assert await pools.usable("p") == 5
+    assert await pools.sight.usable("p") == 5
     store.report(Report("r", rests), (), lambda _: None)
     await store.settled()
-    assert await pools.usable("p") == 4
+    assert await pools.sight.usable("p") == 4

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from sidecar.model.configured import SECOND_US, Config, Target
 from sidecar.model.words import Class, Grant, Outcome, Report, Rest, Scope, Subject
-from sidecar.pool.pool import Held, Pools, Search
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held, Search
 from sidecar.proxy.progress import Next, Progress
 from sidecar.store.commands import Store
 

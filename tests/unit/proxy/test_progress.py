@@ -149,13 +149,17 @@ PROVING = [OK, outcome(Class.BLOCKED, Scope.REQUEST, False), BAD, MINUTE, outcom
 
 
 @pytest.mark.parametrize("proof", PROVING)
-async def test_key_that_answers_otherwise_proves_those_that_refused(proof: Outcome) -> None:
-    request = await request_of()
+@pytest.mark.parametrize("probe", [None, ""])
+async def test_key_that_answers_otherwise_proves_those_that_refused(proof: Outcome, probe: str | None) -> None:
+    """They are dead where a cheap call of the provider is known, which will tell when they work again."""
+    request = await request_of(of=replace(provider(), probe=probe))
     request.meets("k0", INVALID, 401)
     request.meets("k1", INVALID, 401)
     request.meets("k2", proof, 200)
     proved = [rest for rest in request.reports.rests if rest.reason == "invalid_key" and rest.proved]
-    assert proved == [Rest(Subject(f"acc-k{n}", f"fp-k{n}"), HOUR_US, "invalid_key") for n in range(2)]
+    assert proved == [
+        Rest(Subject(f"acc-k{n}", f"fp-k{n}"), HOUR_US, "invalid_key", dead=probe is None) for n in range(2)
+    ]
 
 
 @pytest.mark.parametrize("kind", FAULTS)

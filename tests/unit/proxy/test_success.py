@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.model.words import Outcome, Subject
-from sidecar.pool.pool import Held, Pools
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held
 from sidecar.proxy.progress import Next, Progress
 from sidecar.store.names import rest_field
 from tests.unit.pool.configs import config, held, pool, search

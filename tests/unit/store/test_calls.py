@@ -12,7 +12,7 @@ def test_waits_of_any_length_keep_one_text_of_a_rotation() -> None:
     """A request that waited asks again with what is left of its wait: a number that never comes again."""
     turns, names = rotation(3, limit(7)), Names("kept")
     before = calls._target.cache_info().currsize
-    asked = [calls.acquire(names, Ask((turns,), (wait_us,))) for wait_us in range(1000, 1100)]
+    asked = [calls.acquire(names, Ask((turns,), (wait_us,)), 0) for wait_us in range(1000, 1100)]
     assert calls._target.cache_info().currsize == before + 1
     assert len({call.args for call in asked}) == 100
-    assert {call.args[:2] + call.args[4:] for call in asked} == {asked[0].args[:2] + asked[0].args[4:]}
+    assert {call.args[:11] + call.args[12:] for call in asked} == {asked[0].args[:11] + asked[0].args[12:]}
