@@ -284,7 +284,7 @@ async def test_a_key_that_rests_is_told_with_its_reason_and_not_called(
     shared: dict[str, str],
     tmp_path: Path,
     reason: str,
-    kind: dict[str, bool],
+    kind: dict[str, Any],
     said: str,
     exit_code: int,
 ) -> None:
