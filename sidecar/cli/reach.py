@@ -65,9 +65,9 @@ async def _reached(config: Config) -> AsyncIterator[Place]:
         if not why_not:
             yield running
             return
-    if config.redis == "memory":
-        given.fail(f"{why_not}, and the store is each replica's own memory: set `redis` to share one.")
     store = given.store(config)
+    if store.home.private:
+        given.fail(f"{why_not}, and no other process can read a replica's own memory: {store.home.warning}")
     try:
         yield _Direct(config, store, why_not)
     finally:

@@ -138,7 +138,7 @@ def test_reload_without_a_sidecar_says_so(command: Command, written: Written, to
 @pytest.mark.parametrize(
     ("fields", "arguments", "message"),
     [
-        ({"redis": "memory"}, ("keys", "disable", "b"), "each replica's own memory"),
+        ({"redis": "memory"}, ("keys", "disable", "b"), "read a replica's own memory"),
         ({"redis": "redis://127.0.0.1:1/0"}, ("keys", "list"), "The store cannot be used"),
         ({}, ("keys", "enable", "c"), 'There is no key "c". There are: a, b.'),
     ],
@@ -151,6 +151,17 @@ def test_what_cannot_be_done_is_one_line(
     assert done.exit_code == 1
     (line,) = done.output.splitlines()
     assert message in line
+
+
+def test_without_a_server_s_binary_no_key_is_said_to_be_changed(
+    command: Command, written: Written, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The embedded store is this command's own memory then, which no sidecar reads."""
+    written(**told | {"redis": "embedded"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = command("keys", "disable", "b")
+    assert done.exit_code == 1
+    assert "no other process can read a replica's own memory: neither redis-server" in done.output
 
 
 def test_an_id_of_two_pools_wants_its_pool(command: Command, told: dict[str, Any], tmp_path: Path) -> None:
