@@ -11,7 +11,8 @@ import click
 
 from sidecar.cli import given
 from sidecar.config.limits import counted
-from sidecar.model.configured import SECOND_US, Config, Key, Limit, Pool, Target
+from sidecar.config.outcomes import told_statuses
+from sidecar.model.configured import SECOND_US, Config, Key, Limit, Override, Pool, Target
 from sidecar.ops.redact import redactor
 from sidecar.store.connect import StoreAway, StoreUnable
 from sidecar.store.home import Home
@@ -112,6 +113,8 @@ def _pool(config: Config, pool: Pool) -> Iterator[str]:
         yield f"  limit  {whose}: {_limits(limits) or 'none known, so only 429s tell'}"
     if pool.total:
         yield f"  total  {_limits(pool.total)}"
+    for override in pool.provider.overrides:
+        yield f"  answer {_answer(override)}: {override.kind}"
 
 
 def _accounts(config: Config) -> Iterator[str]:
@@ -150,6 +153,12 @@ def _limits(limits: tuple[Limit, ...]) -> str:
 def _limit(limit: Limit) -> str:
     cached = "" if limit.count_cached else ", cached input not counted"
     return f"{limit.max} {counted(limit)}{cached}{'' if limit.enforce else ' (counts only)'}"
+
+
+def _answer(override: Override) -> str:
+    """Which answers an override is about: `402`, `any error with "no funds"`."""
+    said = ", ".join(map(str, told_statuses(override))) or "any error"
+    return f'{said} with "{override.body}"' if override.body else said
 
 
 def _target(target: Target) -> str:

@@ -85,6 +85,13 @@ def _statuses(value: int | str | list[int | str] | None, path: Path, problems: P
     return frozenset(found)
 
 
+def told_statuses(override: Override) -> list[int | str]:
+    """The statuses of an override as a file would say them: 402, `5xx`; none: every error."""
+    hundreds = [first for first in range(100, 600, 100) if override.statuses.issuperset(range(first, first + 100))]
+    single = [status for status in sorted(override.statuses) if status // 100 * 100 not in hundreds]
+    return [*single, *(f"{first // 100}xx" for first in hundreds)]
+
+
 def _check_body(entry: OutcomeEntry, statuses: frozenset[int], path: Path, problems: Problems) -> None:
     body = entry.body
     if body is not None and not 0 < len(body) <= _LONGEST_BODY:

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.config.limits import per
-from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Pool, Target
+from sidecar.config.outcomes import told_statuses
+from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Override, Pool, Target
 
 Told = dict[str, Any]  # becomes JSON
 
@@ -19,7 +20,9 @@ def config(told: Config) -> Told:
         "redis": redis(told.redis),
         "namespace": told.namespace,
         "max_body": told.max_body,
+        "max_waiting": told.max_waiting,
         "hosts": list(told.hosts),
+        "failures": told.failures or "off",
         "pools": {pool.name: _pool(told, pool) for pool in told.pools.values()},
         "routes": {name: [_target(target) for target in targets] for name, targets in told.routes.items()},
         "clients": [{"id": client.id} for client in told.clients],
@@ -42,7 +45,9 @@ def _pool(told: Config, pool: Pool) -> Told:
         "keys": [_key(told, key) for key in pool.keys],
         "strategy": pool.strategy,
         "total": [_limit(limit) for limit in pool.total],
+        "interactive_share": pool.interactive_share,
         "cooldown": {"default": _duration(pool.cooldowns.default_us), "max": _duration(pool.cooldowns.max_us)},
+        "outcomes": [_outcome(override) for override in pool.provider.overrides],
         "max_wait": _duration(pool.max_wait_us),
         "max_attempts": pool.max_attempts,
         "timeout": _duration(round(pool.timeout_s * SECOND_US)),
@@ -67,7 +72,20 @@ def _limit(limit: Limit) -> Told:
         shown |= {"per": per(limit)}
     if limit.model:
         shown["model"] = limit.model
+    if limit.unit in {"tokens", "input_tokens"}:
+        shown["count_cached"] = limit.count_cached
     return shown | {"guard": _duration(limit.guard_us), "enforce": limit.enforce}
+
+
+def _outcome(override: Override) -> Told:
+    shown: Told = {"class": str(override.kind), "scope": str(override.scope)}
+    if override.statuses:
+        shown["status"] = told_statuses(override)
+    if override.body:
+        shown["body"] = override.body
+    if override.delay_s is not None:
+        shown["delay"] = _duration(round(override.delay_s * SECOND_US))
+    return shown
 
 
 def _auth(auth: Auth) -> str | Told:

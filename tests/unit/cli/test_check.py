@@ -71,6 +71,19 @@ def test_budgets_of_every_kind_are_told_in_the_words_of_the_file(command: Comman
         assert part in told
 
 
+def test_what_answers_mean_here_is_told_in_the_words_of_the_file(command: Command, written: Written) -> None:
+    written(
+        {
+            "outcomes": [
+                {"status": [402, "5xx"], "class": "invalid_key"},
+                {"body": "Resource exhausted", "class": "rate_limit_day"},
+            ]
+        }
+    )
+    told = " ".join(command("check").output.split())
+    assert 'answer 402, 5xx: invalid_key answer any error with "resource exhausted": rate_limit_day' in told
+
+
 def test_strategy_is_told_with_what_it_asks_of_the_keys(command: Command, written: Written) -> None:
     keys = [{"id": "a", "secret": SECRETS[0], "weight": 3, "priority": 7}, {"id": "b", "secret": SECRETS[1]}]
     for strategy, first, second in (

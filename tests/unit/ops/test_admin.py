@@ -40,6 +40,7 @@ pools:
     keys: [{{id: a, secret: {SECRETS["a"]}, account: acme}}, {{id: b, secret: {SECRETS["b"]}}}]
     limits: [{{requests: 5, per: minute}}, {{requests: 2, per: 90s, model: "gpt-4o*"}}]
     max_wait: 1500ms
+    outcomes: [{{status: 402, body: no funds, class: invalid_key}}]
   spare:
     provider: openai
     keys: [{{id: a, secret: {SECRETS["twin"]}}}]
@@ -100,13 +101,16 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 # --- what is shown ----------------------------------------------------------------------------------
 
 
-async def test_config_is_shown_in_the_words_of_the_file_without_anything_secret(start: Start) -> None:
-    plane = await start(FILE + f"admin_token: {TOKEN}\n")
+async def test_config_is_shown_in_the_words_of_the_file_without_anything_secret(start: Start, tmp_path: Path) -> None:
+    plane = await start(FILE + f"failures: failures.jsonl\nadmin_token: {TOKEN}\n")
     status, told = await plane.ask("GET", "/config", Authorization=f"Bearer {TOKEN}")
     assert status == 200
     chat = told["pools"]["chat"]
     assert (told["namespace"], told["hosts"], told["clients"]) == ("admin", ["ops.example"], [{"id": "web"}])
     assert (chat["provider"], chat["max_wait"], chat["timeout"]) == ("openai", "1500ms", "600s")
+    assert (told["max_waiting"], chat["interactive_share"]) == (1000, 0.2)
+    assert told["failures"] == str(tmp_path / "failures.jsonl")
+    assert chat["outcomes"] == [{"class": "invalid_key", "scope": "key", "status": [402], "body": "no funds"}]
     assert [key["id"] for key in chat["keys"]] == ["a", "b"]
     assert chat["keys"][0]["account"] == "acme"
     assert {"requests": 5, "per": "minute", "guard": "1s", "enforce": True} in chat["keys"][0]["limits"]
