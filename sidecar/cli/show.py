@@ -109,7 +109,8 @@ def _rest(rest: Mapping[str, Any]) -> Text:
 
 def usage(told: Mapping[str, Any]) -> Table:
     """What `sidecar usage` shows: a line for each row, then their sum."""
-    span = f"{told['from']} to {told['to']}, UTC" if told["days"] else "since counting began"
+    days = told["to"] if told["days"] == 1 else f"{told['from']} to {told['to']}"
+    span = f"{days}, UTC" if told["days"] else "since counting began"
     table = Table(title=f"usage, {span}", title_justify="left", box=None)
     for name in told["by"]:
         table.add_column(name)

@@ -110,7 +110,8 @@ class Gathered:
         keys = self.pools[pool].setdefault("keys", [])
         same = next((one["id"] for one in keys if one["secret"] == key["secret"]), None)
         if same is not None:
-            self.note(f"pool {pool}: key {shown(key['id'])} has the same secret as {shown(same)}. It is left out.")
+            which = f"key {shown(key['id'])}" if key["id"] else "a key"
+            self.note(f"pool {pool}: {which} has the same secret as {shown(same)}. It is left out.")
             return
         taken = {one["id"] for one in keys}
         wanted = key["id"] or f"{pool}-{len(keys) + 1}"

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -39,7 +40,7 @@ def _used(written: Written, redis_url: str, tmp_path: Path) -> None:
 
 def test_the_table_has_a_line_for_each_key_and_their_sum(command: Command) -> None:
     lines = [" ".join(line.split()) for line in command("usage").output.splitlines()]
-    assert lines[0].startswith("usage, 20")
+    assert re.fullmatch(r"usage, \d{4}-\d\d-\d\d, UTC", lines[0].strip())
     assert lines[1:] == [
         "pool key requests attempts successes input output cached reasoning failed and unserved, for what",
         "- - 1 0 0 0 0 0 0 1 not_found",

@@ -126,6 +126,9 @@ def test_ids_are_kept_unless_they_cannot_be(desk: Desk) -> None:
 def test_the_same_key_twice_is_told_by_its_ids() -> None:
     made = imported(pool_json(KEY, KEY | {"key_id": "again"}), {})
     assert made.notes == ('pool gemini: key "again" has the same secret as "gemini-key-1". It is left out.',)
+    assert imported("\n".join((SECRETS[0], SECRETS[0])), {}, provider="openai").notes == (
+        'pool openai: a key has the same secret as "openai-1". It is left out.',
+    )
 
 
 def test_what_has_no_counterpart_is_named() -> None:
