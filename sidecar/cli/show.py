@@ -13,8 +13,10 @@ from rich.text import Text
 
 WIDE = 200  # columns where nobody's window limits them
 BAR = 20
+NARROW = 120  # columns, below which numbers say it without a bar
 
 _Entries = Sequence[Mapping[str, Any]]
+_LEAST = {"budget": 12, "rests": 21}  # columns, of what may wrap
 
 
 def console() -> Console:
@@ -41,14 +43,23 @@ def bar(part: int, whole: int) -> Text:
     return Text.assemble(("█" * filled, style), ("·" * (BAR - filled), "dim"))
 
 
-def status(told: Mapping[str, Any]) -> Table:
-    """What `sidecar status` shows: a line for each budget and each cooldown of each key, then the pool's own."""
-    table = Table(
-        title=f"namespace {told['namespace']}, replicas alive: {told['replicas']}", title_justify="left", box=None
-    )
+def status(told: Mapping[str, Any], width: int = WIDE) -> Table:
+    """What `sidecar status` shows: a line for each budget and each cooldown of each key, then the pool's own.
+
+    `width`: of the window. Why a key rests is shown in any, the bars only where there is room.
+    """
+    title = f"namespace {told['namespace']}, replicas alive: {told['replicas']}"
+    table = Table(title=title, title_justify="left", box=None, collapse_padding=width < NARROW)
     for name in ("pool", "key", "budget", "used", "", "sent today", "in all", "rests"):
         number = name in {"sent today", "in all", "used"}
-        table.add_column(name, justify="right" if number else "left", no_wrap=name != "rests")
+        bars = name == "" and width < NARROW
+        table.add_column(
+            name,
+            justify="right" if number else "left",
+            no_wrap=name not in {"budget", "rests"},
+            min_width=_LEAST.get(name),
+            max_width=0 if bars else None,
+        )
     for name, pool in told["pools"].items():
         for key in pool["keys"]:
             rests = [*_states(key), *_drifts(key)]
@@ -107,28 +118,30 @@ def _rest(rest: Mapping[str, Any]) -> Text:
     return Text(f"{rest['reason']}{model}, {ends}{tried}{doubt}", style="yellow")
 
 
-def usage(told: Mapping[str, Any]) -> Table:
-    """What `sidecar usage` shows: a line for each row, then their sum."""
+def usage(told: Mapping[str, Any], width: int = WIDE) -> Table:
+    """What `sidecar usage` shows: a line for each row, then their sum; in a narrow window no columns of zeros."""
     days = told["to"] if told["days"] == 1 else f"{told['from']} to {told['to']}"
     span = f"{days}, UTC" if told["days"] else "since counting began"
-    table = Table(title=f"usage, {span}", title_justify="left", box=None)
+    table = Table(title=f"usage, {span}", title_justify="left", box=None, collapse_padding=width < NARROW)
+    numbers = [name for name in _NUMBERS if width >= NARROW or told["total"][name] or not name.endswith("_tokens")]
     for name in told["by"]:
-        table.add_column(name)
-    for name in _NUMBERS:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
         table.add_column(name.removesuffix("_tokens"), justify="right", no_wrap=True)
-    table.add_column("failed and unserved, for what")
+    table.add_column("failed and unserved, for what", min_width=_LEAST["rests"])
     for row in told["rows"]:
-        table.add_row(*(Text(row[name] or "-") for name in told["by"]), *_usage(row))
-    table.add_row(*(Text("total" if at == 0 else "") for at in range(len(told["by"]))), *_usage(told["total"]))
+        table.add_row(*(Text(row[name] or "-") for name in told["by"]), *_usage(row, numbers))
+    sums = _usage(told["total"], numbers)
+    table.add_row(*(Text("total" if at == 0 else "") for at in range(len(told["by"]))), *sums)
     return table
 
 
 _NUMBERS = ("requests", "attempts", "successes", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
-def _usage(row: Mapping[str, Any]) -> tuple[Text, ...]:
+def _usage(row: Mapping[str, Any], numbers: Sequence[str]) -> tuple[Text, ...]:
     why = ", ".join(f"{count} {name}" for name, count in {**row["failures"], **row["unserved"]}.items())
-    return *(Text(f"{row[name]:,}") for name in _NUMBERS), Text(why, style="yellow")
+    return *(Text(f"{row[name]:,}") for name in numbers), Text(why, style="yellow")
 
 
 def _drifts(key: Mapping[str, Any]) -> list[Text]:

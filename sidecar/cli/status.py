@@ -50,7 +50,7 @@ async def _show(config: Config, watch: bool, as_json: bool) -> None:
                 if as_json:
                     click.echo(orjson.dumps(status))
                 else:
-                    screen(show.status(status))
+                    screen(show.status(status, show.console().width))
                 if not watch:
                     return
                 await asyncio.sleep(EVERY_S)

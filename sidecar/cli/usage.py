@@ -60,7 +60,8 @@ def command(config_file: Path | None, days: int, by: str, style: str | None) -> 
     elif style == "json":
         click.echo(orjson.dumps(found))
     else:
-        show.console().print(show.usage(found))
+        out = show.console()
+        out.print(show.usage(found, out.width))
 
 
 async def _read(config: Config, days: int, by: str) -> Usage:

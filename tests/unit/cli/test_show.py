@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from sidecar.cli import show
 
@@ -48,6 +51,32 @@ def test_what_only_counts_and_what_the_pool_may_spend_as_a_whole_are_told_apart(
         "concurrency 3/8",
         "chat all keys requests per minute 4/9",
     ]
+
+
+def test_a_narrow_window_shows_why_a_key_rests() -> None:
+    """The bars give way, and no moment is cut."""
+    budget = {"unit": "requests", "per": "minute", "model": "", "used": 2, "max": 2, "enforced": True}
+    off = {"since": "2026-11-21T08:54:30Z", "by": "somebody@somewhere"}
+    key = {"id": "chat-1", "budgets": [budget], "cooldowns": [], "disabled": off}
+    pool = {"keys": [key], "total": [], "cooldowns": [], "grants": {}}
+    told = {"namespace": "x", "replicas": 1, "pools": {"chat": pool}}
+    out = Console(width=80, file=io.StringIO())
+    with out.capture() as shown:
+        out.print(show.status(told, out.width))
+    words = shown.get().split()
+    assert {"2/2", "disabled", off["since"], off["by"]} <= set(words)
+    assert "█" not in shown.get()
+
+
+def test_a_narrow_window_leaves_out_tokens_that_nobody_counted() -> None:
+    counts = dict.fromkeys(("attempts", "successes", "output_tokens", "cached_tokens", "reasoning_tokens"), 0)
+    row = {"pool": "chat", "key": "chat-1", "requests": 7, "input_tokens": 72, "failures": {}, **counts}
+    row["unserved"] = {"rate_limit_exceeded": 5}
+    out = Console(width=80, file=io.StringIO())
+    told = {"days": 1, "from": "x", "to": "x", "by": ["pool", "key"], "rows": [row], "total": row}
+    with out.capture() as shown:
+        out.print(show.usage(told, out.width))
+    assert "chat chat-1 7 0 0 72 5 rate_limit_exceeded" in " ".join(shown.get().split())
 
 
 def test_without_a_terminal_nothing_is_cut_or_coloured(
