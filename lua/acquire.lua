@@ -17,8 +17,8 @@
 --                {"calendar", now}: the boundaries of a calendar are not those of the time around now; nothing was changed
 -- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
 --                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
---                (it is parked, and not met again); 2 for each that has some room, but not for this request; a reservation
---                is a refusal and 3 more; 1 for a key that waits for a request in flight to end
+--                (it is parked, and not met again); 2 for each that has some room, but not for this request, at most 64 a
+--                target; a reservation is a refusal and 3 more; 2 for a key that waits for a request in flight to end
 --
 -- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would.
 --@ use clock window_log window_calendar window_leases cooldown room args
@@ -49,7 +49,7 @@ local function grant(at, turn, member, of, place, moment)
     more[#more + 1], more[#more + 2] = of.count_field, room.one_more(of, now)
   end
   room.write(state, of, clock_text, more)
-  local free, _, busy = room.free_for_any(of, now, probing)
+  local free, busy = room.free_for_any(of, now, probing)
   local number = rotation.granted(turn, member, place, free, busy, now)
   local wait = string.format('%.0f', math.max(0, moment - now))
   return { 'granted', at, member.text, clock.text(moment), wait, string.format('%.0f', number), finds }
@@ -57,12 +57,12 @@ end
 
 -- Walks one target from its head. Returns a granted reply, or its earliest candidate, or nothing if no key is left.
 local function walk(at, target, turn)
-  local position, best = 0, nil
+  local position, best, passed, corrected = 0, nil, 0, 0
   local ask = { amounts = amounts, probing = probing, share = target.share }
   while true do
     local text, score = rotation.at(turn, position)
     local parked = text and score >= rotation.PARKED
-    if not text or (parked and best and score >= best.own) then
+    if not text or passed == rotation.MOST_PASSED or (parked and best and score >= best.own) then
       return nil, best
     end
     local member = rotation.read_member(text)
@@ -73,21 +73,24 @@ local function walk(at, target, turn)
       local of = room.read(state, member, target.model, limits, target.total, target.pause, counts)
       of.granted = counts and room.count(of, now)
       local place = turn.strategy.at(turn, member, of, parked and turn.strategy.due(turn, member) or score)
-      local free, unsure, busy = room.free_for_any(of, now, probing)
+      local known = parked or place == score or corrected == rotation.MOST_PASSED
+      local free, busy = room.free_for_any(of, now, probing)
       if free > now and free ~= score then
-        rotation.park(turn, text, free, busy, now)
-      elseif free <= now and not parked and place ~= score then
+        rotation.park(turn, member, free, busy, now)
+      elseif free <= now and not known then
         rotation.put(turn, text, place)
+        corrected = corrected + 1
       end
       if free >= cooldown.NEVER and score >= free then
         return nil, best
-      elseif (free > now and parked and free <= score) or (free <= now and (parked or place == score)) then
+      elseif (free > now and parked and free <= score) or (free <= now and known) then
         local own = room.free_for(of, free, ask)
         if room.free_in_pool(of, own, ask) <= now then
           return grant(at, turn, member, of, place, now), nil
         end
+        passed = passed + (own < cooldown.NEVER and 1 or 0)
         if own < cooldown.NEVER and (not best or own < best.own) then
-          best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, unsure = unsure }
+          best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, busy = busy }
         end
         if own == free then
           return nil, best
@@ -121,14 +124,14 @@ for at = 0, last do
   if granted then
     return granted
   end
-  busy = busy or turn.busy > now
+  busy = busy or rotation.is_busy(turn, now)
   if candidate then
     local moment = room.free_in_pool(candidate.of, candidate.own, candidate.ask)
     candidate.moment = moment
     if moment < cooldown.NEVER then
       earliest = math.min(earliest or moment, moment)
     end
-    if not candidate.unsure and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
+    if candidate.busy <= now and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
       soonest = candidate
     end
   elseif turn.size > 0 and redis.call('EXISTS', target.names.set) == 0 then

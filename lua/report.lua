@@ -36,11 +36,12 @@ for i = 1, args.number() do
   if paused then
     rests[i], pool_rests = '-1', string.format('%.0f', paused - now)
   else
-    local text, until_then = cooldown.set(read(field), now, moment, set)
+    local old = read(field)
+    local text, until_then = cooldown.set(old, now, moment, set)
     written[#written + 1] = field
     written[#written + 1] = text
     rests[i] = string.format('%.0f', until_then - now)
-    if pool ~= '' then
+    if pool ~= '' and not (old and old.ends > now) then
       throttle.remember(state, pool, account, field, until_then, now)
     end
   end

@@ -127,14 +127,15 @@ local function place_at(of, t)
   return t
 end
 
--- From when on the key may have room for anybody. Also whether that hangs on a request in flight, and until when one does.
+-- From when on the key may have room for anybody. Also, where that hangs on requests in flight, until when they last
+-- if they do not end sooner; else 0.
 function room.free_for_any(of, now, probing)
   if of.off then
-    return cooldown.NEVER, false, 0
+    return cooldown.NEVER, 0
   end
   local t = free(of, 1, of.own, rested(of, now, probing, false), nil, 0)
   local with_place = place_at(of, t)
-  return with_place, with_place > t, place_at(of, now)
+  return with_place, with_place > t and place_at(of, now) or 0
 end
 
 -- The same of the windows alone, without rests.

@@ -1,13 +1,17 @@
 -- A rotation: one sorted set of members, and a hash with `seq` (the next grant's number), `last` (the highest place
 -- granted so far, as the strategy writes it), `woken` (how far it has read the pool's wake set), `kept` (when its expiry
--- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until when a
--- parked member has as many requests in flight as may be), `day` (the one whose grants the places count), and for each
+-- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until
+-- when requests in flight are in the way of a parked member, if they do not end sooner), `waits` (how many accounts have
+-- such members, each in a field `b|account`), `day` (the one whose grants the places count), and for each
 -- account (`a|account`) its members, a line each.
 --
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
 -- the answer: a key to try, or when to come back. One sorted set, not a cursor over the ids: a scan pays for every
 -- spent key, this for those that it moves.
-local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000 }
+--
+-- An acquire passes over at most MOST_PASSED members that have some room but not enough for it: a thousand keys whose
+-- tokens are almost spent would else be looked at by every request that needs more.
+local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000, MOST_PASSED = 64 }
 
 local function score(value)
   return string.format('%.17g', value)
@@ -24,7 +28,7 @@ end
 
 -- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
 function rotation.open(names, strategy)
-  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'size', 'busy', 'day')
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'size', 'busy', 'waits', 'day')
   if not meta[1] then
     return nil
   end
@@ -37,7 +41,8 @@ function rotation.open(names, strategy)
     kept = tonumber(meta[4]),
     size = tonumber(meta[5]),
     busy = tonumber(meta[6]) or 0,
-    day = tonumber(meta[7]) or 0,
+    waits = tonumber(meta[7]) or 0,
+    day = tonumber(meta[8]) or 0,
   }
 end
 
@@ -45,13 +50,33 @@ function rotation.put(turn, member, value)
   redis.call('ZADD', turn.names.set, score(value), member)
 end
 
--- Until `moment` the member has no room; `busy`: until when as many of its requests are in flight as may be.
+-- Until `moment` the member has no room. `busy`: until when that hangs on requests in flight; 0: it does not.
 function rotation.park(turn, member, moment, busy, now)
-  rotation.put(turn, member, moment)
-  if busy > now and busy > turn.busy then
-    turn.busy = busy
-    redis.call('HSET', turn.names.hash, 'busy', score(busy))
+  rotation.put(turn, member.text, moment)
+  if busy > now then
+    turn.busy = math.max(turn.busy, busy)
+    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, 'b|' .. member.account, score(busy))
+    redis.call('HSET', turn.names.hash, 'busy', score(turn.busy), 'waits', score(turn.waits))
+  elseif turn.waits > 0 then
+    rotation.not_busy(turn, { member.account })
   end
+end
+
+-- These accounts are looked at anew, or wait for something else.
+function rotation.not_busy(turn, accounts)
+  for from = 1, #accounts, rotation.CHUNK do
+    local fields = {}
+    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
+      fields[#fields + 1] = 'b|' .. accounts[i]
+    end
+    turn.waits = turn.waits - redis.call('HDEL', turn.names.hash, unpack(fields))
+  end
+  redis.call('HSET', turn.names.hash, 'waits', score(turn.waits))
+end
+
+-- Whether a request in flight that ends may give a key room.
+function rotation.is_busy(turn, now)
+  return turn.waits > 0 and turn.busy > now
 end
 
 -- `value` is a score, or a function that tells each member's.
@@ -117,6 +142,9 @@ function rotation.ready(turn, now)
     end
     bring_forward(turn, accounts, now)
     redis.call('HSET', turn.names.hash, 'woken', woken[#woken])
+    if turn.waits > 0 then
+      rotation.not_busy(turn, accounts)
+    end
   end
   if turn.strategy.counts and turn.day ~= math.floor(now / 86400e6) then
     turn.day = math.floor(now / 86400e6)
@@ -126,6 +154,13 @@ function rotation.ready(turn, now)
   local due = redis.call('ZRANGEBYSCORE', set, score(rotation.PARKED), score(now))
   if #due > 0 then
     put_due(turn, due)
+    if turn.waits > 0 then
+      local accounts = {}
+      for i, text in ipairs(due) do
+        accounts[i] = rotation.read_member(text).account
+      end
+      rotation.not_busy(turn, accounts)
+    end
   end
 end
 
@@ -139,7 +174,7 @@ end
 function rotation.granted(turn, member, place, free, busy, now)
   local following = turn.strategy.granted(turn, member, place)
   if free > now then
-    rotation.park(turn, member.text, free, busy, now)
+    rotation.park(turn, member, free, busy, now)
   else
     rotation.put(turn, member.text, following)
   end

@@ -45,7 +45,7 @@ function throttle.seen(state, pool, account, moment, now, wakes)
   return pause(state, pool, nil, moment, now)
 end
 
--- The key was taken to be at fault, and rests until `ends`.
+-- The key was taken to be at fault and rests until `ends`, for this refusal alone.
 function throttle.remember(state, pool, account, field, ends, now)
   local texts = {}
   for i, line in ipairs(others(state, pool, account, now)) do

@@ -99,19 +99,19 @@ def is_busy(shared: Shared, of: Iterable[Window], now: int) -> bool:
     return _place_at(shared, of, now, now) > now
 
 
-def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, probing: bool) -> tuple[int, bool, int]:
+def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, probing: bool) -> tuple[int, int]:
     """From when on the key may have room for anybody, its pool aside.
 
-    Also whether that hangs on a request in flight, which may end sooner, and until when as many are as may be.
+    Also, where that hangs on requests in flight, until when they last if they do not end sooner; else 0.
     """
     if member.key in shared.off:
-        return NEVER, False, 0
+        return NEVER, 0
     found = [shared.rests[s] for s in subjects(member, rotation.model) if s in shared.rests]
     t = max([now, *(rests.free_at(rest, probing) for rest in found)])
     of = own(rotation, member)
     others = free_at(shared, [window for window in of if window[1].kind != "leases"], t, None, 0, now)
     with_place = _place_at(shared, of, others, now)
-    return with_place, with_place > others, _place_at(shared, of, now, now)
+    return with_place, _place_at(shared, of, now, now) if with_place > others else 0
 
 
 def _place_at(shared: Shared, of: Iterable[Window], t: int, now: int) -> int:

@@ -7,11 +7,11 @@ through a wake set that each reads later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.model import leases, orders, rests, room
-from sidecar.model.configured import SECOND_US, Limit
+from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
     Amounts,
@@ -22,9 +22,6 @@ from sidecar.model.words import (
     Member,
     NotYet,
     Refusal,
-    Report,
-    Reported,
-    Rest,
     Rotation,
     Subject,
     Withdrawn,
@@ -32,10 +29,7 @@ from sidecar.model.words import (
 )
 
 PARKED = 1e14  # scores from here on are moments
-
-# The provider's throttle: the same refusal without details from so many accounts within so long.
-THROTTLED_ACCOUNTS, THROTTLED_WITHIN_US = 3, 5 * SECOND_US
-THROTTLE = Rest(Subject(""), SECOND_US, "throttled", most_us=60 * SECOND_US)
+MOST_PASSED = 64  # members that an acquire passes over because they have some room, but not enough for it
 
 
 @dataclass(slots=True)
@@ -47,7 +41,8 @@ class Turn:
     members: Mapping[str, Member]
     number: int = 0
     last: dict[int, float] = field(default_factory=dict)
-    busy: int = 0  # until when a parked member has as many requests in flight as may be
+    busy: int = 0  # until when requests in flight are in the way of a parked member, if they do not end sooner
+    waits: set[str] = field(default_factory=set)  # accounts that have such members
     day: int = 0
 
 
@@ -76,14 +71,16 @@ class Unregistered(LookupError):
 
 
 def now_of(state: State, raw: int) -> tuple[int, int]:
-    """The moment and the offset to go on with, for a clock that says `raw`: never back, and no catching up."""
+    """The moment and the offset to go on with, for a clock that says `raw`: never back, slower until it is right."""
     if raw >= state.clock:
         return raw, 0
-    offset = max(state.offset, state.clock - raw)
+    ahead = raw + state.offset - state.clock
+    offset = state.clock - raw if ahead < 0 else state.offset - ahead // 10
     return raw + offset, offset
 
 
-def _tick(state: State, raw: int) -> int:
+def tick(state: State, raw: int) -> int:
+    """The moment of a call that writes."""
     state.clock, state.offset = now_of(state, raw)
     return state.clock
 
@@ -94,7 +91,7 @@ def _name(rotation: Rotation) -> tuple[str, str, str]:
 
 def register(state: State, rotation: Rotation, raw: int) -> None:
     """Makes the rotation, unless it is there."""
-    now = _tick(state, raw)
+    now = tick(state, raw)
     if _name(rotation) in state.turns:
         return
     known = state.shared.rests
@@ -113,7 +110,7 @@ class _Candidate:
     member: Member
     own: int  # from when on the key has room for the ask, its pool aside
     place: float
-    unsure: bool  # a request in flight may end sooner
+    busy: int  # until when it hangs on requests in flight, which may end sooner
 
 
 def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
@@ -127,12 +124,12 @@ def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
             raise Unregistered(target)
         _place_what_is_due(turn, now)
         candidate, is_free = _walk(state, ask, target, turn, now)
-        busy |= turn.busy > now
+        busy |= bool(turn.waits) and turn.busy > now
         if candidate is not None and is_free:
             return _grant(state, ask, candidate, now, raw)
         if candidate is not None and (moment := _in_pool(state, ask, candidate, now)) < NEVER:
             found.append((moment, candidate))
-    in_time = [(at, c) for at, c in found if not c.unsure and at - now <= ask.max_wait_us[c.target]]
+    in_time = [(at, c) for at, c in found if c.busy <= now and at - now <= ask.max_wait_us[c.target]]
     if in_time:
         moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
         return _grant(state, ask, candidate, moment, raw)
@@ -154,6 +151,7 @@ def _place_what_is_due(turn: Turn, now: int) -> None:
     if orders.ORDERS[strategy].counts and turn.day != now // room.DAY_US:
         turn.day = now // room.DAY_US
         due |= {text for text, score in turn.scores.items() if score < PARKED}
+    turn.waits -= {turn.members[text].account for text in due if turn.scores[text] >= PARKED}
     for text in due:
         turn.scores[text] = orders.due(strategy, turn.last, turn.members[text])
 
@@ -173,12 +171,13 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
     rotation, shared = ask.rotations[target], state.shared
     best: _Candidate | None = None
     passed: set[str] = set()
+    full, corrected = 0, 0
     for member in _in_turn(turn, ask, target, passed):
         score = turn.scores[member.text]
         parked = score >= PARKED
-        if best is not None and parked and score >= best.own:
+        if full == MOST_PASSED or (best is not None and parked and score >= best.own):
             return best, False
-        free, unsure, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
+        free, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
         place = orders.due(rotation.strategy, turn.last, member) if parked else score
         if orders.ORDERS[rotation.strategy].counts:
             place = room.grants_today(shared, member.key, now)
@@ -187,15 +186,17 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
                 _park(turn, member, free, busy, now)
             if not parked or free > score:
                 continue
-        elif not parked and place != score:
+        elif not parked and place != score and corrected < MOST_PASSED:
             turn.scores[member.text] = place
+            corrected += 1
             continue
         if free >= NEVER:
             return best, False
         own = room.free_at(shared, room.own(rotation, member), free, ask.amounts, _share(ask, target), now)
-        candidate = _Candidate(target, member, own, place, unsure)
+        candidate = _Candidate(target, member, own, place, busy)
         if _in_pool(state, ask, candidate, now) <= now:
             return candidate, True
+        full += own < NEVER
         if own < NEVER and (best is None or own < best.own):
             best = candidate
         if own == free:
@@ -206,12 +207,14 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
 
 def _park(turn: Turn, member: Member, moment: int, busy: int, now: int) -> None:
     turn.scores[member.text] = moment
+    turn.waits.discard(member.account)
     if busy > now:
         turn.busy = max(turn.busy, busy)
+        turn.waits.add(member.account)
 
 
 def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int) -> Grant:
-    now = _tick(state, raw)
+    now = tick(state, raw)
     shared, member, rotation = state.shared, candidate.member, ask.rotations[candidate.target]
     turn = state.turns[_name(rotation)]
     finds = room.grant(shared, rotation, member, moment)
@@ -219,7 +222,7 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
     if orders.ORDERS[rotation.strategy].counts:
         shared.granted[member.key] = now // room.DAY_US, room.grants_today(shared, member.key, now) + 1
     following = orders.granted(rotation.strategy, turn.last, member, candidate.place)
-    free, _, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
+    free, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
     if free > now:
         _park(turn, member, free, busy, now)
     else:
@@ -236,9 +239,10 @@ def _windows(grant: Grant) -> list[room.Window]:
     return room.all_windows(grant.rotation, grant.member)
 
 
-def _wake(state: State, accounts: set[str], now: int) -> None:
+def wake(state: State, accounts: set[str], now: int) -> None:
     """Every rotation looks again at keys of accounts that may have room earlier than they were parked for."""
     for turn in state.turns.values():
+        turn.waits -= accounts
         for text, member in turn.members.items():
             if member.account in accounts and turn.scores[text] > now:
                 turn.scores[text] = now
@@ -255,18 +259,18 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     rests_until = room.rests_until(shared, grant.rotation, grant.member)
     is_off = grant.member.key in shared.off
     if is_off or (grant.finds != 2 and rests_until > now) or room.is_busy(shared, of, now):
-        _tick(state, raw)
-        _wake(state, {grant.member.account}, now)
+        tick(state, raw)
+        wake(state, {grant.member.account}, now)
         return Withdrawn()
     guard = guard_us(limit for _, limit in of)
     late = guard is not None and now - moment > guard
     if not late and room.free_before(shared, of, moment, grant.amounts, now) <= moment:
         shared.windows = before
         if any(limit.kind == "leases" for _, limit in of):
-            _tick(state, raw)
+            tick(state, raw)
         renew(state, of, moment, now)
         return Confirmed(moment, now - moment)
-    _tick(state, raw)
+    tick(state, raw)
     free = max(now, room.free_before(shared, of, now, grant.amounts, now))
     room.enter(shared, of, free, now, grant.amounts)
     return NotYet(free - now, free) if free > now else Confirmed(now, 0)
@@ -282,7 +286,7 @@ def renew(state: State, of: list[room.Window], moment: int, now: int) -> None:
 
 def renewed(state: State, account: str, limit: Limit, moment: int, raw: int) -> None:
     """A replica says that the request of a grant is still in flight."""
-    renew(state, [(account, limit)], moment, _tick(state, raw))
+    renew(state, [(account, limit)], moment, tick(state, raw))
 
 
 def release(state: State, grant: Grant, raw: int) -> int:
@@ -290,110 +294,18 @@ def release(state: State, grant: Grant, raw: int) -> int:
     now, _ = now_of(state, raw)
     held = room.leave(state.shared, _windows(grant), grant.moment_us, now, grant.amounts)
     if held:
-        _tick(state, raw)
-        _wake(state, {grant.member.account}, now)
+        tick(state, raw)
+        wake(state, {grant.member.account}, now)
     return held
 
 
 def settle(state: State, grant: Grant, actual: Amounts, raw: int) -> bool:
     """Counts what a request came to; whether keys of its account may have room earlier for it."""
-    now, of = _tick(state, raw), _windows(grant)
+    now, of = tick(state, raw), _windows(grant)
     before = room.free_at(state.shared, room.own(grant.rotation, grant.member), now, None, 0, now)
     room.settle(state.shared, of, grant.moment_us, now, grant.amounts, actual)
     after = room.free_at(state.shared, room.own(grant.rotation, grant.member), now, None, 0, now)
     if before > now and after < before:
-        _wake(state, {grant.member.account}, now)
+        wake(state, {grant.member.account}, now)
         return True
     return False
-
-
-# --- what an attempt taught -------------------------------------------------------------------------
-
-
-def report(state: State, report: Report, raw: int) -> Reported:
-    """Sets rests, takes suspicions back, and ends the rests of a key that succeeded."""
-    now, known, pool_rests = _tick(state, raw), state.shared.rests, 0
-    told: list[int | None] = []
-    for rest in report.rests:
-        paused = _throttled(state, rest, report.moment_us, now) if rest.throttle else None
-        if paused is not None:
-            pool_rests = paused - now
-            told.append(None)
-            continue
-        set_now = rests.refused(known.get(rest.subject), rest, report.request, report.moment_us, now)
-        known[rest.subject] = set_now
-        told.append(set_now.ends - now)
-        if rest.throttle:
-            lately = state.refused.setdefault(rest.throttle, {})
-            lately.pop(rest.subject.account, None)
-            lately[rest.subject.account] = Refused(now, set_now.ends, rest.subject)
-    clears = tuple(_take_back(state, subject, report.request, now) for subject in report.clears)
-    subjects = (*report.ends, *([room.resting_pool(report.pool)] if report.pool else []))
-    ends = tuple(_end(state, subject, report.moment_us, now) for subject in subjects)
-    return Reported(tuple(told), clears, ends, pool_rests)
-
-
-def _throttled(state: State, rest: Rest, moment: int, now: int) -> int | None:
-    """Until when the pool rests for a refusal without details; None: it may still be the key's."""
-    pool, known = room.resting_pool(rest.throttle), state.shared.rests
-    resting = known.get(pool)
-    if resting is None or resting.ends + THROTTLE.most_us <= now:
-        lately = state.refused.get(rest.throttle, {})
-        others = {a: r for a, r in lately.items() if r.at + THROTTLED_WITHIN_US > now and a != rest.subject.account}
-        if len(others) + 1 < THROTTLED_ACCOUNTS:
-            return None
-        for refused in others.values():
-            if refused.subject in known and known[refused.subject].ends == refused.ends:
-                del known[refused.subject]
-                _wake(state, {refused.subject.account}, now)
-        del state.refused[rest.throttle]
-        resting = None
-    known[pool] = rests.refused(resting, THROTTLE, "", moment, now)
-    return known[pool].ends
-
-
-def _take_back(state: State, subject: Subject, request: str, now: int) -> bool:
-    rest = state.shared.rests.get(subject)
-    if rest is None or rest.kind != rests.SUSPICION or rest.request != request:
-        return False
-    del state.shared.rests[subject]
-    _wake(state, {subject.account}, now)
-    return True
-
-
-def _end(state: State, subject: Subject, moment: int, now: int) -> bool:
-    rest = state.shared.rests.get(subject)
-    if rest is None or moment < rest.since:
-        return False
-    del state.shared.rests[subject]
-    if max(rest.ends, rest.next) > now:
-        _wake(state, {subject.account}, now)
-    return rest.ends > now
-
-
-# --- what an operator says --------------------------------------------------------------------------
-
-
-def disable(state: State, key: str, raw: int) -> bool:
-    """No grant of the key, by its fingerprint, from now on; whether that is new."""
-    _tick(state, raw)
-    is_new = key not in state.shared.off
-    state.shared.off.add(key)
-    return is_new
-
-
-def enable(state: State, key: str, account: str, raw: int) -> bool:
-    """Whether it was disabled."""
-    now, was_off = _tick(state, raw), key in state.shared.off
-    state.shared.off.discard(key)
-    _wake(state, {account}, now)
-    return was_off
-
-
-def reset(state: State, subjects: Iterable[Subject], windows: Iterable[tuple[str, str]], account: str, raw: int) -> int:
-    """Forgets rests, and windows by account and limit name; returns how many there were."""
-    now, shared = _tick(state, raw), state.shared
-    gone = sum(shared.rests.pop(subject, None) is not None for subject in subjects)
-    gone += sum(shared.windows.pop(name, None) is not None for name in windows)
-    _wake(state, {account}, now)
-    return gone

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -80,40 +79,35 @@ class Pools:
         Raises StoreAway when Redis cannot answer in that time, TooLarge where no budget could ever hold the request. A
         caller that is cancelled leaves no grant.
         """
-        line = tuple(search.targets[index] for index in search.open)
-        if wait and self.waiting.is_line(line):
-            return await self._stand_in_line(search, line, Refusal(0, busy=True))
-        got = await self._acquire(search, wait)
-        if wait and isinstance(got, Refusal) and got.busy:
-            return await self._stand_in_line(search, line, got)
-        return got
-
-    async def _stand_in_line(
-        self, search: Search, line: tuple[Target, ...], got: Held | Refusal | Exhausted
-    ) -> Held | Refusal | Exhausted:
-        """Asks whenever a request in flight has ended, after those who came before, as long as the request may wait."""
-        began, waited_s = monotonic(), search.waited_s
-        with suppress(TimeoutError, Full):
-            async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line):
-                while isinstance(got, Refusal) and got.busy:
-                    search.waited_s = waited_s + monotonic() - began
-                    got = await self._acquire(search, wait=True)
-                    if isinstance(got, Refusal) and got.busy:
-                        await self.waiting.until_one_ends()
-                return got
-        search.waited_s = waited_s + monotonic() - began
-        return got if isinstance(got, Refusal) and got.wait_us else await self._acquire(search, wait=False)
-
-    async def _acquire(self, search: Search, wait: bool) -> Held | Refusal | Exhausted:
         while True:
-            targets = search.open
-            wait = wait and not self.waiting.full
-            answer, asked_at = await self._ask(search, targets, wait)
+            targets, wait = search.open, wait and not self.waiting.full
+            answer, asked_at = await self._next(search, targets, wait)
             if not isinstance(answer, Grant):
                 return answer
             got = self._held(answer, targets[answer.target], asked_at)
             if not answer.wait_us or await self._wait(search, got):
                 return got
+
+    async def _next(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
+        """The store's answer; where requests in flight are in the way, once they are not, in the order of coming."""
+        line = tuple(search.targets[index] for index in targets), search.batch
+        if not wait or not self.waiting.is_line(line):
+            answer, asked_at = await self._ask(search, targets, wait)
+            if not wait or not isinstance(answer, Refusal) or not answer.busy:
+                return answer, asked_at
+        waited_s, began = search.waited_s, self._now()
+        try:
+            async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line):
+                while True:
+                    search.waited_s = waited_s + self._now() - began
+                    answer, asked_at = await self._ask(search, targets, wait)
+                    if not isinstance(answer, Refusal) or not answer.busy:
+                        return answer, asked_at
+                    await self.waiting.until_one_ends()
+        except (TimeoutError, Full):
+            return await self._ask(search, targets, wait=False)
+        finally:
+            search.waited_s = waited_s + self._now() - began
 
     async def _ask(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
         while True:
@@ -213,17 +207,21 @@ class Pools:
                 held.in_hand = not away.sent
                 await self._outlast(search, asked_at, away)
                 if away.sent:
+                    self._ended(held)
                     return False
                 continue
             if isinstance(answer, Withdrawn):
+                self._ended(held)
                 return False
             held.in_hand = True
             held.grant = replace(held.grant, moment_us=answer.moment_us)
             if isinstance(answer, NotYet):
+                self._ended(held)
                 if answer.wait_us > LONGEST_PUT_OFF_US:
                     break
                 await self._sleep(search, answer.wait_us)
                 continue
+            self.running.began(held)
             held.moment_at = asked_at - answer.age_us / SECOND_US
             held.send_by = held.moment_at + guard_s(held.grant)
             if self._now() <= held.send_by:
@@ -258,7 +256,8 @@ class Pools:
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:
         pool = grant.rotation.pool
         got = held(grant, target, self.config.pools[pool], self._keys[pool][grant.member.id], asked_at)
-        self.running.began(got)
+        if not grant.wait_us:
+            self.running.began(got)
         return got
 
     def _now(self) -> float:

@@ -21,6 +21,7 @@ class Running:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._held: set[Held] = set()
+        store.in_flight = self._batches
 
     def began(self, held: Held) -> None:
         if has_lease(held.grant):
@@ -35,6 +36,9 @@ class Running:
 
     def renew(self) -> None:
         """Says of all that they are still in flight; queued."""
+        for grants in self._batches():
+            self._store.renew(grants)
+
+    def _batches(self) -> list[list[Grant]]:
         grants = [held.grant for held in self._held]
-        for start in range(0, len(grants), AT_ONCE):
-            self._store.renew(grants[start : start + AT_ONCE])
+        return [grants[start : start + AT_ONCE] for start in range(0, len(grants), AT_ONCE)]

@@ -56,6 +56,7 @@ class Store:
         self.home = home or Home()
         self.up = asyncio.Event()  # cleared when a round trip failed, set again by the first that succeeds
         self.reason = ""  # why it is away
+        self.in_flight: Callable[[], Iterable[Iterable[Grant]]] = lambda: ()  # whose leases are renewed when it is back
         self._open, self._emit = open_connection, emit
         self._front = Lane(open_connection, self._is_away)
         self._back = Lane(open_connection, self._is_away)
@@ -304,6 +305,8 @@ class Store:
             probe = Lane(self._open, lambda _: None)
             try:
                 await probe.call(calls.report(self.names, Report(""), ()))
+                for grants in self.in_flight():  # before anybody takes their places, which may have ended meanwhile
+                    await probe.call(calls.renew(self.names, grants))
                 break
             except StoreBroken as broken:
                 if self.reason != str(broken):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sidecar.model import room, rules
+from sidecar.model import reports, room, rules
 from sidecar.model.configured import Key, Secret
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
@@ -185,7 +185,7 @@ class Play:
     def _free(self, ask: Ask, target: int, member: Any) -> int:
         rotation, shared, now = ask.rotations[target], self.state.shared, self.now
         share = ask.shares[target]
-        own, _, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
+        own, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
         own = room.free_at(shared, room.own(rotation, member), own, ask.amounts, share, now)
         return room.free_in_pool(shared, rotation, member, own, ask.amounts, share, ask.probing, now)
 
@@ -299,19 +299,19 @@ class Play:
         pools = list(WORLDS[0].pools)
         subjects = room.subjects(member, MODELS[model])
         if what == 0:
-            answer = int(rules.disable(self.state, member.key, self.raw))
+            answer = int(reports.disable(self.state, member.key, self.raw))
             call = calls.disable(NAMES, key, "somebody", str(self.raw))
         elif what == 1:
-            answer = int(rules.enable(self.state, member.key, member.account, self.raw))
+            answer = int(reports.enable(self.state, member.key, member.account, self.raw))
             call = calls.enable(NAMES, key, pools, str(self.raw))
         else:
-            answer = rules.reset(self.state, subjects, (), member.account, self.raw)
+            answer = reports.reset(self.state, subjects, (), member.account, self.raw)
             call = calls.reset(NAMES, key, [rest_field(subject) for subject in subjects], pools, str(self.raw))
         self._expect(call, int, answer)
         self.words.append(f"{('disable', 'enable', 'reset')[what]} {member.id} -> {answer}")
 
     def _report(self, report: Report, account: str) -> None:
-        answer = rules.report(self.state, report, self.raw)
+        answer = reports.report(self.state, report, self.raw)
         pools = list(WORLDS[0].pools)  # of throttled rests other accounts too
         call = calls.report(NAMES, report, pools, str(self.raw))
         self._expect(call, calls.read_report, answer)
