@@ -1,8 +1,8 @@
 -- A rotation: one sorted set of members, and a hash with `seq` (the next grant's number), `last` (the highest place
 -- granted so far, as the strategy writes it), `woken` (how far it has read the pool's wake set), `kept` (when its expiry
 -- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until
--- when requests in flight are in the way of a parked member, if they do not end sooner), `waits` (how many accounts have
--- such members, each in a field `b|account`), `day` (the one whose grants the places count), and for each
+-- when requests in flight are in the way of a parked member, if they do not end sooner), `waits` (how many such
+-- members there are, each with a field `b|member`), `day` (the one whose grants the places count), and for each
 -- account (`a|account`) its members, a line each.
 --
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
@@ -55,19 +55,19 @@ function rotation.park(turn, member, moment, busy, now)
   rotation.put(turn, member.text, moment)
   if busy > now then
     turn.busy = math.max(turn.busy, busy)
-    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, 'b|' .. member.account, score(busy))
+    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, 'b|' .. member.text, score(busy))
     redis.call('HSET', turn.names.hash, 'busy', score(turn.busy), 'waits', score(turn.waits))
   elseif turn.waits > 0 then
-    rotation.not_busy(turn, { member.account })
+    rotation.not_busy(turn, { member.text })
   end
 end
 
--- These accounts are looked at anew, or wait for something else.
-function rotation.not_busy(turn, accounts)
-  for from = 1, #accounts, rotation.CHUNK do
+-- These members, by their texts, are looked at anew, or wait for something else.
+function rotation.not_busy(turn, members)
+  for from = 1, #members, rotation.CHUNK do
     local fields = {}
-    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
-      fields[#fields + 1] = 'b|' .. accounts[i]
+    for i = from, math.min(from + rotation.CHUNK - 1, #members) do
+      fields[#fields + 1] = 'b|' .. members[i]
     end
     turn.waits = turn.waits - redis.call('HDEL', turn.names.hash, unpack(fields))
   end
@@ -129,6 +129,9 @@ local function bring_forward(turn, accounts, now)
     end
   end
   put_all(turn.names.set, members, score(now), 'XX', 'LT')
+  if turn.waits > 0 and #members > 0 then
+    rotation.not_busy(turn, members)
+  end
 end
 
 -- Members that were made available earlier come now, and those whose moment has come get their place.
@@ -142,9 +145,6 @@ function rotation.ready(turn, now)
     end
     bring_forward(turn, accounts, now)
     redis.call('HSET', turn.names.hash, 'woken', woken[#woken])
-    if turn.waits > 0 then
-      rotation.not_busy(turn, accounts)
-    end
   end
   if turn.strategy.counts and turn.day ~= math.floor(now / 86400e6) then
     turn.day = math.floor(now / 86400e6)
@@ -155,11 +155,7 @@ function rotation.ready(turn, now)
   if #due > 0 then
     put_due(turn, due)
     if turn.waits > 0 then
-      local accounts = {}
-      for i, text in ipairs(due) do
-        accounts[i] = rotation.read_member(text).account
-      end
-      rotation.not_busy(turn, accounts)
+      rotation.not_busy(turn, due)
     end
   end
 end

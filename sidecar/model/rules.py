@@ -42,7 +42,7 @@ class Turn:
     number: int = 0
     last: dict[int, float] = field(default_factory=dict)
     busy: int = 0  # until when requests in flight are in the way of a parked member, if they do not end sooner
-    waits: set[str] = field(default_factory=set)  # accounts that have such members
+    waits: set[str] = field(default_factory=set)  # such members
     day: int = 0
 
 
@@ -151,7 +151,7 @@ def _place_what_is_due(turn: Turn, now: int) -> None:
     if orders.ORDERS[strategy].counts and turn.day != now // room.DAY_US:
         turn.day = now // room.DAY_US
         due |= {text for text, score in turn.scores.items() if score < PARKED}
-    turn.waits -= {turn.members[text].account for text in due if turn.scores[text] >= PARKED}
+    turn.waits -= {text for text in due if turn.scores[text] >= PARKED}
     for text in due:
         turn.scores[text] = orders.due(strategy, turn.last, turn.members[text])
 
@@ -207,10 +207,10 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
 
 def _park(turn: Turn, member: Member, moment: int, busy: int, now: int) -> None:
     turn.scores[member.text] = moment
-    turn.waits.discard(member.account)
+    turn.waits.discard(member.text)
     if busy > now:
         turn.busy = max(turn.busy, busy)
-        turn.waits.add(member.account)
+        turn.waits.add(member.text)
 
 
 def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int) -> Grant:
@@ -242,7 +242,7 @@ def _windows(grant: Grant) -> list[room.Window]:
 def wake(state: State, accounts: set[str], now: int) -> None:
     """Every rotation looks again at keys of accounts that may have room earlier than they were parked for."""
     for turn in state.turns.values():
-        turn.waits -= accounts
+        turn.waits -= {text for text, member in turn.members.items() if member.account in accounts}
         for text, member in turn.members.items():
             if member.account in accounts and turn.scores[text] > now:
                 turn.scores[text] = now
