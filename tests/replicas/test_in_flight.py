@@ -121,3 +121,60 @@ async def test_a_long_request_keeps_its_place_beyond_a_lease(redis_url: str) -> 
         assert (await held)[0] == 200
         assert (await ask(http, other))[0] == 200
         _kept(provider)
+
+
+async def test_who_waits_for_a_budget_takes_no_place(redis_url: str) -> None:
+    """Reservations are in flight from their moment on, not before: a queue of them does not lock itself out."""
+    limits = [{"requests": 1, "per": "2s"}]
+    async with _crowded(redis_url, 1, 1, replicas=1, limits=limits, max_wait="10s") as (provider, (one,), http):
+        answers = await asyncio.gather(*(ask(http, one) for _ in range(4)))
+        assert {status for status, _ in answers} == {200}
+        _kept(provider)
+
+
+async def test_a_reservation_that_comes_to_nothing_takes_no_place(redis_url: str) -> None:
+    """The key is refused while a request waits for it: once it may be used again, both of its places are free."""
+    limits = [{"requests": 4, "per": "2s"}]
+    async with _crowded(redis_url, 1, 2, replicas=1, limits=limits, max_wait="8s") as (provider, (one,), http):
+        provider.faults.append(Fault(hang=True, times=1, status=429, headers={"retry-after": "3"}, body="{}"))
+        refused = asyncio.ensure_future(ask(http, one))
+        await provider.wait_for(lambda: provider.arrivals)
+        assert {status for status, _ in await asyncio.gather(*(ask(http, one) for _ in range(3)))} == {200}
+        waiting = asyncio.ensure_future(ask(http, one))
+        await provider.wait_for(lambda: len(provider.arrivals) == 4)
+        provider.release()
+        assert [status for status, _ in await asyncio.gather(refused, waiting)] == [200, 200]
+        provider.faults.append(Fault(hang=True, times=2))
+        both = [asyncio.ensure_future(ask(http, one)) for _ in range(2)]
+        await provider.wait_for(lambda: provider.most_in_flight() == 2 and provider.open == 2)
+        provider.release()
+        assert [status for status, _ in await asyncio.gather(*both)] == [200, 200]
+        _kept(provider)
+
+
+async def test_a_spent_budget_is_told_with_its_moment_though_places_are_counted(redis_url: str) -> None:
+    limits = [{"requests": 2, "per": "minute"}]
+    async with _crowded(redis_url, 1, 1, replicas=1, limits=limits, max_wait="5s") as (provider, (one,), http):
+        assert [(await ask(http, one))[0] for _ in range(2)] == [200, 200]
+        status, headers = await ask(http, one)
+        assert (status, headers["x-sidecar-waited-ms"]) == (429, "0")
+        assert int(headers["retry-after"]) > 50
+        _kept(provider)
+
+
+async def test_batch_at_the_head_of_the_line_holds_nobody_up(redis_url: str) -> None:
+    """The last share of the budget is for interactive requests, also for those that came later."""
+    limits = [{"requests": 5, "per": "minute"}]
+    async with _crowded(redis_url, 1, 1, replicas=1, limits=limits, max_wait="30s") as (provider, (one,), http):
+        assert [(await ask(http, one))[0] for _ in range(3)] == [200, 200, 200]
+        provider.faults.append(Fault(hang=True, times=1))
+        running = asyncio.ensure_future(ask(http, one))
+        await provider.wait_for(lambda: len(provider.arrivals) == 4)
+        batch = asyncio.ensure_future(ask(http, one, **{"x-sidecar-priority": "batch"}))
+        interactive = asyncio.ensure_future(ask(http, one))
+        await asyncio.sleep(0.2)  # both are in line: that they wait is seen nowhere
+        provider.release()
+        assert (await running)[0] == 200
+        assert (await interactive)[0] == 200
+        batch.cancel()
+        _kept(provider)
