@@ -12,8 +12,9 @@
 --       ends     count, then for each rest of the key that succeeded: field, account
 -- returns        three lists: for each rest how long the key rests now (microseconds; -1: its pool does, instead), for each
 --                clear 1 if it was taken back, for each end 1 if a rest ended early; then how long the pool rests now, or 0
--- cost           3 commands, 1 a rest, 2 a suspicion taken back or a rest that ended, and 3 for each of its pools; 3 more
---                for a refusal that may be the provider's throttle
+-- cost           3 commands, 1 a rest, 2 a suspicion taken back or a rest that ended, and 3 for each of its pools; a refusal
+--                that may be the provider's throttle 5 instead of 1, but 2 while its pool rests for that; the one that
+--                finds it out 4, and 2 and 3 a pool for each rest that it takes back
 --
 -- It always writes, if only the clock: a report of nothing finds out whether this Redis takes writes.
 -- Rotations are not told of a rest: each finds out when the key comes to its head, so a report costs the same for

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 
-from sidecar.model.configured import SECOND_US, Key, Secret
+from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
 from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
 from sidecar.store.names import Names
@@ -19,6 +20,10 @@ from tests.store.conftest import Place
 NAMES = Names("test")
 NOW = 1_790_000_000_000_000
 KEYS = pytest.mark.parametrize("keys", [1, 100, 1000])
+A_REPORT = (
+    r"(\d+) commands, (\d+) a rest, (\d+) a suspicion taken back or a rest that ended, "
+    r"and (\d+) for each of its pools"
+)
 LIMITS = pytest.mark.parametrize("limits", [1, 4])
 
 
@@ -111,6 +116,41 @@ def test_key_met_without_room_is_parked_and_not_met_again(real: Place, keys: int
     assert first - second == met * keys
 
 
+def test_once_a_day_a_grant_keeps_what_it_used(real: Place) -> None:
+    turns = turns_of(3, 1)
+    run(real.raw, calls.register(NAMES, turns, str(NOW)))
+    cost, more = promised("acquire", r"granted at the head: (\d+) commands, .+?, and (\d+) more once a day")
+    late = NOW + 2 * 86_400 * SECOND_US
+    assert commands(real.raw, calls.acquire(NAMES, ask(turns), late, str(late))) == cost - 1 + more
+    assert commands(real.raw, calls.acquire(NAMES, ask(turns), late, str(late))) == cost - 1
+
+
+@KEYS
+def test_key_with_some_room_but_not_for_this_request_is_stepped_over(real: Place, keys: int) -> None:
+    """A look at each; the rotation is not changed for it."""
+    turns = rotation(keys, Limit("tokens", 100, 60 * SECOND_US, 50_000))
+    run(real.raw, calls.register(NAMES, turns, str(NOW)))
+    half = replace(ask(turns), amounts=(1, 60, 60, 0, 60, 60))
+    for _ in turns.members:
+        run(real.raw, calls.acquire(NAMES, half, NOW, str(NOW)))
+    always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
+    (a_key,) = promised("acquire", r"(\d+) for each that has some room, but not for this request")
+    refused = calls.acquire(NAMES, half, NOW, str(NOW))
+    nobody_left = 1  # looks for a further key
+    assert commands(real.raw, refused) == always - 1 + target - 2 + nobody_left + keys * a_key
+
+
+def test_key_that_waits_for_a_request_in_flight_is_remembered_once(real: Place) -> None:
+    turns = rotation(3, Limit("concurrency", 1, LEASE_US, 0))
+    spend(real.raw, turns)
+    other = rotation(3, Limit("concurrency", 1, LEASE_US, 0), model="other")
+    run(real.raw, calls.register(NAMES, other, str(NOW)))
+    asked = calls.acquire(NAMES, ask(other), NOW, str(NOW))
+    (met,) = promised("acquire", r"(\d+) for each key that is met without room")
+    (more,) = promised("acquire", r"(\d+) for a key that waits for a request in flight to end")
+    assert commands(real.raw, asked) - commands(real.raw, asked) == 3 * met + more
+
+
 @KEYS
 @LIMITS
 def test_confirm(real: Place, keys: int, limits: int) -> None:
@@ -118,7 +158,8 @@ def test_confirm(real: Place, keys: int, limits: int) -> None:
     turns = turns_of(keys, limits)
     grant = spend(real.raw, turns)
     on_time, late, a_pool = promised(
-        "confirm", r"on time (\d+) commands, late or put off (\d+), withdrawn \d+ and (\d+) a pool"
+        "confirm",
+        r"on time (\d+) commands, late, put off or in flight from now on (\d+), withdrawn \d+ and (\d+) a pool",
     )
     assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], NOW, str(NOW))) == on_time - 1
     assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], NOW + SECOND_US, str(NOW + SECOND_US))) == late - 1
@@ -148,13 +189,53 @@ def test_report(real: Place, keys: int, models: int) -> None:
         run(real.raw, calls.register(NAMES, rotation(keys, *turns.limits[0], model=f"m{model}"), str(NOW)))
     member = turns.members[0]
     suspicion = Rest(Subject(member.account, member.key), SECOND_US, "invalid_key", proved=False)
-    always, a_rest, a_clear, a_pool = promised(
-        "report", r"(\d+) commands, (\d+) a rest, (\d+) a suspicion taken back and (\d+) for each of its pools"
-    )
+    always, a_rest, a_clear, a_pool = promised("report", A_REPORT)
     resting = calls.report(NAMES, Report("r", (suspicion, Rest(Subject("x"), SECOND_US, "why"))), (), str(NOW))
     assert commands(real.raw, resting) == always - 1 + 2 * a_rest
     clearing = calls.report(NAMES, Report("r", clears=(suspicion.subject,)), ["p", "q"], str(NOW))
     assert commands(real.raw, clearing) == always - 1 + a_clear + 2 * a_pool
+    run(real.raw, resting)
+    ending = calls.report(NAMES, Report("r", ends=(suspicion.subject,), moment_us=NOW), ["p", "q"], str(NOW))
+    assert commands(real.raw, ending) == always - 1 + a_clear + 2 * a_pool
+
+
+def test_report_of_what_may_be_the_providers_throttle(real: Place) -> None:
+    """Of two accounts, of the third, which finds it out, and of those that come while the pool rests."""
+    always, a_rest, a_clear, a_pool = promised("report", A_REPORT)
+    maybe, instead, resting, found, taken_back, its_pool = promised(
+        "report",
+        r"that may be the provider's throttle (\d+) instead of (\d+), but (\d+) while its pool rests for that; "
+        r"the one that finds it out (\d+), and (\d+) and (\d+) a pool for each rest that it takes back",
+    )
+    assert (instead, taken_back, its_pool) == (a_rest, a_clear, a_pool)
+    refused = [
+        Report("r", (Rest(Subject(f"a{n}"), SECOND_US, "why", most_us=SECOND_US, throttle="p"),)) for n in range(4)
+    ]
+    costs = [commands(real.raw, calls.report(NAMES, one, ["p", "q"], str(NOW))) for one in refused]
+    two_back = 2 * (taken_back + 2 * its_pool)
+    assert [cost - (always - 1) for cost in costs] == [maybe, maybe, found + two_back, resting]
+
+
+@KEYS
+@LIMITS
+@pytest.mark.parametrize("pools", [1, 2])
+def test_settle(real: Place, keys: int, limits: int, pools: int) -> None:
+    """It tells the pools only where the account had no room before it."""
+    always, a_pool = promised("settle", r"(\d+) commands, and (\d+) a pool where the account had no room before it")
+    turns = turns_of(keys, limits)
+    grant = spend(real.raw, turns)
+    settled = calls.settle(NAMES, grant, grant.amounts, ["p", "q"][:pools], NOW, str(NOW))
+    assert commands(real.raw, settled) == always - 1
+    back = calls.settle(NAMES, grant, (0, 0, 0, 0, 0, 0), ["p", "q"][:pools], NOW, str(NOW))
+    assert commands(real.raw, back) == always - 1 + pools * a_pool
+
+
+@pytest.mark.parametrize("requests", [0, 1, 100])
+def test_renew(real: Place, requests: int) -> None:
+    turns = rotation(requests, Limit("concurrency", 1, LEASE_US, 0))
+    grants = [Grant(0, turns, member, 0, NOW, 0) for member in turns.members]
+    always, a_lease = promised("renew", r"(\d+) commands, and (\d+) a lease")
+    assert commands(real.raw, calls.renew(NAMES, grants, str(NOW))) == always - 1 + requests * a_lease
 
 
 def test_inspect_models_and_beat(real: Place) -> None:
