@@ -223,7 +223,7 @@ function room.settle(of, moment, now, expected, actual)
       of.texts[i] = kind.leave(limit, of.texts[i], moment)
     elseif before ~= after then
       local text, found = kind.leave(limit, of.texts[i], moment, now, before)
-      of.texts[i] = found and after > 0 and kind.enter(limit, text, moment, now, after) or text
+      of.texts[i] = (found or before == 0) and after > 0 and kind.enter(limit, text, moment, now, after) or text
     end
   end
 end

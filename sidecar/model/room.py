@@ -188,8 +188,10 @@ def settle(shared: Shared, of: Iterable[Window], moment: int, now: int, expected
         unit = unit_of(window[1])
         if window[1].kind == "leases":
             _leave(shared, window, moment, now, 1)
-        elif expected[unit] != actual[unit] and _leave(shared, window, moment, now, expected[unit]):
-            enter(shared, [window], moment, now, actual)
+        elif expected[unit] != actual[unit]:
+            held = _leave(shared, window, moment, now, expected[unit])
+            if held or not expected[unit]:  # of nothing expected nothing was entered
+                enter(shared, [window], moment, now, actual)
 
 
 def grant(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:

@@ -100,10 +100,11 @@ class Pools:
             async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line):
                 while True:
                     search.waited_s = waited_s + self._now() - began
+                    ended = self.waiting.next_end()
                     answer, asked_at = await self._ask(search, targets, wait)
                     if not isinstance(answer, Refusal) or not answer.busy:
                         return answer, asked_at
-                    await self.waiting.until_one_ends()
+                    await self.waiting.until(ended)
         except (TimeoutError, Full):
             return await self._ask(search, targets, wait=False)
         finally:

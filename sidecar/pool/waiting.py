@@ -35,11 +35,15 @@ class Waiting:
         ended, self._ended = self._ended, asyncio.Event()
         ended.set()
 
-    async def until_one_ends(self) -> None:
+    def next_end(self) -> asyncio.Event:
+        """What the next request to end will set: taken before asking, so that none that ends meanwhile is missed."""
+        return self._ended
+
+    async def until(self, ended: asyncio.Event) -> None:
         """Returns when a request of this replica has ended, or another replica's may have."""
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
-                await self._ended.wait()
+                await ended.wait()
 
     @asynccontextmanager
     async def one_more(self) -> AsyncIterator[None]:

@@ -136,8 +136,11 @@ class Store:
         self._queue(self._back, calls.release(self.names, grant, pools, self._clock_us()))
 
     def settle(self, grant: Grant, actual: Amounts, pools: Iterable[str]) -> None:
-        """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`."""
-        self._queue(self._back, calls.settle(self.names, grant, actual, pools, self._clock_us()))
+        """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`.
+
+        It goes with the acquires, as a report does: what it frees, the next of them may have.
+        """
+        self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()))
 
     def renew(self, grants: Iterable[Grant]) -> None:
         """Says that the requests of these grants are still in flight; queued."""

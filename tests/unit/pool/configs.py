@@ -6,7 +6,19 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Pool, Provider, Secret, Speech, Target
+from sidecar.model.configured import (
+    LEASE_US,
+    SECOND_US,
+    Auth,
+    Config,
+    Key,
+    Limit,
+    Pool,
+    Provider,
+    Secret,
+    Speech,
+    Target,
+)
 from sidecar.model.words import Exhausted, Refusal
 from sidecar.pool.search import Held, Search
 
@@ -16,6 +28,15 @@ GUARD_US = 50_000
 
 def limit(maximum: int, window_s: float = 60, guard_us: int = GUARD_US, model: str = "") -> Limit:
     return Limit("requests", maximum, round(window_s * SECOND_US), guard_us, model)
+
+
+def in_flight(maximum: int) -> Limit:
+    """So many requests of an account at once."""
+    return Limit("concurrency", maximum, LEASE_US, LEASE_US)
+
+
+def tokens(maximum: int, window_s: float = 60) -> Limit:
+    return Limit("tokens", maximum, round(window_s * SECOND_US), GUARD_US)
 
 
 def provider(name: str = "sim", *dialects: str) -> Provider:

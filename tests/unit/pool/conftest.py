@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.model.configured import Config
+from sidecar.model.configured import SECOND_US, Config
 from sidecar.model.events import Event, StoreChanged
 from sidecar.model.words import Ask, Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rotation, Withdrawn
 from sidecar.pool.pool import Pools
-from sidecar.store import connect, memory
+from sidecar.store import calls, connect, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener
 
@@ -56,6 +56,11 @@ class WatchedStore(Store):
         self.report(Report(""), (), front.set_result)
         await front
         await self.inspect(())
+
+    async def skip(self, seconds: float) -> None:
+        """From now on Redis's clock is so much later, for all replicas."""
+        later_us = (await self.inspect(())).now_us + round(seconds * SECOND_US)
+        await self._back.call(calls.report(self.names, Report(""), (), now=str(later_us)))
 
     async def number(self, rotation: Rotation) -> int | None:
         """The number of the rotation's next grant."""
