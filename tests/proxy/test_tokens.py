@@ -1,0 +1,120 @@
+"""What a client sees of budgets of tokens, of requests in flight, and of its priority."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
+from tests.proxy.plane import Plane, new_keys, pool, sidecar
+
+AT_ONCE = {"x-sidecar-max-wait": "0"}
+
+
+async def spent(plane: Plane) -> int:
+    """The tokens that the only key's window holds."""
+    one = plane.replica.state.config.pools["chat"]
+    (limit,) = plane.replica.state.config.budgets[one.keys[0].account]
+    name = f"w|{one.keys[0].account}|{limit.name}"
+    found = await plane.replica.store.inspect([name])
+    return int((found.fields[name] or "0" * 16)[:16])
+
+
+def limited(provider: StrictProvider, **limit: Any) -> dict[str, Any]:
+    return {"chat": pool(provider.url, list(provider.accounts), **limit)}
+
+
+async def test_request_larger_than_every_budget_is_413_with_numbers() -> None:
+    async with (
+        StrictProvider(new_keys(2)) as provider,
+        sidecar(limited(provider, limits=[{"tokens": 500, "per": "minute"}])) as plane,
+    ):
+        reply = await plane.chat(max_tokens=1000)
+        assert reply.status == 413
+        message = reply.data["error"]["message"]
+        assert "a budget is 500 tokens" in message
+        assert "It may come to 10" in message
+        assert "max_tokens" in message
+        assert provider.arrivals == []
+        assert (await plane.chat(max_tokens=100)).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answer_is_counted_as_its_provider_counts_it(stream: bool) -> None:
+    """Whatever was reserved for it."""
+    fields: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    async with (
+        StrictProvider(new_keys(1)) as provider,
+        sidecar(limited(provider, limits=[{"tokens": 5000, "per": "minute"}])) as plane,
+    ):
+        reply = await plane.chat(max_tokens=1000, **fields)
+        assert reply.status == 200
+        await plane.answered()
+        assert 0 < await spent(plane) < 100
+
+
+@pytest.mark.parametrize("fault", [Fault(close="middle"), Fault(status=500)])
+async def test_what_nobody_knows_the_cost_of_keeps_its_estimate(fault: Fault) -> None:
+    async with (
+        StrictProvider(new_keys(1)) as provider,
+        sidecar(limited(provider, limits=[{"tokens": 5000, "per": "minute"}], max_attempts=1)) as plane,
+    ):
+        provider.faults.append(fault)
+        with_stream: dict[str, Any] = {"stream": True} if fault.close else {}
+        try:
+            await plane.chat(max_tokens=1000, **with_stream)
+        except Exception as error:
+            assert fault.close, error
+        await plane.answered()
+        assert await spent(plane) > 1000
+
+
+async def test_refusal_costs_no_tokens() -> None:
+    async with (
+        StrictProvider(new_keys(1)) as provider,
+        sidecar(limited(provider, limits=[{"tokens": 5000, "per": "minute"}])) as plane,
+    ):
+        provider.faults.append(Fault(status=429, headers={"retry-after": "600"}))
+        assert (await plane.chat(AT_ONCE, max_tokens=1000)).status == 429
+        assert await spent(plane) == 0
+
+
+async def test_batch_leaves_the_last_share_to_the_others() -> None:
+    """By the word of the request; another word is told what may be said."""
+    async with (
+        StrictProvider(new_keys(1)) as provider,
+        sidecar(limited(provider, limits=[{"requests": 5, "per": "minute"}])) as plane,
+    ):
+        batch = AT_ONCE | {"x-sidecar-priority": "batch"}
+        assert [(await plane.chat(batch)).status for _ in range(5)] == [200, 200, 200, 200, 429]
+        assert [(await plane.chat(AT_ONCE)).status for _ in range(2)] == [200, 429]
+        wrong = await plane.chat({"x-sidecar-priority": "high"})
+        assert wrong.status == 400
+        assert "interactive (the default) or batch" in wrong.data["error"]["message"]
+
+
+async def test_requests_in_flight_stay_within_their_number_and_the_next_follows_at_once() -> None:
+    async with (
+        StrictProvider(new_keys(1)) as provider,
+        sidecar(limited(provider, concurrency=1)) as plane,
+    ):
+        provider.faults.append(Fault(hang=True, times=1))
+        first = asyncio.create_task(plane.chat())
+        await provider.wait_for(lambda: len(provider.arrivals) == 1)
+        busy = await plane.chat(AT_ONCE)
+        assert (busy.status, busy.headers["retry-after"]) == (429, "1")
+        assert "requests in flight" in busy.data["error"]["message"]
+        second = asyncio.create_task(plane.chat())
+        assert len(provider.arrivals) == 1
+        provider.release()
+        assert [(await one).status for one in (first, second)] == [200, 200]
+        first_gone = asyncio.create_task(plane.chat())
+        provider.faults.append(Fault(hang=True, times=1))
+        first_gone.cancel()
+        await asyncio.gather(first_gone, return_exceptions=True)
+        provider.release()
+        provider.faults.clear()
+        assert (await plane.chat()).status == 200
