@@ -18,7 +18,7 @@
 -- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
 --                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
 --                (it is parked, and not met again); 2 for each that has some room, but not for this request, at most 64 a
---                target; a reservation is a refusal and 3 more; 2 for a key that waits for a request in flight to end
+--                target; a reservation is a refusal and 3 more; 2 for each key that waits for a request in flight to end
 --
 -- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would.
 --@ use clock window_log window_calendar window_leases cooldown room args

@@ -64,8 +64,8 @@ MUTATIONS = {
         "holds = true",
     ),
     "what was settled is not taken back": (
-        "found and after > 0 and kind.enter",
-        "found and after > before and kind.enter",
+        "and after > 0 and kind.enter",
+        "and after > before and kind.enter",
     ),
     # The turn order.
     "last is the latest place, not the highest": (

@@ -127,17 +127,19 @@ def test_once_a_day_a_grant_keeps_what_it_used(real: Place) -> None:
 
 @KEYS
 def test_key_with_some_room_but_not_for_this_request_is_stepped_over(real: Place, keys: int) -> None:
-    """A look at each; the rotation is not changed for it."""
+    """A look at each of the first ones; the rotation is not changed for it."""
     turns = rotation(keys, Limit("tokens", 100, 60 * SECOND_US, 50_000))
     run(real.raw, calls.register(NAMES, turns, str(NOW)))
     half = replace(ask(turns), amounts=(1, 60, 60, 0, 60, 60))
     for _ in turns.members:
         run(real.raw, calls.acquire(NAMES, half, NOW, str(NOW)))
     always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
-    (a_key,) = promised("acquire", r"(\d+) for each that has some room, but not for this request")
+    a_key, most = promised(
+        "acquire", r"(\d+) for each that has some room, but not for this request, at most (\d+) a target"
+    )
     refused = calls.acquire(NAMES, half, NOW, str(NOW))
     nobody_left = 1  # looks for a further key
-    assert commands(real.raw, refused) == always - 1 + target - 2 + nobody_left + keys * a_key
+    assert commands(real.raw, refused) == always - 1 + target - 2 + nobody_left + min(keys, most) * a_key
 
 
 def test_key_that_waits_for_a_request_in_flight_is_remembered_once(real: Place) -> None:
@@ -147,8 +149,8 @@ def test_key_that_waits_for_a_request_in_flight_is_remembered_once(real: Place) 
     run(real.raw, calls.register(NAMES, other, str(NOW)))
     asked = calls.acquire(NAMES, ask(other), NOW, str(NOW))
     (met,) = promised("acquire", r"(\d+) for each key that is met without room")
-    (more,) = promised("acquire", r"(\d+) for a key that waits for a request in flight to end")
-    assert commands(real.raw, asked) - commands(real.raw, asked) == 3 * met + more
+    (more,) = promised("acquire", r"(\d+) for each key that waits for a request in flight to end")
+    assert commands(real.raw, asked) - commands(real.raw, asked) == 3 * met + 3 * more
 
 
 @KEYS
