@@ -15,7 +15,7 @@ from pathlib import Path as FilePath
 
 from sidecar.config.environment import Environment
 from sidecar.config.files import Files
-from sidecar.config.problems import Path, Problems, shown
+from sidecar.config.problems import Path, Problems, Substituted, shown
 from sidecar.config.read import VARIABLE_NAME
 from sidecar.config.schema import KeyEntry, KeySources, PoolEntry
 from sidecar.model.configured import Secret
@@ -162,7 +162,8 @@ def _existing(bases: list[str], path: Path, sources: Sources) -> Iterator[str]:
         elif variables(base, sources.environment):
             yield base
         else:
-            text = f"neither {shown(base)} nor a numbered one such as {shown(base + '_1')} is set."
+            written = base.written if isinstance(base, Substituted) else base
+            text = f"neither {shown(base)} nor a numbered one such as {shown(written + '_1')} is set."
             sources.problems.error(path, text, base, sources.environment.alike(base))
 
 

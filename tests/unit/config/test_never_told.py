@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.config import ConfigError, load
@@ -63,6 +63,7 @@ def test_credential_in_any_place_of_the_file(folder: Path, secret: str, place: t
 
 
 @settings(max_examples=80, deadline=None)
+@example("q000000q", ("pools", "chat", "keys", "from_env"))
 @given(
     secret=st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=6, max_size=30).map(
         lambda text: f"q{text}q"
