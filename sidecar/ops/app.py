@@ -88,7 +88,7 @@ def server(replica: Replica, pages: Mapping[str, Page], stream: Stream) -> web.S
             response.headers.update(wrong.headers)
             return response
 
-    return web.Server(handle, access_log=None)
+    return web.Server(handle, access_log=None, handler_cancellation=True)
 
 
 def _admit(request: web.BaseRequest, config: Config) -> None:
@@ -109,8 +109,10 @@ async def _answer(request: web.BaseRequest, known: tuple[Url, ...], config: Conf
     allowed = ("GET", "HEAD") if url.method == "GET" else (url.method,)
     if request.method not in allowed:
         raise Wrong(405, "method_not_allowed", f"Use {url}.", {"Allow": ", ".join(allowed)})
+    answer = url.handler(request, *match.groups())
     try:
-        return await url.handler(request, *match.groups())
+        # What is asked to be done is done to its end, also where nobody waits for the answer any more.
+        return await (asyncio.shield(answer) if url.method == "POST" else answer)
     except (StoreAway, StoreUnable) as error:
         raise Wrong(
             503, "store_unavailable", f"The sidecar's Redis cannot answer: {error}", {"Retry-After": "1"}

@@ -73,10 +73,15 @@ class Stream:
             listener.leave(_frame("ended", {"message": "This replica is shutting down."}))
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """`GET /admin/v1/events`. It lasts until the listener goes, is too slow, or the replica ends."""
+        """`GET /admin/v1/events`. It lasts until the listener goes, is too slow, or the replica ends.
+
+        Who goes while nothing happens is noticed by the server, which cancels this.
+        """
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
+        if request.method == "HEAD":
+            return response
         listener = _Listener()
         if self._ended:
             listener.leave(_frame("ended", {"message": "This replica is shutting down."}))
@@ -89,6 +94,8 @@ class Stream:
             async with asyncio.timeout(SLOWEST_S):
                 await response.write(b"".join(listener.queue) + listener.last)
                 await response.write_eof()
+        except ConnectionError:  # it went while something was written
+            pass
         except TimeoutError:
             response.force_close()
         finally:

@@ -6,97 +6,18 @@ import asyncio
 import gc
 import json
 import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from sidecar.config.watch import Source
 from sidecar.model.configured import Config
-from sidecar.model.events import Event, KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
-from sidecar.model.words import NamedLimit, Report, Rest, Subject
-from sidecar.ops import app, stream
-from sidecar.ops.metrics import Metrics
-from sidecar.ops.stream import Stream
+from sidecar.model.events import KeyManaged, Reloaded
+from sidecar.model.words import Report, Rest, Subject
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
-from tests.unit.ops.worlds import drifted
-
-SECRETS = {"a": "sk-a0a1b2c3d4e5f60718293", "b": "sk-b0a1b2c3d4e5f60718293", "twin": "sk-t0a1b2c3d4e5f60718293"}
-TOKEN, WEB = "admin-token-0a1b2c3d", "web-token-9f8e7d6c"
-FILE = f"""
-redis: memory
-namespace: admin
-hosts: [ops.example]
-clients: [{{id: web, token: {WEB}}}]
-pools:
-  chat:
-    provider: openai
-    keys: [{{id: a, secret: {SECRETS["a"]}, account: acme}}, {{id: b, secret: {SECRETS["b"]}}}]
-    limits: [{{requests: 5, per: minute}}, {{requests: 2, per: 90s, model: "gpt-4o*"}}]
-    max_wait: 1500ms
-    outcomes: [{{status: 402, body: no funds, class: invalid_key}}]
-  spare:
-    provider: openai
-    keys: [{{id: a, secret: {SECRETS["twin"]}}}]
-routes:
-  big: [{{pool: chat, model: gpt-4o}}, {{pool: spare}}]
-"""
-
-
-class Plane:
-    """A replica's ops plane, its events, and a client of it."""
-
-    def __init__(self, replica: Replica, told: list[Event], changes: Stream, http: aiohttp.ClientSession) -> None:
-        self.replica, self.events, self.stream, self.http = replica, told, changes, http
-
-    async def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any]:
-        async with self.http.request(method, f"/admin/v1{path}", headers=headers) as answer:
-            return answer.status, await answer.json()
-
-    async def refused(self, method: str, path: str, **headers: str) -> tuple[int, str, str]:
-        status, told = await self.ask(method, path, **headers)
-        return status, told["error"]["code"], told["error"]["message"]
-
-
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """`start(text)`: a replica of this file and its ops plane, on the loopback whatever `ops_listen` says."""
-    async with AsyncExitStack() as stack:
-
-        async def started(text: str = FILE) -> Plane:
-            (tmp_path / "sidecar.yaml").write_text(text)
-            source = Source(None, {}, tmp_path)
-            events: list[Event] = []
-            changes = Stream(str)
-
-            def emit(event: Event) -> None:
-                events.append(event)
-                changes(event)
-
-            config = source.load()
-            replica = Replica(config, Store.at("memory", config.namespace, emit), emit, source)
-            stack.push_async_callback(replica.close)
-            await replica.start()
-            runner = web.ServerRunner(app.server(replica, app.pages(replica, Metrics(config)), changes))
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            stack.callback(changes.end)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            http = await stack.enter_async_context(aiohttp.ClientSession(url))
-            return Plane(replica, events, changes, http)
-
-        yield started
-
+from tests.unit.ops.planes import FILE, SECRETS, TOKEN, WEB, Start
 
 # --- what is shown ----------------------------------------------------------------------------------
 
@@ -311,88 +232,3 @@ async def test_who_follows_is_told_of_the_configs_that_requests_under_way_use(tm
     assert under_way.config in heard[1][1]
     assert heard[1][0] is replica.state.config
     await replica.close()
-
-
-# --- events -----------------------------------------------------------------------------------------
-
-
-async def frames(answer: aiohttp.ClientResponse, count: int) -> list[tuple[str, Any]]:
-    """The next events: their name and data."""
-    found: list[tuple[str, Any]] = []
-    name = ""
-    while len(found) < count:
-        line = (await answer.content.readline()).decode().rstrip("\n")
-        assert not answer.content.at_eof() or line, f"it ended after {found}"
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            found.append((name, json.loads(line.removeprefix("data: "))))
-    return found
-
-
-async def test_every_change_of_state_is_on_the_stream_as_json(start: Start) -> None:
-    plane = await start()
-    async with plane.http.get("/admin/v1/events") as answer:
-        assert answer.headers["Content-Type"] == "text/event-stream"
-        assert await answer.content.readline() == b": sidecar events\n"
-        plane.replica.emit(KeyChanged("chat", "b", "gpt-4o", "rate_limit_day", 60.0, True, "r1"))
-        plane.replica.emit(StoreChanged(up=False, reason="gone"))
-        await plane.ask("POST", "/keys/b/disable")
-        await plane.ask("POST", "/reload")
-        plane.replica.emit(LimitsNamed("chat", "b", "gpt-4o", (NamedLimit("tokens", "minute", 900),)))  # changes none
-        plane.replica.emit(drifted(named=NamedLimit("requests", "minute", 4)))
-        told = await frames(answer, 5)
-    assert [name for name, _ in told] == ["key_changed", "store_changed", "key_managed", "reloaded", "drifted"]
-    assert all(data["event"] == name and data["time"].endswith("Z") for name, data in told)
-    first = {"pool": "chat", "key": "b", "model": "gpt-4o", "reason": "rate_limit_day", "seconds": 60.0, "proved": True}
-    assert first.items() <= told[0][1].items()
-    assert (told[2][1]["key"], told[2][1]["change"]) == ("b", "disabled")
-    ours = {"unit": "requests", "per": "minute", "model": "", "max": 10}
-    assert (told[4][1]["limits"], told[4][1]["named"]) == ([ours], ours | {"max": 4})
-
-
-async def test_a_secret_on_the_stream_is_told_by_its_id_and_ids_as_they_are(start: Start) -> None:
-    plane = await start()
-    plane.stream.redact = lambda text: text.replace("b", "(hidden)")
-    async with plane.http.get("/admin/v1/events") as answer:
-        await answer.content.readline()
-        plane.replica.emit(KeyManaged("chat", "b", "disabled", "bob"))
-        ((_, data),) = await frames(answer, 1)
-    assert (data["key"], data["by"]) == ("b", "(hidden)o(hidden)")
-
-
-async def test_silence_is_broken_by_a_comment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.01)
-    plane = await start()
-    async with plane.http.get("/admin/v1/events") as answer:
-        while await answer.content.readline() != b": heartbeat\n":
-            pass
-
-
-async def test_a_listener_that_is_too_slow_is_told_so_and_dropped(start: Start) -> None:
-    """The others miss nothing."""
-    plane = await start()
-    async with plane.http.get("/admin/v1/events") as slow:
-        await slow.content.readline()
-        for number in range(stream.MOST_QUEUED + 1):
-            plane.replica.emit(StoreChanged(up=False, reason=str(number)))
-        ((name, data),) = await frames(slow, 1)
-        assert name == "dropped"
-        assert "Connect again" in data["message"]
-        assert await slow.content.read() == b"\n"
-    async with plane.http.get("/admin/v1/events") as quick:
-        await quick.content.readline()
-        plane.replica.emit(StoreChanged(up=True))
-        assert (await frames(quick, 1))[0][0] == "store_changed"
-
-
-async def test_the_stream_ends_with_the_replica(start: Start) -> None:
-    plane = await start()
-    async with plane.http.get("/admin/v1/events") as answer:
-        await answer.content.readline()
-        plane.replica.emit(StoreChanged(up=True))
-        plane.stream.end()
-        assert [name for name, _ in await frames(answer, 2)] == ["store_changed", "ended"]
-        assert await answer.content.read() == b"\n"
-    async with plane.http.get("/admin/v1/events") as late:
-        assert [name for name, _ in await frames(late, 1)] == ["ended"]
