@@ -56,14 +56,6 @@ def store(config: Config) -> Store:
         fail(f"redis: {error}")
 
 
-def shared_store(config: Config) -> Store:
-    """The same, for a command that reads what replicas write; ends it where no other process can read that."""
-    opened = store(config)
-    if opened.home.private:
-        fail(f"No other process can read a replica's own memory: {opened.home.warning}")
-    return opened
-
-
 def fail(text: str) -> NoReturn:
     """Ends the command with a message that says what to do."""
     click.echo(text, err=True)

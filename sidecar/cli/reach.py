@@ -7,15 +7,15 @@ import getpass
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NoReturn, Protocol
-from urllib.parse import quote
+from typing import Any, NoReturn, Protocol, TypeVar
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
 from sidecar.cli import given
 from sidecar.model.configured import Address, Config
-from sidecar.ops import keys, shown, status
+from sidecar.ops import keys, shown, status, usage
 from sidecar.ops.keys import Deed
 from sidecar.ops.redact import redactor
 from sidecar.store.commands import Store
@@ -25,12 +25,17 @@ ANSWER_S = 10.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - bound by a sidecar, reached here
 
 Told = dict[str, Any]  # was JSON, or becomes it
+T = TypeVar("T")
 
 
 class Place(Protocol):
-    """Where keys are managed; `how` says it in words."""
+    """What knows the keys and changes them; `how` says in words which one it is."""
 
     how: str
+
+    async def pools(self) -> Told: ...
+
+    async def usage(self, days: int, by: str) -> Told: ...
 
     async def keys(self) -> Told: ...
 
@@ -39,10 +44,10 @@ class Place(Protocol):
     async def reload(self) -> Told: ...
 
 
-def ask(config: Config, what: Callable[[Place], Awaitable[Told]]) -> tuple[Told, str]:
+def ask(config: Config, what: Callable[[Place], Awaitable[T]]) -> tuple[T, str]:
     """What came of it, and where. Ends the command with one message where it cannot be done."""
 
-    async def asked() -> tuple[Told, str]:
+    async def asked() -> tuple[T, str]:
         async with _reached(config) as place:
             return await what(place), place.how
 
@@ -96,6 +101,12 @@ class _Running:
         same = (told.get("namespace"), told.get("redis")) == (self._config.namespace, shown.redis(self._config.redis))
         return "" if same else f"what answers at {self._at} has another store or namespace"
 
+    async def pools(self) -> Told:
+        return await self._done("GET", "/pools")
+
+    async def usage(self, days: int, by: str) -> Told:
+        return await self._done("GET", f"/usage?{urlencode({'days': days, 'by': by})}")
+
     async def keys(self) -> Told:
         return await self._done("GET", "/keys")
 
@@ -128,6 +139,12 @@ class _Direct:
     def __init__(self, config: Config, store: Store, why: str) -> None:
         self._config, self._store, self._why = config, store, why
         self.how = f"in Redis: {why}"
+
+    async def pools(self) -> Told:
+        return await status.read(self._config, self._store)
+
+    async def usage(self, days: int, by: str) -> Told:
+        return await usage.usage(self._store, days, by)
 
     async def keys(self) -> Told:
         return {"keys": await status.keys(self._config, self._store)}

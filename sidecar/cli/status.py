@@ -8,11 +8,7 @@ from pathlib import Path
 import click
 import orjson
 
-from sidecar.cli import given, show
-from sidecar.model.configured import Config
-from sidecar.ops.redact import redactor
-from sidecar.ops.status import read
-from sidecar.store.connect import StoreAway, StoreUnable
+from sidecar.cli import given, reach, show
 
 EVERY_S = 1.0
 
@@ -24,35 +20,29 @@ EVERY_S = 1.0
 def command(config_file: Path | None, watch: bool, as_json: bool) -> None:
     """Show the budgets, cooldowns and rotations of every key, as all replicas share them.
 
-    Reads the store, not a replica, so it answers where none runs. Cooldowns and grants of single models are shown
-    for the models that the config names and for all that clients have asked for.
+    Where a sidecar of this config runs, it is asked (its `ops_listen`, with `admin_token`), else Redis directly.
+    Cooldowns and grants of single models are shown for the models that the config names and for all that clients have
+    asked for.
 
     \b
         sidecar status
         sidecar status --watch
         sidecar status --json | jq '.pools.chat.keys[] | select(.cooldowns != [])'
     """
-    config = given.load(config_file)
     try:
-        asyncio.run(_show(config, watch, as_json))
-    except (StoreAway, StoreUnable) as error:
-        given.fail(f"The store cannot be read: {redactor(config)(str(error)).rstrip('.')}. Start it, or set `redis`.")
+        reach.ask(given.load(config_file), lambda place: _show(place, watch, as_json))
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 
 
-async def _show(config: Config, watch: bool, as_json: bool) -> None:
-    store = given.shared_store(config)
-    try:
-        with show.screen(live=watch and not as_json) as screen:
-            while True:
-                status = await read(config, store)
-                if as_json:
-                    click.echo(orjson.dumps(status))
-                else:
-                    screen(show.status(status, show.console().width))
-                if not watch:
-                    return
-                await asyncio.sleep(EVERY_S)
-    finally:
-        await store.close()
+async def _show(place: reach.Place, watch: bool, as_json: bool) -> None:
+    with show.screen(live=watch and not as_json) as screen:
+        while True:
+            status = await place.pools()
+            if as_json:
+                click.echo(orjson.dumps(status))
+            else:
+                screen(show.status(status, show.console().width))
+            if not watch:
+                return
+            await asyncio.sleep(EVERY_S)

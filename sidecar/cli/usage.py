@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
 import orjson
 
-from sidecar.cli import given, show
-from sidecar.model.configured import Config
-from sidecar.ops.redact import redactor
-from sidecar.ops.usage import BadQuestion, Usage, as_csv, usage
+from sidecar.cli import given, reach, show
+from sidecar.ops.usage import BadQuestion, as_csv, summed_by
 from sidecar.store.calls import USAGE_DAYS
-from sidecar.store.connect import StoreAway, StoreUnable
 
 
 @click.command("usage")
@@ -40,7 +36,8 @@ def command(config_file: Path | None, days: int, by: str, style: str | None) -> 
 
     Attempts are sends to a provider: each succeeded or failed. Requests are those of clients, for the key that they
     held last, whatever the attempts; of these `unserved` got no provider's answer. Days are kept for 400 days, sums
-    for ever. What replicas count is here within a second or two.
+    for ever. What replicas count is here within a second or two. Where a sidecar of this config runs, it is asked
+    (its `ops_listen`, with `admin_token`), else Redis directly.
 
     \b
         sidecar usage
@@ -48,13 +45,11 @@ def command(config_file: Path | None, days: int, by: str, style: str | None) -> 
         sidecar usage --days 0 --by client,model
         sidecar usage --days 400 --by day,key,client,model --csv > usage.csv
     """
-    config = given.load(config_file)
     try:
-        found = asyncio.run(_read(config, days, by))
+        summed_by(by, days)
     except BadQuestion as bad:
         given.fail(f"--{bad}")
-    except (StoreAway, StoreUnable) as error:
-        given.fail(f"The store cannot be read: {redactor(config)(str(error)).rstrip('.')}. Start it, or set `redis`.")
+    found, _ = reach.ask(given.load(config_file), lambda place: place.usage(days, by))
     if style == "csv":
         click.echo(as_csv(found), nl=False)
     elif style == "json":
@@ -62,11 +57,3 @@ def command(config_file: Path | None, days: int, by: str, style: str | None) -> 
     else:
         out = show.console()
         out.print(show.usage(found, out.width))
-
-
-async def _read(config: Config, days: int, by: str) -> Usage:
-    store = given.shared_store(config)
-    try:
-        return await usage(store, days, by)
-    finally:
-        await store.close()

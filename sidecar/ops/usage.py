@@ -35,7 +35,7 @@ async def usage(store: Store, days: int, by: str = "key") -> Usage:
     `attempts` are sends to a provider, each a success or a failure; `requests` are those of clients, counted once
     whatever the attempts, for the key that they held last. Raises BadQuestion, StoreAway or StoreUnable.
     """
-    names = _names(by, days)
+    names = summed_by(by, days)
     sums: dict[Place, Counts] = {}
     seen: list[date] = []
     async for day, rows in _read(store, days):
@@ -56,8 +56,8 @@ async def usage(store: Store, days: int, by: str = "key") -> Usage:
     }
 
 
-def _names(by: str, days: int) -> tuple[str, ...]:
-    """What to sum by; a key's id is one of its pool's."""
+def summed_by(by: str, days: int) -> tuple[str, ...]:
+    """What to sum by, of BY; a key's id is one of its pool's. Raises BadQuestion."""
     asked = [name.strip() for name in by.split(",")]
     for name in asked:
         if name not in BY:

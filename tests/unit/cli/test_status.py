@@ -1,4 +1,4 @@
-"""`sidecar status` shows what the store holds, whether or not a replica runs."""
+"""`sidecar status` shows what the store holds: asked of the sidecar that runs, and of Redis where none does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sidecar.store.commands import Store
 from tests.embedded import Kept
 from tests.servers import free_port
 from tests.unit.cli.conftest import Command, Written
-from tests.unit.running import environ
+from tests.unit.running import environ, running
 
 MODEL = "gemini-2.5-pro"
 UNNAMED = "gemini-9-new"  # the config says nothing of it
@@ -146,7 +146,7 @@ def test_watch_shows_it_again_until_it_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_store_that_nobody_else_can_read_is_said_so(command: Command, written: Written) -> None:
-    written()
+    written(ops_listen=f"127.0.0.1:{free_port()}")
     done = command("status")
     assert done.exit_code == 1
     assert "Set `redis:` or REDIS_URL to share and keep them" in done.output
@@ -156,7 +156,7 @@ def test_budgets_of_an_embedded_store_are_shown_where_no_sidecar_runs(
     command: Command, written: Written, tmp_path: Path, kept: Kept
 ) -> None:
     """And no server is left for it."""
-    written(redis="embedded")
+    written(redis="embedded", ops_listen=f"127.0.0.1:{free_port()}")
     asyncio.run(_use(config.load(None, {}, tmp_path)))
     assert not kept.lives
     status = json.loads(command("status", "--json").output)
@@ -169,4 +169,24 @@ def test_a_store_that_is_away_is_one_line(command: Command, written: Written) ->
     done = command("status")
     assert done.exit_code == 1
     assert len(done.output.splitlines()) == 1
-    assert "The store cannot be read" in done.output
+    assert "The store cannot be used" in done.output
+
+
+@pytest.mark.parametrize("command_line", [("status", "--json"), ("status", "--watch", "--json")])
+async def test_the_sidecar_that_runs_is_asked_for_what_only_it_knows(
+    command_line: tuple[str, ...], written: Written, tmp_path: Path
+) -> None:
+    """Of the memory store nobody else can read anything."""
+    fields = json.loads(written(ops_listen=f"127.0.0.1:{free_port()}").read_text())
+    async with running(tmp_path, fields) as sidecar:
+        await sidecar.line("listening")
+        asking = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sidecar", *command_line), cwd=tmp_path, env=environ(), stdout=subprocess.PIPE
+        )
+        assert asking.stdout is not None
+        for _ in range(1 + ("--watch" in command_line)):
+            told = json.loads(await asking.stdout.readline())
+            assert [key["id"] for key in told["pools"]["chat"]["keys"]] == ["a", "b"]
+        if "--watch" in command_line:
+            asking.send_signal(signal.SIGINT)
+        assert await asking.wait() == 0

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from sidecar import config
@@ -17,6 +18,7 @@ from sidecar.model.counting import Row
 from sidecar.store.commands import Store
 from tests.servers import free_port
 from tests.unit.cli.conftest import Command, Written
+from tests.unit.running import running
 
 ROWS = {
     Row("chat", "a", "web", "small"): {"requests": 3, "ok": 1_200, "timeout": 1, "input": 20},
@@ -84,8 +86,26 @@ def test_what_is_not_kept_is_told(command: Command) -> None:
 
 @pytest.mark.parametrize("store", ["memory", "away"])
 def test_a_store_that_cannot_be_read_is_one_line(store: str, command: Command, written: Written) -> None:
-    written(redis="memory" if store == "memory" else f"redis://127.0.0.1:{free_port()}/0")
+    nobody = f"127.0.0.1:{free_port()}"
+    written(redis="memory" if store == "memory" else f"redis://{nobody}/0", ops_listen=nobody)
     done = command("usage")
     assert done.exit_code == 1
     assert len(done.output.splitlines()) == 1
     assert ("Set `redis:`" if store == "memory" else "set `redis`") in done.output
+
+
+async def test_the_sidecar_that_runs_is_asked(command: Command, written: Written, tmp_path: Path) -> None:
+    """It has what was counted since its last flush, and with the memory store nobody else has anything."""
+    told = written(ops_listen=f"127.0.0.1:{free_port()}", listen=f"127.0.0.1:{free_port()}").read_text()
+    async with running(tmp_path, json.loads(told)) as sidecar:
+        await sidecar.line("listening")
+        url = f"http://{json.loads(told)['listen']}/v1/models/nobody"
+        async with aiohttp.ClientSession() as http, http.get(url) as answer:
+            assert answer.status >= 400
+        asked = ("usage", "--days", "2", "--by", "client,model")
+        (line,) = (await asyncio.to_thread(command, *asked, "--json")).output.splitlines()
+        found = json.loads(line)
+        assert (found["days"], found["by"], found["total"]["requests"]) == (2, ["client", "model"], 1)
+        csv_told = (await asyncio.to_thread(command, *asked, "--csv")).output
+        assert csv_told.startswith("client,model,requests,")
+        assert (await asyncio.to_thread(command, "usage", "--by", "week")).output.startswith('--by: "week"')
