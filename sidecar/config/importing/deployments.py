@@ -54,11 +54,12 @@ def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | Non
     if secret is None and api.get("provider", "ollama") not in _KEYLESS:
         return None
     said = {name: entry.get(name) or params.get(name) for name in ("rpm", "tpm")}
-    found, _ = limits(said, "UTC", "" if model == "*" else model)
+    found = limits(said, "UTC", "" if model == "*" else model)
+    found.tell(place, gathered)
     more = [name for name, value in params.items() if name not in _READ and value is not None]
     gathered.lost(place, (shown(str(name)) for name in (*more, *(name for name in entry if name not in _OUTER))))
     weight, order, pool = number(params.get("weight")), number(params.get("order")), _pool(api, secret, gathered)
-    return Deployment(group, pool, secret, model, 1 if order is None else order, weight, tuple(found))
+    return Deployment(group, pool, secret, model, 1 if order is None else order, weight, tuple(found.limits))
 
 
 def _provider(params: Mapping[str, Any]) -> tuple[str, str]:

@@ -60,7 +60,7 @@ def _provider(name: str, entry: Data, gathered: Gathered) -> None:
         made["base_url"] = gathered.text(url)
         made |= {} if own else {"dialect": "openai"}
     zone = preset.zone if preset else "UTC"
-    shared, taken = _limits(entry, zone)
+    shared, taken = _limits(entry, place, zone, gathered)
     keys = _first(entry, _LISTS, [])
     for id_, key in _named(keys, _ID):
         _key(pool, str(id_ or ""), key if isinstance(key, dict) else {"api_key": key}, preset, gathered)
@@ -84,7 +84,7 @@ def _key(pool: str, key_id: str, entry: Data, preset: Preset | None, gathered: G
     if account := _first(entry, _ACCOUNT):
         made["account"] = gathered.text(account)
     zone = preset.zone if preset else "UTC"
-    found, taken = _limits(entry, zone)
+    found, taken = _limits(entry, place, zone, gathered)
     found += _models(entry, made, place, zone, gathered)
     if found:
         made["limits"] = found
@@ -113,7 +113,8 @@ def _models(entry: Data, made: Data, place: str, zone: str, gathered: Gathered) 
             )
     found: list[Line] = []
     for item in models:
-        own, taken = _limits(item, zone, str(_first(item, ("model", "name", "id"))))
+        model = str(_first(item, ("model", "name", "id")))
+        own, taken = _limits(item, f"{place}, model {shown(model)}", zone, gathered, model)
         found += own
         gathered.lost(f"{place}, priority_models", _rest(item, {*taken, "model", "name", "id", "weight", "priority"}))
     return found
@@ -123,13 +124,17 @@ def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _limits(entry: Data, zone: str, model: str = "") -> tuple[list[Line], set[str]]:
-    found, taken = limits(entry, zone, model)
+def _limits(entry: Data, place: str, zone: str, gathered: Gathered, model: str = "") -> tuple[list[Line], set[str]]:
+    """The limits of an entry, and the fields that they took; those that cannot be read are told."""
+    said = limits(entry, zone, model)
+    said.tell(place, gathered)
+    found, taken = said.limits, said.taken
     for field in _NESTED:
         if isinstance(entry.get(field), dict):
-            inner, named = limits(entry[field], zone, model)
-            found += inner
-            taken |= {field} if named >= set(entry[field]) else set()
+            inner = limits(entry[field], zone, model)
+            inner.tell(f"{place}, {field}", gathered)
+            found += inner.limits
+            taken |= {field} if inner.taken >= set(entry[field]) else set()
     return lowest(found), taken
 
 

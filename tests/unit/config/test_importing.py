@@ -10,7 +10,6 @@ import pytest
 
 from sidecar.config import ConfigError
 from sidecar.config.importing import Imported, imported, rendered
-from sidecar.config.importing.budgets import limits
 from sidecar.model.configured import Config, Secret, Target
 
 from .conftest import Desk
@@ -160,42 +159,6 @@ def test_a_provider_of_ones_own_needs_its_address(desk: Desk) -> None:
     pool = load(desk, made).pools["acme"]
     assert pool.provider.base_url == "http://10.0.0.7/v1"
     assert pools(made)["acme"]["limits"] == [{"requests": 9, "per": "minute"}]
-
-
-DAY = {"per": "calendar_day", "tz": "America/Los_Angeles"}
-
-
-@pytest.mark.parametrize(
-    ("field", "limit"),
-    [
-        ("rpm", {"requests": 7, "per": "minute"}),
-        ("rpm_limit", {"requests": 7, "per": "minute"}),
-        ("max_rpm", {"requests": 7, "per": "minute"}),
-        ("requests_per_minute", {"requests": 7, "per": "minute"}),
-        ("requestsPerMinute", {"requests": 7, "per": "minute"}),
-        ("max_requests_per_hour", {"requests": 7, "per": "hour"}),
-        ("rpd_limit", {"requests": 7} | DAY),
-        ("daily_limit", {"requests": 7} | DAY),
-        ("daily_request_limit", {"requests": 7} | DAY),
-        ("daily_token_limit", {"tokens": 7} | DAY),
-        ("tpm_limit", {"tokens": 7, "per": "minute"}),
-        ("tpd", {"tokens": 7} | DAY),
-        ("input_tokens_per_minute", {"input_tokens": 7, "per": "minute"}),
-        ("otpm", {"output_tokens": 7, "per": "minute"}),
-        ("monthly_token_quota", {"tokens": 7, "per": "calendar_month", "tz": "America/Los_Angeles"}),
-        ("cost_per_day", None),
-        ("timeout_minutes", None),
-        ("weight", None),
-    ],
-)
-def test_limits_are_known_by_any_of_their_names(field: str, limit: Mapping[str, Any] | None) -> None:
-    found, taken = limits({field: 7}, "America/Los_Angeles")
-    assert (found, taken) == (([limit], {field}) if limit else ([], set()))
-
-
-@pytest.mark.parametrize("value", [0, -1, None, "none", True])
-def test_a_limit_without_a_number_is_none(value: object) -> None:
-    assert limits({"rpm": value}, "UTC") == ([], {"rpm"})
 
 
 # --- lists of keys ------------------------------------------------------------------------------------
