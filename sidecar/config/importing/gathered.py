@@ -105,12 +105,15 @@ class Gathered:
         self.secrets[name] = secret
         return name
 
-    def add_key(self, pool: str, key: Data) -> None:
-        """Appends to the pool's keys, under an id that is free; a secret that the pool has already is told."""
+    def add_key(self, pool: str, key: Data, where: str) -> None:
+        """Appends to the pool's keys, under an id that is free; a secret that the pool has already is told.
+
+        `where` it stands in the input: that names a key without an id.
+        """
         keys = self.pools[pool].setdefault("keys", [])
         same = next((one["id"] for one in keys if one["secret"] == key["secret"]), None)
         if same is not None:
-            which = f"key {shown(key['id'])}" if key["id"] else "a key"
+            which = f"key {shown(key['id'])}" if key["id"] else f"the key of {where}"
             self.note(f"pool {pool}: {which} has the same secret as {shown(same)}. It is left out.")
             return
         taken = {one["id"] for one in keys}

@@ -62,16 +62,16 @@ def _provider(name: str, entry: Data, gathered: Gathered) -> None:
     zone = preset.zone if preset else "UTC"
     shared, taken = _limits(entry, place, zone, gathered)
     keys = _first(entry, _LISTS, [])
-    for id_, key in _named(keys, _ID):
-        _key(pool, str(id_ or ""), key if isinstance(key, dict) else {"api_key": key}, preset, gathered)
+    for at, (id_, key) in enumerate(_named(keys, _ID), 1):
+        _key(pool, str(id_ or ""), at, key if isinstance(key, dict) else {"api_key": key}, preset, gathered)
     settle(pool, gathered)
     if shared:
         made["limits"] = shared
     gathered.lost(place, _rest(entry, {*taken, *_LISTS, *_URL, "name", "provider", "id"}))
 
 
-def _key(pool: str, key_id: str, entry: Data, preset: Preset | None, gathered: Gathered) -> None:
-    place = f"pool {pool}, key {shown(key_id)}" if key_id else f"pool {pool}, key {_count(pool, gathered) + 1}"
+def _key(pool: str, key_id: str, at: int, entry: Data, preset: Preset | None, gathered: Gathered) -> None:
+    place = f"pool {pool}, key {shown(key_id) if key_id else at}"
     off = next((field for field, value in _OFF.items() if entry.get(field) is value), None)
     if off:
         gathered.note(f"{place}: is left out, since {off} is {str(_OFF[off]).lower()}.")
@@ -88,7 +88,7 @@ def _key(pool: str, key_id: str, entry: Data, preset: Preset | None, gathered: G
     found += _models(entry, made, place, zone, gathered)
     if found:
         made["limits"] = found
-    gathered.add_key(pool, made)
+    gathered.add_key(pool, made, f"entry {at}")
     known = {*taken, *_SECRET, *_ID, *_ACCOUNT, *_MODELS, *_OFF, "weight", "priority", "priority_models", "provider"}
     gathered.lost(place, _rest(entry, known))
 
@@ -136,10 +136,6 @@ def _limits(entry: Data, place: str, zone: str, gathered: Gathered, model: str =
             found += inner.limits
             taken |= {field} if inner.taken >= set(entry[field]) else set()
     return lowest(found), taken
-
-
-def _count(pool: str, gathered: Gathered) -> int:
-    return len(gathered.pools[pool].get("keys", []))
 
 
 def _rest(entry: Data, known: set[str]) -> list[str]:

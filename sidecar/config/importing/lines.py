@@ -58,7 +58,7 @@ def _add(provider: str, pool: str | None, place: str, name: str, text: str, gath
     base = preset.environment[0] if called == provider else as_variable(f"{called}_API_KEY")
     secret = gathered.secret(text, name or base, place)
     if secret is not None:
-        gathered.add_key(called, {"id": "", "secret": secret})
+        gathered.add_key(called, {"id": "", "secret": secret}, place)
 
 
 def _known(provider: str) -> str:

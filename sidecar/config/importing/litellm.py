@@ -29,8 +29,14 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
     routes = _routes(found, gathered)
     settings = litellm_settings.read(data, gathered)
     settings.extend(routes, gathered)
-    for pool in gathered.pools.values():
+    for name, pool in gathered.pools.items():
         own = {field: pool.pop(field) for field in ("strategy", "keys") if field in pool}
+        if "strategy" in own and "strategy" in settings.pool:
+            by = "order" if own["strategy"] == "priority" else "weight"
+            gathered.note(
+                f"pool {name}: its deployments have {by}s, so its strategy is {own['strategy']}"
+                f" and not the {settings.pool['strategy']} of routing_strategy."
+            )
         pool.update(settings.pool | own)
     gathered.document |= settings.top | ({"routes": routes} if routes else {})
 
@@ -59,10 +65,25 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
         if ranked:
             orders = [one.order for one in own if one.group in ranked]
             key["priority"] = _one("order", orders, place, gathered) if orders else 1
-        if budgets := lowest(limit for one in own for limit in one.limits):
+        said = [limit for one in own for limit in one.limits]
+        if budgets := lowest(said):
             key["limits"] = budgets
-        gathered.add_key(pool, key)
+            _differing(said, budgets, place, gathered)
+        gathered.add_key(pool, key, secret)
     settle(pool, gathered)
+
+
+def _differing(said: Iterable[Line], lowest: Iterable[Line], place: str, gathered: Gathered) -> None:
+    """Tells what two deployments of a key and a model, as of two orders, do not agree on."""
+    for line in lowest:
+        unit, most = next(iter(line.items()))
+        of = {field: value for field, value in line.items() if field != unit}
+        if any(other != line and other == {**of, unit: other.get(unit)} for other in said):
+            model = f" for {of['model']}" if "model" in of else ""
+            gathered.note(
+                f"{place}: its deployments differ in {unit} per {of['per']}{model}, which is a key's here."
+                f" The lowest, {most}, holds."
+            )
 
 
 def _one(field: str, said: list[float], place: str, gathered: Gathered) -> float:

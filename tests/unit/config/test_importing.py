@@ -126,7 +126,11 @@ def test_the_same_key_twice_is_told_by_its_ids() -> None:
     made = imported(pool_json(KEY, KEY | {"key_id": "again"}), {})
     assert made.notes == ('pool gemini: key "again" has the same secret as "gemini-key-1". It is left out.',)
     assert imported("\n".join((SECRETS[0], SECRETS[0])), {}, provider="openai").notes == (
-        'pool openai: a key has the same secret as "openai-1". It is left out.',
+        'pool openai: the key of line 2 has the same secret as "openai-1". It is left out.',
+    )
+    three = pool_json(SECRETS[0], "your_key_here", SECRETS[0])
+    assert imported(three, {}).notes[-1] == (
+        'pool gemini: the key of entry 3 has the same secret as "gemini-1". It is left out.'
     )
 
 
@@ -295,7 +299,7 @@ def test_litellm_settings_without_a_counterpart_are_named() -> None:
     [({"weight": 3}, "weighted"), ({"order": 2}, "priority"), ({}, "least_used")],
 )
 def test_litellm_strategies(desk: Desk, params: Mapping[str, int], strategy: str) -> None:
-    """What deployments of one pool say goes before the strategy of the router."""
+    """What deployments of one pool say goes before the strategy of the router, and that is told."""
     models = [
         {"model_name": "m", "litellm_params": {"model": "openai/m", "api_key": "os.environ/A"}},
         {"model_name": "m", "litellm_params": {"model": "openai/m", "api_key": "os.environ/B"} | dict(params)},
@@ -304,6 +308,8 @@ def test_litellm_strategies(desk: Desk, params: Mapping[str, int], strategy: str
     made = imported(text, {})
     config = load(desk, made)
     assert (config.pools["openai"].strategy, config.warnings) == (strategy, ())
+    has = f"pool openai: its deployments have {''.join(params)}s, so its strategy is {strategy}"
+    assert made.notes == ((f"{has} and not the least_used of routing_strategy.",) if params else ())
 
 
 @pytest.mark.parametrize("model", ["bedrock/anthropic.claude", "vertex_ai/gemini-pro", "azure/gpt-4", "mystery"])
@@ -317,12 +323,25 @@ def test_a_litellm_model_that_no_key_of_ours_opens_is_left_out_and_told(model: s
     assert made.notes == (f'model "gone": no pool can be made for "{model}", so it is left out.',)
 
 
-def test_deployments_that_share_a_key_share_its_lowest_limit() -> None:
+@pytest.mark.parametrize("group", ["a", "b"])
+def test_deployments_that_share_a_key_share_its_lowest_limit(group: str) -> None:
+    """Those of one model group, which differ in order, and those of two: that they differ is told."""
     models = [
-        {"model_name": name, "litellm_params": {"model": "openai/m", "rpm": rpm}} for name, rpm in (("a", 9), ("b", 4))
+        {"model_name": name, "litellm_params": {"model": "openai/m", "rpm": rpm, "tpm": 7, "order": order}}
+        for name, rpm, order in (("a", 9, 1), (group, 4, 2))
     ]
-    (key,) = pools(imported(json.dumps({"model_list": models}), {}))["openai"]["keys"]
-    assert key["limits"] == [{"requests": 4, "per": "minute", "model": "m"}]
+    made = imported(json.dumps({"model_list": models}), {})
+    (key,) = pools(made)["openai"]["keys"]
+    assert key["limits"] == [
+        {"requests": 4, "per": "minute", "model": "m"},
+        {"tokens": 7, "per": "minute", "model": "m"},
+    ]
+    told = [note for note in made.notes if "requests per minute for m" in note]
+    assert told == [
+        "pool openai, key ${OPENAI_API_KEY}: its deployments differ in requests per minute for m,"
+        " which is a key's here. The lowest, 4, holds."
+    ]
+    assert not [note for note in made.notes if "tokens" in note]
 
 
 def test_an_import_reads_back_as_it_was_written(desk: Desk) -> None:
