@@ -13,7 +13,8 @@ Told = dict[str, Any]  # becomes JSON
 
 
 def config(told: Config) -> Told:
-    """The fields of the contract. Secrets and tokens are left out; keys say where they were read instead."""
+    """The fields of the contract. Secrets and tokens are left out; keys say where they were read instead, and
+    `admin_token` whether there is one."""
     return {
         "listen": str(told.listen),
         "ops_listen": str(told.ops_listen),
@@ -23,6 +24,7 @@ def config(told: Config) -> Told:
         "max_waiting": told.max_waiting,
         "hosts": list(told.hosts),
         "failures": told.failures or "off",
+        "admin_token": told.admin_token is not None,
         "pools": {pool.name: _pool(told, pool) for pool in told.pools.values()},
         "routes": {name: [_target(target) for target in targets] for name, targets in told.routes.items()},
         "clients": [{"id": client.id} for client in told.clients],

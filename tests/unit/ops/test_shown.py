@@ -1,0 +1,110 @@
+"""The config is shown whole: whatever a file may set is seen, and nothing that opens a door."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from sidecar.model.configured import (
+    Address,
+    Calendar,
+    Client,
+    Config,
+    Cooldowns,
+    Key,
+    Limit,
+    Override,
+    Pool,
+    Secret,
+    Target,
+)
+from sidecar.model.words import Class, Scope
+from sidecar.ops import shown
+from tests.unit.ops.worlds import CONFIG, FIRST, KEYS, MINUTE, POOL, PROVIDER, SECOND, TOKEN
+
+TOKENS = Limit("tokens", 10, 60_000_000, 1_000_000)
+OVERRIDE = Override(Class.INVALID_KEY, Scope.KEY, other=True, statuses=frozenset({402}), body="no funds", delay_s=90.0)
+
+# Of each field a value that it does not have in the tests' config.
+OTHER: dict[type, dict[str, Any]] = {
+    Config: {
+        "pools": {"chat": POOL, "more": replace(POOL, name="more")},
+        "budgets": {"f1": (MINUTE,)},
+        "routes": {"big": (Target("chat", "small"),)},
+        "clients": (Client("other", Secret(TOKEN)),),
+        "listen": Address("127.0.0.1", 4001),
+        "ops_listen": Address("127.0.0.1", 9465),
+        "redis": "memory",
+        "namespace": "other",
+        "max_body": 1,
+        "max_waiting": 1,
+        "hosts": ("a.example",),
+        "failures": "failures.jsonl",
+        "admin_token": None,
+    },
+    Pool: {
+        "name": "other",
+        "provider": replace(PROVIDER, overrides=(OVERRIDE,)),
+        "keys": KEYS[:1],
+        "strategy": "fill_first",
+        "total": (MINUTE,),
+        "interactive_share": 0.5,
+        "cooldowns": Cooldowns(1, 2),
+        "max_wait_us": 1,
+        "max_attempts": 1,
+        "timeout_s": 1.0,
+        "retry_unsafe": True,
+    },
+    Key: {"id": "other", "account": "=other", "weight": 2, "priority": 2, "models": ("m",), "origin": "env X"},
+    Limit: {
+        "unit": "input_tokens",
+        "max": 11,
+        "window_us": 1_000_000,
+        "guard_us": 2_000_000,
+        "model": "m",
+        "calendar": Calendar("month", "Asia/Tokyo"),
+        "enforce": False,
+        "count_cached": False,
+    },
+}
+# What no file says: a secret and what stands for one, what follows from the rest, and what is told elsewhere.
+UNSAID = {Config: {"warnings"}, Pool: {"names_models"}, Key: {"secret", "fingerprint"}, Limit: set[str]()}
+
+
+def _with(changed: Any) -> Config:
+    """The tests' config with this pool, key or limit in the place of its own."""
+    match changed:
+        case Config():
+            return changed
+        case Pool():
+            return replace(CONFIG, pools={changed.name: changed})
+        case Key():
+            return _with(replace(POOL, keys=(changed, KEYS[1])))
+        case _:
+            return replace(CONFIG, budgets={"f1": (changed,)})
+
+
+@pytest.mark.parametrize(("of", "whole"), [(Config, CONFIG), (Pool, POOL), (Key, KEYS[0]), (Limit, TOKENS)])
+def test_every_field_that_a_file_may_set_is_seen(of: type, whole: Any) -> None:
+    assert {field.name for field in fields(of)} == OTHER[of].keys() | UNSAID[of]
+    before = shown.config(_with(whole))
+    assert [
+        name for name, value in OTHER[of].items() if shown.config(_with(replace(whole, **{name: value}))) == before
+    ] == []
+
+
+def test_an_outcome_is_seen_in_the_words_of_the_file() -> None:
+    told = shown.config(_with(replace(POOL, provider=replace(PROVIDER, overrides=(OVERRIDE,)))))
+    assert told["pools"]["chat"]["outcomes"] == [
+        {"class": "invalid_key", "scope": "key", "status": [402], "body": "no funds", "delay": "90s"}
+    ]
+
+
+def test_whether_there_is_an_admin_token_is_seen_and_no_secret() -> None:
+    told = shown.config(CONFIG)
+    assert told["admin_token"] is True
+    text = json.dumps(told)
+    assert not [secret for secret in (FIRST, SECOND, TOKEN, "the-admins-own", "word-5150") if secret in text]
