@@ -55,6 +55,7 @@ class Admin:
 
     async def pools(self, _: web.BaseRequest) -> web.StreamResponse:
         """As `sidecar status --json`."""
+        await self.replica.counting.flush()
         return answer(200, await status.read(self.replica.state.config, self.replica.store))
 
     async def keys(self, _: web.BaseRequest) -> web.StreamResponse:
@@ -63,7 +64,10 @@ class Admin:
 
     async def usage(self, request: web.BaseRequest) -> web.StreamResponse:
         """As `sidecar usage --json`, or `--csv`."""
-        return await usage.page(self.replica, request)
+        try:
+            return await usage.page(self.replica, request)
+        except usage.BadQuestion as bad:
+            raise Wrong(400, "invalid_request", str(bad)) from None
 
     async def config(self, _: web.BaseRequest) -> web.StreamResponse:
         return answer(200, shown.config(self.replica.state.config))
@@ -79,7 +83,7 @@ class Admin:
         body = {"status": "reloaded" if told.changes else "unchanged", "changes": told.changes}
         return answer(200, body | {"needs_restart": told.needs_restart, "warnings": told.warnings})
 
-    async def do(self, request: web.BaseRequest, name: str, deed: Deed) -> web.StreamResponse:
+    async def do(self, deed: Deed, request: web.BaseRequest, name: str) -> web.StreamResponse:
         """`name`: `id`, or `pool/id`."""
         budgets = _flag(request, "budgets") if deed == "reset" else False
         config, store = self.replica.state.config, self.replica.store

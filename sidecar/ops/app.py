@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
@@ -26,15 +28,15 @@ FREE = ("/health", "/metrics")  # what they begin with anybody may read: the kub
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A method, a path and what answers it; words in braces are arguments of the handler."""
+    """A method, a path and what answers it; `{key}` is an argument of the handler. `query`: the names that it knows."""
 
     method: str
     path: str
     handler: Callable[..., Awaitable[web.StreamResponse]]
+    query: tuple[str, ...] = ()
 
     def match(self, path: str) -> re.Match[str] | None:
-        pattern = self.path.replace("{key}", "(.+)").replace("{deed}", "(disable|enable|reset)")
-        return re.fullmatch(pattern, path)
+        return re.fullmatch(self.path.replace("{key}", "(.+)"), path)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -46,8 +48,10 @@ def urls(pages: Mapping[str, Page], admin: Admin) -> tuple[Url, ...]:
         *(Url("GET", path, page) for path, page in pages.items()),
         Url("GET", "/admin/v1/pools", admin.pools),
         Url("GET", "/admin/v1/keys", admin.keys),
-        Url("POST", "/admin/v1/keys/{key}/{deed}", admin.do),
-        Url("GET", "/admin/v1/usage", admin.usage),
+        Url("POST", "/admin/v1/keys/{key}/disable", partial(admin.do, "disable")),
+        Url("POST", "/admin/v1/keys/{key}/enable", partial(admin.do, "enable")),
+        Url("POST", "/admin/v1/keys/{key}/reset", partial(admin.do, "reset"), ("budgets",)),
+        Url("GET", "/admin/v1/usage", admin.usage, ("days", "by", "format")),
         Url("GET", "/admin/v1/config", admin.config),
         Url("POST", "/admin/v1/reload", admin.reload),
         Url("GET", "/admin/v1/events", admin.events),
@@ -104,11 +108,14 @@ async def _answer(request: web.BaseRequest, known: tuple[Url, ...], config: Conf
     if not matching:
         raise Wrong(404, "not_found", f"There is no such page. There are: {', '.join(map(str, known))}.")
     url, match = matching[0]
-    if not url.path.startswith(FREE):
+    free = url.path.startswith(FREE)
+    if not free:
         check_token(request, config)
     allowed = ("GET", "HEAD") if url.method == "GET" else (url.method,)
     if request.method not in allowed:
         raise Wrong(405, "method_not_allowed", f"Use {url}.", {"Allow": ", ".join(allowed)})
+    if not free:
+        _check_query(request, url)
     answer = url.handler(request, *match.groups())
     try:
         # What is asked to be done is done to its end, also where nobody waits for the answer any more.
@@ -117,3 +124,11 @@ async def _answer(request: web.BaseRequest, known: tuple[Url, ...], config: Conf
         raise Wrong(
             503, "store_unavailable", f"The sidecar's Redis cannot answer: {error}", {"Retry-After": "1"}
         ) from None
+
+
+def _check_query(request: web.BaseRequest, url: Url) -> None:
+    """Raises Wrong for a name that the URL does not know: misspelt, it would be done without."""
+    unknown = next((name for name in request.query if name not in url.query), None)
+    if unknown is not None:
+        known = ", ".join(url.query) or "none"
+        raise Wrong(400, "invalid_request", f"a query has no {json.dumps(unknown[:40])}. Known: {known}.")

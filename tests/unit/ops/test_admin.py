@@ -18,6 +18,7 @@ from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 from tests.unit.ops.planes import FILE, SECRETS, TOKEN, WEB, Start
+from tests.unit.ops.worlds import attempted
 
 # --- what is shown ----------------------------------------------------------------------------------
 
@@ -56,6 +57,21 @@ async def test_pools_and_keys_show_budgets_cooldowns_and_who_disabled_a_key(star
         ("chat", "b", False),
         ("spare", "a", True),
     ]
+
+
+async def test_pools_show_what_was_sent_up_to_now(start: Start) -> None:
+    """As /usage does: not what was counted a second ago."""
+    plane = await start()
+    plane.replica.emit(attempted(pool="chat", key="a", model="gpt-4o"))
+    _, told = await plane.ask("GET", "/pools")
+    assert told["pools"]["chat"]["keys"][0]["usage"]["today"]["attempts"] == 1
+
+
+async def test_a_query_that_is_misspelt_is_told_with_what_is_known(start: Start) -> None:
+    plane = await start()
+    _, _, message = await plane.refused("POST", "/keys/b/reset?budget=true")
+    assert message == 'a query has no "budget". Known: budgets.'
+    assert plane.events == []
 
 
 # --- what is done -----------------------------------------------------------------------------------
@@ -110,6 +126,13 @@ async def test_reset_ends_the_rests_of_the_key_and_its_account_for_every_model(s
         ("GET", "/reload", 405, "method_not_allowed"),
         ("POST", "/keys/b/burn", 404, "not_found"),
         ("POST", "/keys/b/reset?budgets=maybe", 400, "invalid_request"),
+        ("POST", "/keys/b/reset?budget=true", 400, "invalid_request"),
+        ("POST", "/keys/b/disable?budgets=true", 400, "invalid_request"),
+        ("POST", "/reload?force", 400, "invalid_request"),
+        ("GET", "/usage?day=3", 400, "invalid_request"),
+        ("GET", "/usage?days=three", 400, "invalid_request"),
+        ("GET", "/pools?pool=chat", 400, "invalid_request"),
+        ("GET", "/events?since=1", 400, "invalid_request"),
     ],
 )
 async def test_a_mistake_is_told_with_what_to_do(method: str, path: str, status: int, code: str, start: Start) -> None:
