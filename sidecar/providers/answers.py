@@ -122,7 +122,7 @@ class AnswerReader:
 
     def __init__(self, grammar: Grammar, content_type: str) -> None:
         self.first: Literal["waiting", "event", "error"] = "waiting"
-        self.opening = b""
+        self.opening = self.failing = b""
         self._grammar = grammar
         self._kind = _kind(content_type)
         self._framer: _Framer | None = None
@@ -217,7 +217,7 @@ class AnswerReader:
         self._blocked |= look.blocks
         self._finished |= look.finishes
         if look.error is not None:
-            self._fail(look.error)
+            self._fail(look.error, data)
         elif look.shows:
             self._show(data)
 
@@ -226,12 +226,13 @@ class AnswerReader:
         if self._closed and data[:1] in {b"{", b"["} and not isinstance(self._framer, _Whole):
             self._broken = True
         elif name == "error":
-            self._fail({"message": data.decode("utf-8", "replace")})
+            self._fail({"message": data.decode("utf-8", "replace")}, data)
         elif data:
             self._show(data)
 
-    def _fail(self, error: object) -> None:
-        self._error = error if self._error is None else self._error
+    def _fail(self, error: object, data: bytes) -> None:
+        if self._error is None:
+            self._error, self.failing = error, data[:HEAD_BYTES]
         if self.first == "waiting":
             self.first = "error"
 

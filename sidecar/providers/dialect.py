@@ -64,6 +64,10 @@ class Reader(Protocol):
         """The event by which `first` became `event`, as it came; b"" of a body that is too long or not read."""
 
     @property
+    def failing(self) -> bytes:
+        """The beginning of the first event that says an error, at most HEAD_BYTES of it; b"" where none does."""
+
+    @property
     def usage(self) -> Usage | None:
         """The latest usage told so far."""
 

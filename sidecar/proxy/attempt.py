@@ -52,9 +52,12 @@ class Answer:
         )
 
     def _told(self) -> bytes:
-        """The beginning of a failure's body, unpacked; of an answer that fails after its client got some, nothing."""
+        """The beginning of a failure's body, unpacked; of an answer that its client got in part, what says the error.
+
+        The rest of such an answer is the client's.
+        """
         if self.reply.streams:
-            return b""
+            return self.reply.reader.failing if self.reply.reader else b""
         return unpacked(self.reply.response.headers.get("Content-Encoding", ""), self.reply.held, TOLD_BYTES)[0]
 
 

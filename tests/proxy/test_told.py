@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -35,6 +36,19 @@ async def test_what_was_already_with_the_client_is_not_told(plane: Plane, provid
     await plane.answered()
     (failed,) = plane.of(Attempted)
     assert (failed.outcome, failed.told) == ("server_error", b"")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_stream_that_fails_after_its_beginning_tells_the_event_that_says_so(
+    packed: bool, plane: Plane, provider: StrictProvider
+) -> None:
+    """And nothing of what the client got before it."""
+    provider.faults.append(Fault(status=500, body=BODY, at="middle", gzip=packed, times=1))
+    await plane.chat({"Accept-Encoding": "gzip"}, stream=True)
+    await plane.answered()
+    (failed,) = plane.of(Attempted)
+    assert failed.outcome == "server_error"
+    assert json.loads(failed.told) == BODY
 
 
 async def test_every_attempt_knows_its_client() -> None:

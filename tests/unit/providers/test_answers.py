@@ -369,3 +369,12 @@ def test_a_streams_later_usage_keeps_what_its_first_told_of_the_cache() -> None:
     for event in ({"type": "message_start", "message": {"usage": told}}, delta):
         reader.feed(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
     assert reader.usage == Usage(26, 9, 35, 4)
+
+
+def test_the_first_event_that_says_an_error_is_kept_in_part() -> None:
+    """What was said before it is not, nor more of it than of any error that is held back."""
+    said = json.dumps({"error": {"message": "x" * 2 * HEAD_BYTES}})
+    text = f'data: {{"choices":[{{"delta":{{"content":"a"}}}}]}}\n\ndata: {said}\n\ndata: {{"error":{{"code":1}}}}\n\n'
+    reader = read("openai", text.encode(), "text/event-stream")
+    assert reader.failing == said.encode()[:HEAD_BYTES]
+    assert read("openai", b"data: [DONE]\n\n", "text/event-stream").failing == b""
