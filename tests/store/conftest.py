@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from sidecar.model.events import Event, StoreChanged
-from sidecar.store import connect, memory
+from sidecar.store import commands, connect, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener
 from tests.servers import RedisProcess, binary, free_port, unavailable
@@ -140,3 +140,10 @@ async def open_store() -> AsyncIterator[OpenStore]:
 def store(place: Place, open_store: OpenStore) -> Store:
     """A Store on every kind of store."""
     return open_store(place.open).store
+
+
+@pytest.fixture
+def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen Redis is noticed sooner than in production, and one that is back is found sooner."""
+    monkeypatch.setattr(connect, "CALL_S", 0.3)
+    monkeypatch.setattr(commands, "LAST_RETRY_S", 0.05)
