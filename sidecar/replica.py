@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +16,7 @@ import sidecar
 from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
 from sidecar.config.watch import LOOK_S, Source
+from sidecar.model.adoption import Moved, moved
 from sidecar.model.configured import Config
 from sidecar.model.events import Emit, Event, Reloaded
 from sidecar.pool.pool import Pools
@@ -60,6 +62,7 @@ class Replica:
         self._source, self._follow = source, follow
         self._reloading = asyncio.Lock()
         self._former: WeakSet[Pools] = WeakSet()  # of configs that requests under way still use
+        self._moves: list[tuple[Moved, ...]] = []  # of accounts, by reload, that the store has not answered
         self.counting = Counting(config, store, self.id)
         self.inflight = 0
         self.alive = 0  # replicas that share the store, this one included; 0: not known
@@ -81,6 +84,7 @@ class Replica:
         while True:
             await asyncio.sleep(BEAT_S)
             self.running.renew()
+            self._adopt()
             with suppress(StoreAway, StoreUnable):
                 self.alive = await self.store.beat(self.id, SILENCE_US)
 
@@ -109,7 +113,8 @@ class Replica:
         """Reads the config anew and swaps it in whole; one that cannot be used changes nothing.
 
         A request goes on with the State that it began with. What Redis keeps is named after accounts, fingerprints and
-        limits, so of what stays nothing is lost; a rotation with other members or limits is another one.
+        limits, so of what stays nothing is lost, and what an account has spent moves with its keys to another name; a
+        rotation with other members or limits is another one.
         """
         async with self._reloading:
             before, told = self.reloaded, await self._reread(cause)
@@ -142,7 +147,18 @@ class Replica:
         self.counting.follow(config)
         self._follow(config, [pools.config for pools in self._former])
         self.store.forget()
+        if moves := moved(self.state.config, config):
+            self._moves.append(moves)
+        self._adopt()
         self.state = State(config, Pools(config, self.store, self.emit, self.running))
+
+    def _adopt(self) -> None:
+        """Again with each beat until it is answered: a store that was away would else begin new accounts from zero."""
+        for moves in self._moves:
+            self.store.adopt(moves, partial(self._adopted, moves))
+
+    def _adopted(self, moves: tuple[Moved, ...]) -> None:
+        self._moves = [others for others in self._moves if others is not moves]
 
     # --- requests under way -------------------------------------------------------------------------
 

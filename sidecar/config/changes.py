@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 
 from sidecar.model.configured import Config, Key, Pool
@@ -55,6 +55,9 @@ def _pool(old: Config, new: Config, before: Pool, pool: Pool) -> Iterator[str]:
     for what, names in told:
         if names:
             yield f"pool {pool.name}: {_many(names)} {what}: {', '.join(names)}"
+    for account, names in _renamed(was, now).items():
+        whose = f"now {account}" if account else "their own now" if len(names) > 1 else "its own now"
+        yield f"pool {pool.name}: the account of {', '.join(names)} is {whose}"
     if stay != [name for name in was if name in now]:
         yield f"pool {pool.name}: the order of its keys changed"
     other = [
@@ -67,9 +70,21 @@ def _pool(old: Config, new: Config, before: Pool, pool: Pool) -> Iterator[str]:
 
 
 def _settings(key: Key) -> list[object]:
-    """All but what follows from the secret, and where it was read."""
-    own = [getattr(key, field.name) for field in fields(Key) if field.name not in _OF_SECRET]
-    return [*own, key.account if key.account.startswith("=") else None]
+    """All but the account, what follows from the secret, and where it was read."""
+    return [getattr(key, field.name) for field in fields(Key) if field.name not in _OF_SECRET]
+
+
+def _renamed(was: Mapping[str, Key], now: Mapping[str, Key]) -> dict[str, list[str]]:
+    """The keys that have another account now, by its name; "": none that the config names."""
+    found: dict[str, list[str]] = {}
+    for name, key in now.items():
+        if name in was and _account(was[name]) != _account(key):
+            found.setdefault(_account(key), []).append(name)
+    return found
+
+
+def _account(key: Key) -> str:
+    return key.account[1:] if key.account.startswith("=") else ""
 
 
 def _limits(config: Config, key: Key) -> object:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from sidecar.model.adoption import Moved
 from sidecar.model.calendars import Boundaries, periods
 from sidecar.model.configured import Calendar, Key, Limit
 from sidecar.model.counting import Counts, Row
@@ -290,6 +291,11 @@ def reset(names: Names, key: Key, fields: Sequence[str], pools: Iterable[str], n
     """`fields`: the rests and windows to forget. `pools`: all that have a key of its account."""
     args = (now, "reset", off_field(key.fingerprint), key.account, "", str(len(fields)), *fields)
     return Call("admin", _keys(names, pools), args)
+
+
+def adopt(names: Names, moves: Iterable[Moved], now: str = "") -> Call:
+    texts = [text for move in moves for text in (move.old, move.new, "1" if move.gone else "0")]
+    return Call("adopt", (names.state,), (now, str(len(texts)), *texts))
 
 
 def drift(names: Names, key: str, moment_us: int, told: str, now: str = "") -> Call:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from sidecar.model.adoption import Moved
 from sidecar.model.configured import Key
 from sidecar.model.counting import Counts, Row
 from sidecar.model.events import Drifted, Emit, StoreChanged
@@ -196,6 +197,13 @@ class Store:
     async def reset(self, key: Key, fields: Sequence[str], pools: Iterable[str]) -> int:
         """Forgets these fields of the state; returns how many there were. `pools`: as for enable."""
         return int(await self._call(calls.reset(self.names, key, fields, pools)))
+
+    def adopt(self, moves: Iterable[Moved], told: Callable[[], None]) -> None:
+        """Moves what is known of accounts to those that their keys have now; queued, and `told` hears when it is done.
+
+        It goes with the acquires: whoever asks after this call finds what was moved.
+        """
+        self._queue(self._front, calls.adopt(self.names, moves), lambda _: told())
 
     async def models(self, pools: Collection[str]) -> dict[str, tuple[str, ...]]:
         """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""

@@ -23,6 +23,7 @@ NAMES = (
     "models",
     "beat",
     "admin",
+    "adopt",
     "count",
     "usage",
     "drift",

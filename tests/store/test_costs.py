@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from sidecar.model.adoption import Moved
 from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
 from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
@@ -260,6 +261,15 @@ def test_admin(real: Place, fields: int) -> None:
     assert commands(real.raw, calls.enable(NAMES, key, ["p", "q"], str(NOW))) == enable - 1 + 2 * a_pool
     forgetting = calls.reset(NAMES, key, [f"w|acc-k0|{n}" for n in range(fields)], ["p", "q"], str(NOW))
     assert commands(real.raw, forgetting) == reset - 1 + -(-fields // 1000) * some_fields + 2 * of_pool
+
+
+@pytest.mark.parametrize("accounts", [1, 1000])
+def test_adopt(real: Place, accounts: int) -> None:
+    """Nothing for accounts that stay as they are, whatever they hold."""
+    always, a_field, an_account = promised("adopt", r"(\d+) commands, .* of an old account (\d+), and (\d+) for each")
+    spend(real.raw, turns_of(accounts, 1))
+    moves = [Moved("acc-k0", f"=new-{n}", gone=True) for n in range(2)]
+    assert commands(real.raw, calls.adopt(NAMES, moves, str(NOW))) == always - 1 + a_field + 2 * an_account
 
 
 @pytest.mark.parametrize("keys", [1, 1000])

@@ -1,0 +1,71 @@
+"""What an account is known for moves with its keys when a config names it otherwise: the twin of `lua/adopt.lua`.
+
+Only who saw both configs knows the old name: of a config that changed while no sidecar ran nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from sidecar.model.configured import Config
+from sidecar.model.room import Held, Shared
+from sidecar.model.words import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Keys of the account `old` are now of `new`."""
+
+    old: str
+    new: str
+    gone: bool  # no key has the old one any more
+
+
+def moved(old: Config, new: Config) -> tuple[Moved, ...]:
+    """The accounts whose keys, known by their secrets, have another one now; a pair of names once."""
+    before, after = _accounts(old), _accounts(new)
+    stay = set(after.values())
+    moves = {(before[key], account): None for key, account in after.items() if before.get(key, account) != account}
+    return tuple(Moved(was, now, was not in stay) for was, now in moves)
+
+
+def _accounts(config: Config) -> dict[str, str]:
+    return {key.fingerprint: key.account for pool in config.pools.values() for key in pool.keys}
+
+
+def adopt(shared: Shared, moves: Iterable[Moved]) -> int:
+    """Moves windows and rests of accounts; returns how many of old accounts there were.
+
+    Of an account that nobody has any more everything is added, and it is forgotten. One that stays is copied: of each
+    moment the new account gets as much as either had, so that a second time changes nothing.
+    """
+    moves = sorted(moves, key=lambda move: move.gone)  # what is added is added to all that was copied
+    moving, gone = {move.old for move in moves}, {move.old for move in moves if move.gone}
+    windows = [(*name, held) for name, held in shared.windows.items() if name[0] in moving]
+    rests = [(subject, rest) for subject, rest in shared.rests.items() if _is_of(subject, moving)]
+    for move in moves:
+        for _, limit, held in (one for one in windows if one[0] == move.old):
+            own = shared.windows.get((move.new, limit), ())
+            shared.windows[move.new, limit] = _joined(limit, own, held, add=move.gone)
+        for subject, rest in (one for one in rests if one[0].account == move.old):
+            there = replace(subject, account=move.new)
+            shared.rests[there] = max(shared.rests.get(there, rest), rest, key=lambda one: one.ends)
+    shared.windows = {name: held for name, held in shared.windows.items() if name[0] not in gone}
+    shared.rests = {subject: rest for subject, rest in shared.rests.items() if not _is_of(subject, gone)}
+    return len(windows) + len(rests)
+
+
+def _is_of(subject: Subject, accounts: Collection[str]) -> bool:
+    """Whether it is all of one of these accounts: a key's own rests are named after its secret."""
+    return subject.key is None and subject.account in accounts
+
+
+def _joined(limit: str, own: Held, more: Held, *, add: bool) -> Held:
+    """A window of a limit of this name. Leases are counted by their pairs, all else is by its moments."""
+    if limit.startswith("concurrency/"):
+        leases = Counter(own) + Counter(more) if add else Counter(own) | Counter(more)
+        return tuple(sorted(leases.elements()))
+    one, other = (sum((Counter({moment: count}) for moment, count in held), Counter()) for held in (own, more))
+    return tuple(sorted((one + other if add else one | other).items()))

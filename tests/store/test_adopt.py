@@ -1,0 +1,112 @@
+"""What an account has spent, and that it rests, is known under the name that a reload gives it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sidecar.model.adoption import Moved
+from sidecar.model.configured import LEASE_US, SECOND_US, Limit
+from sidecar.model.words import Exhausted, Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.store.commands import Store
+from tests.store.asks import ask, granted, limit, rotation, unexpected
+
+TEN = limit(10)
+COARSE = limit(100)
+
+
+def renamed(turns: Rotation, **accounts: str) -> Rotation:
+    """The rotation of a config that gives these keys another account."""
+    members = tuple(replace(one, account=accounts.get(one.id, one.account)) for one in turns.members)
+    return replace(turns, members=members, digest=f"{turns.digest}-{'-'.join(accounts.values())}")
+
+
+async def acquire(store: Store, turns: Rotation) -> Grant | Refusal | Exhausted:
+    return await store.acquire(ask(turns), unexpected)
+
+
+async def spend(store: Store, turns: Rotation, count: int) -> None:
+    for _ in range(count):
+        granted(await acquire(store, turns))
+
+
+async def left(store: Store, turns: Rotation) -> int:
+    """How many more grants there are."""
+    count = 0
+    while isinstance(await acquire(store, turns), Grant):
+        count += 1
+    return count
+
+
+def adopt(store: Store, *moves: tuple[str, str, bool]) -> None:
+    store.adopt([Moved(*move) for move in moves], lambda: None)
+
+
+@pytest.mark.parametrize("budget", [TEN, COARSE], ids=["exact", "rounded"])
+async def test_what_was_spent_counts_under_the_new_name(store: Store, budget: Limit) -> None:
+    turns = rotation(1, budget)
+    await spend(store, turns, 7)
+    adopt(store, ("acc-k0", "=acme", True))
+    assert await left(store, renamed(turns, k0="=acme")) == budget.max - 7
+
+
+@pytest.mark.parametrize("budget", [TEN, COARSE], ids=["exact", "rounded"])
+async def test_keys_that_join_one_account_have_spent_what_both_had(store: Store, budget: Limit) -> None:
+    turns = rotation(2, budget)
+    await spend(store, turns, 7)
+    moves = [("acc-k0", "=acme", True), ("acc-k1", "=acme", True)]
+    adopt(store, *moves)
+    adopt(store, *moves)  # another replica reloads: nothing is left to add
+    assert await left(store, renamed(turns, k0="=acme", k1="=acme")) == budget.max - 7
+
+
+async def test_what_a_replica_spends_before_it_reloads_is_added_when_it_does(store: Store) -> None:
+    turns = rotation(1, TEN)
+    after = renamed(turns, k0="=acme")
+    await spend(store, turns, 3)
+    adopt(store, ("acc-k0", "=acme", True))
+    await spend(store, after, 2)
+    await spend(store, turns, 1)
+    adopt(store, ("acc-k0", "=acme", True))
+    assert await left(store, after) == 4
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_a_key_that_leaves_others_takes_a_copy_however_many_reload(store: Store, replicas: int) -> None:
+    """Nobody knows which of them spent it, so it counts for both, and for each once."""
+    turns = renamed(rotation(2, COARSE), k0="=acme", k1="=acme")
+    await spend(store, turns, 7)
+    for _ in range(replicas):
+        adopt(store, ("=acme", "acc-k1", False))
+    apart = renamed(turns, k1="acc-k1")
+    assert await left(store, apart) == 2 * (COARSE.max - 7)
+
+
+async def test_an_account_that_falls_apart_leaves_each_key_what_it_had_spent(store: Store) -> None:
+    turns = renamed(rotation(2, TEN), k0="=acme", k1="=acme")
+    await spend(store, turns, 7)
+    adopt(store, ("=acme", "acc-k0", True), ("=acme", "acc-k1", True))
+    assert await left(store, rotation(2, TEN)) == 6
+
+
+async def test_requests_in_flight_go_along(store: Store) -> None:
+    turns = rotation(2, Limit("concurrency", 3, LEASE_US, 0))
+    await spend(store, turns, 2)
+    adopt(store, ("acc-k0", "=acme", True), ("acc-k1", "=acme", True))
+    assert await left(store, renamed(turns, k0="=acme", k1="=acme")) == 1
+
+
+@pytest.mark.parametrize("model", [None, "m"])
+@pytest.mark.parametrize("names", [("acc-k0", "=acme"), ("=acme", "acc-k0")])
+async def test_an_account_rests_on_under_its_new_name_and_the_longer_rest_stays(
+    store: Store, names: tuple[str, str], model: str | None
+) -> None:
+    old, new = names
+    for account, seconds in ((old, 600), (new, 60)):
+        rest = Rest(Subject(account, None, model), seconds * SECOND_US, "rate_limit_day")
+        store.report(Report("r", (rest,)), (), lambda _: None)
+    adopt(store, (old, new, True))
+    refused = await acquire(store, renamed(rotation(1, TEN), k0=new))
+    assert isinstance(refused, Refusal)
+    assert 590 * SECOND_US < refused.wait_us <= 600 * SECOND_US
