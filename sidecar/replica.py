@@ -18,7 +18,7 @@ from sidecar.config.problems import ConfigError
 from sidecar.config.watch import LOOK_S, Source
 from sidecar.model.adoption import Moved, moved
 from sidecar.model.configured import Config
-from sidecar.model.events import Emit, Event, Reloaded
+from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
 from sidecar.pool.pool import Pools
 from sidecar.pool.running import EVERY_S, Running
 from sidecar.pool.usage import Counting
@@ -73,8 +73,7 @@ class Replica:
 
     async def start(self) -> None:
         """Reaches the store, or leaves it to be reached; then tells it now and then that this replica lives."""
-        with suppress(StoreAway, StoreUnable):
-            self.alive = await self.store.beat(self.id, SILENCE_US)
+        await self._show_life()
         self._tasks.append(asyncio.create_task(self._beat()))
         if self._source is not None:
             self._tasks.append(asyncio.create_task(self._watch(self._source)))
@@ -85,8 +84,21 @@ class Replica:
             await asyncio.sleep(BEAT_S)
             self.running.renew()
             self._adopt()
-            with suppress(StoreAway, StoreUnable):
-                self.alive = await self.store.beat(self.id, SILENCE_US)
+            await self._show_life()
+
+    async def _show_life(self) -> None:
+        with suppress(StoreAway, StoreUnable):
+            self.alive = await self.store.beat(self.id, SILENCE_US)
+            await self._notice()
+
+    async def _notice(self) -> None:
+        """Tells what operators did through another replica or in Redis; what they do here is told there."""
+        keys = [(pool.name, key) for pool in self.state.config.pools.values() for key in pool.keys]
+        changed = await self.store.others_disabled({key.fingerprint for _, key in keys})
+        for pool, key in keys:
+            if key.fingerprint in changed:
+                told = changed[key.fingerprint]
+                self.emit(KeyManaged(pool, key.id, "disabled" if told else "enabled", told.by if told else ELSEWHERE))
 
     async def close(self) -> None:
         """Sends what is queued and ends."""

@@ -10,6 +10,7 @@ from sidecar.model.configured import Limit
 from sidecar.model.words import NamedLimit, Usage
 
 CANCELLED = "cancelled"  # the client was gone first
+ELSEWHERE = "elsewhere"  # who enabled a key through another replica, or in Redis: nothing is left there that names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,10 @@ class StoreChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeyManaged:
-    """An operator disabled, enabled or reset a key; told by the replica that was asked."""
+    """An operator disabled, enabled or reset a key; told by the replica that was asked.
+
+    A disabling or an enabling is told by all others too, with their next beat, whoever was asked.
+    """
 
     pool: str
     key: str

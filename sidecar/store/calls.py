@@ -293,6 +293,12 @@ def reset(names: Names, key: Key, fields: Sequence[str], pools: Iterable[str], n
     return Call("admin", _keys(names, pools), args)
 
 
+def restore(names: Names, born: str, off: Mapping[str, str], now: str = "") -> Call:
+    """`off`: the text of each disabled key's field, by its fingerprint, as it was in the state of `born`."""
+    texts = [text for key, told in off.items() for text in (off_field(key), told)]
+    return Call("restore", (names.state,), (now, born, str(len(texts)), *texts))
+
+
 def adopt(names: Names, moves: Iterable[Moved], now: str = "") -> Call:
     texts = [text for move in moves for text in (move.old, move.new, "1" if move.gone else "0")]
     return Call("adopt", (names.state,), (now, str(len(texts)), *texts))

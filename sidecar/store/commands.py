@@ -33,7 +33,8 @@ from sidecar.store.batch import Lane
 from sidecar.store.connect import Opener, StoreAway, StoreBroken, StoreUnable
 from sidecar.store.drifts import Drift
 from sidecar.store.home import Home
-from sidecar.store.names import Names
+from sidecar.store.names import Names, off_field
+from sidecar.store.texts import Disabled, read_off, write_off
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
 MOST_SHARED = 4096  # models known to share a rotation; clients may name any, and a forgotten one is asked for again
@@ -63,6 +64,8 @@ class Store:
         self._back = Lane(open_connection, self._is_away)
         self._shared: dict[Rotation, Rotation] = {}
         self._born = ""
+        self._off: dict[str, str | None] = {}  # by fingerprint: what says that the key is disabled, as last seen
+        self._managing = asyncio.Lock()  # so that nothing that is done here is taken for others' deed
         self._skew_us = 0  # of Redis's clock to ours, as far as it mattered to a calendar
         self._today = datetime.now(UTC).date()  # until Redis has said which day it is
         self._reviver: asyncio.Task[None] | None = None
@@ -188,11 +191,41 @@ class Store:
 
         What an operator does goes with the acquires: the next one knows of it.
         """
-        return bool(await self._call(calls.disable(self.names, key, who)))
+        async with self._managing:
+            changed = bool(await self._call(calls.disable(self.names, key, who)))
+            if changed:
+                self._off[key.fingerprint] = write_off(Disabled(self._clock_us(), who))
+            return changed
 
     async def enable(self, key: Key, pools: Iterable[str]) -> bool:
         """Whether the key was disabled until now. `pools`: all that have a key of its account."""
-        return bool(await self._call(calls.enable(self.names, key, pools)))
+        async with self._managing:
+            changed = bool(await self._call(calls.enable(self.names, key, pools)))
+            self._off[key.fingerprint] = None
+            return changed
+
+    async def others_disabled(self, keys: Iterable[str]) -> dict[str, Disabled | None]:
+        """Which of these keys, by fingerprint, others have disabled, or (None) enabled, since the last look at them.
+
+        In a Redis that was emptied those that were disabled at the last look are disabled again, which is no news.
+        """
+        fields = {off_field(key): key for key in keys}
+        async with self._managing:
+            found = await self.inspect(("born", *fields))
+            if self._born and found.fields["born"] != self._born:
+                await self._restore()
+                found = await self.inspect(("born", *fields))
+            self._began(found.fields["born"] or "")
+            before, self._off = self._off, {key: found.fields[field] for field, key in fields.items()}
+            return {
+                key: read_off(text) if text else None
+                for key, text in self._off.items()
+                if key in before and bool(before[key]) != bool(text)
+            }
+
+    async def _restore(self) -> None:
+        if off := {key: text for key, text in self._off.items() if text}:
+            await self._call(calls.restore(self.names, self._born, off))
 
     async def reset(self, key: Key, fields: Sequence[str], pools: Iterable[str]) -> int:
         """Forgets these fields of the state; returns how many there were. `pools`: as for enable."""
@@ -256,16 +289,21 @@ class Store:
         return rows
 
     async def _register(self, rotation: Rotation) -> None:
+        await self._restore()
         reply = await self._call(calls.register(self.names, rotation))
         own, born = calls.read_register(reply)
-        if self._born and born != self._born:
-            self._shared.clear()
-            self._emit(StoreChanged(up=True, emptied=True, reason="Redis was emptied: all budgets start from zero"))
-        self._born = born
+        self._began(born)
         if own:
             self._shared.pop(rotation, None)
         else:
             await self._share(rotation)
+
+    def _began(self, born: str) -> None:
+        """`born`: when the state began that Redis holds; "": it holds none yet, so there is nothing to tell."""
+        if self._born and born and born != self._born:
+            self._shared.clear()
+            self._emit(StoreChanged(up=True, emptied=True, reason="Redis was emptied: all budgets start from zero"))
+        self._born = born or self._born
 
     async def _share(self, rotation: Rotation) -> None:
         if len(self._shared) >= MOST_SHARED:

@@ -23,6 +23,7 @@ NAMES = (
     "models",
     "beat",
     "admin",
+    "restore",
     "adopt",
     "count",
     "usage",

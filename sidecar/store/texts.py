@@ -1,4 +1,4 @@
-"""What `lua/admin.lua` writes into the state, read without Redis. Rests and windows are read by `model/`."""
+"""What `lua/admin.lua` writes into the state, read and written without Redis. `model/` reads rests and windows."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def read_off(text: str) -> Disabled:
     """The disabling of a field that `names.off_field` names."""
     since, by = text.split("|", 1)
     return Disabled(int(since), by)
+
+
+def write_off(disabled: Disabled) -> str:
+    """The text of such a field."""
+    return f"{disabled.since_us:016d}|{disabled.by}"

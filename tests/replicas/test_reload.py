@@ -12,10 +12,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis
 
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.replicas.traffic import BODY, new_keys
+from tests.servers import RedisProcess
 from tests.unit.running import Running, running
 
 ONE_EACH = [{"requests": 1, "per": "hour"}]
@@ -264,3 +266,32 @@ async def test_a_disabled_key_is_granted_by_no_replica_and_still_not_after_a_res
             async with http.post(f"{third.ops}/admin/v1/keys/chat%2Fk1/enable") as answer:
                 assert (await answer.json())["changed"] is True
             assert {await client.ask() for client in (third, second)} == {"k0", "k1"}
+
+
+async def test_a_disabled_key_stays_so_when_redis_is_emptied_and_every_replica_tells_who_did_it(
+    tmp_path: Path, provider: StrictProvider, http: aiohttp.ClientSession, redis_process: RedisProcess, namespace: str
+) -> None:
+    told = config(provider, redis_process.url, namespace, 0, 1)
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    async with running(tmp_path / "one", told) as one, running(tmp_path / "other", told) as other:
+        first, second = [Client(await sidecar.line("listening"), http) for sidecar in (one, other)]
+        assert [await client.ask() for client in (first, second)] == ["k0", "k1"]
+        async with http.post(f"{first.ops}/admin/v1/keys/k1/disable") as answer:
+            assert (await answer.json())["changed"] is True
+        lines = [await sidecar.line("key disabled") for sidecar in (one, other)]
+        assert [(line["key"], line["by"]) for line in lines] == [("k1", "admin api, 127.0.0.1")] * 2
+        with redis.Redis(port=redis_process.port) as raw:
+            raw.flushall()
+        assert [await client.ask() for client in (first, second) * 4] == ["k0"] * 8
+        async with http.post(f"{second.ops}/admin/v1/keys/k1/enable") as answer:
+            assert (await answer.json())["changed"] is True
+        assert (await one.line("key enabled"))["by"] == "elsewhere"
+        assert {await client.ask() for client in (first, second)} == {"k0", "k1"}
+        for sidecar in (one, other):
+            sidecar.send(signal.SIGTERM)
+            assert await sidecar.ended() == 0
+            assert [record["msg"] for record in sidecar.records if record["msg"].startswith("key ")] == [
+                "key disabled",
+                "key enabled",
+            ]

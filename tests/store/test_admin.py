@@ -127,3 +127,62 @@ async def test_reset_takes_any_number_of_fields(store: Store, count: int) -> Non
 async def test_a_key_is_disabled_by_its_secret_so_a_new_one_under_its_id_starts_enabled(store: Store) -> None:
     await store.disable(Key("k0", Secret("old"), "fp-old", "acc-k0"), "op")
     assert await ids(store, 2) == ["k0", "k1"]
+
+
+async def seen(store: Store, *keys: Key) -> dict[str, str | None]:
+    """What others did since the last look: who disabled a key; None: it was enabled."""
+    found = await store.others_disabled([one.fingerprint for one in keys])
+    return {name: told.by if told else None for name, told in found.items()}
+
+
+async def test_what_others_do_is_seen_once_and_what_was_done_here_is_not(place: Place, open_store: OpenStore) -> None:
+    one, other = open_store(place.open).store, open_store(place.open).store
+    await one.disable(K0, "before")
+    assert await seen(one, K0, K1) == await seen(other, K0, K1) == {}
+    await one.disable(K1, "op")
+    await other.enable(K0, ["p"])
+    assert await seen(one, K0, K1) == {K0.fingerprint: None}
+    assert await seen(other, K0, K1) == {K1.fingerprint: "op"}
+    assert await seen(one, K0, K1) == await seen(other, K0, K1) == {}
+
+
+async def test_a_key_that_a_reload_brings_is_no_news(store: Store, place: Place, open_store: OpenStore) -> None:
+    await seen(store, K0)
+    await open_store(place.open).store.disable(K1, "op")
+    assert await seen(store, K0, K1) == {}
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["a beat finds it", "a request finds it"])
+async def test_a_disabled_key_stays_so_in_a_redis_that_was_emptied(
+    place: Place, open_store: OpenStore, *, looks: bool
+) -> None:
+    """With all that was known of it; that it is so again is no news, and neither is it that Redis was emptied twice."""
+    one, other = open_store(place.open), open_store(place.open)
+    assert await ids(one.store, 2) == ["k0", "k1"]
+    await one.store.disable(K0, "op")
+    for witness in (one, other):
+        await seen(witness.store, K0, K1)
+    before = (await one.store.inspect([off_field(K0.fingerprint)])).fields
+    for emptied in (1, 2):
+        place.raw.flushall()
+        if looks:
+            assert await seen(other.store, K0, K1) == {}
+        assert await ids(other.store, 2) == ["k1"] * 2
+        assert await seen(one.store, K0, K1) == await seen(other.store, K0, K1) == {}
+        assert await ids(one.store, 2) == ["k1"] * 2
+        assert (await one.store.inspect(list(before))).fields == before
+        assert (one.emptied, other.emptied) == (emptied, emptied)
+    await one.store.enable(K0, ["p"])
+    assert sorted(await ids(other.store, 2)) == ["k0", "k1"]
+
+
+async def test_a_key_that_was_enabled_before_redis_was_emptied_stays_enabled(
+    place: Place, open_store: OpenStore
+) -> None:
+    store = open_store(place.open).store
+    await store.disable(K0, "op")
+    await seen(store, K0, K1)
+    await store.enable(K0, ["p"])
+    place.raw.flushall()
+    assert await seen(store, K0, K1) == {}
+    assert await ids(store, 2) == ["k0", "k1"]

@@ -263,6 +263,14 @@ def test_admin(real: Place, fields: int) -> None:
     assert commands(real.raw, forgetting) == reset - 1 + -(-fields // 1000) * some_fields + 2 * of_pool
 
 
+@pytest.mark.parametrize("keys", [1, 1000])
+def test_restore(real: Place, keys: int) -> None:
+    same, more, a_key = promised("restore", r"(\d+) command; of a state that is another (\d+) more and (\d+) a key")
+    off = {f"fp-k{number}": "0|op" for number in range(keys)}
+    assert commands(real.raw, calls.restore(NAMES, "1", off, str(NOW))) == same + more - 1 + keys * a_key
+    assert commands(real.raw, calls.restore(NAMES, str(NOW), off, str(NOW))) == same
+
+
 @pytest.mark.parametrize("accounts", [1, 1000])
 def test_adopt(real: Place, accounts: int) -> None:
     """Nothing for accounts that stay as they are, whatever they hold."""

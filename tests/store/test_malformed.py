@@ -200,6 +200,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
         ("", "reset", "off|x", "a", ""),
         "for i = 1, args.number() do",
     ),
+    "restore: nothing": ("restore", (STATE,), (), "for i = 1, args.number() do"),
     "adopt: nothing": ("adopt", (STATE,), (), "for i = 1, args.number() do"),
     "count: nothing": ("count", COUNTED, (), "now = now ~= '' and now"),
     "count: no rows": ("count", COUNTED, ("1", "0", "1", "9", "9", "9"), "for i = 1, args.number() do"),
