@@ -20,8 +20,9 @@ from rich.text import Text
 
 from sidecar.cli import given, show
 from sidecar.cli.proposing import proposed
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
-from sidecar.model.words import Class, Exhausted, NamedLimit, Refusal, Scope
+from sidecar.model.words import Exhausted, NamedLimit, Refusal
 from sidecar.ops.redact import Redact
 from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools

@@ -7,8 +7,8 @@ import re
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import bounded_us
 from sidecar.config.schema import OutcomeEntry
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Override, Provider
-from sidecar.model.words import Class, Scope
 
 _STATUS = re.compile(r"[1-5](?:\d\d|xx)", re.IGNORECASE)
 _LONGEST_US = 31 * 24 * 3600 * SECOND_US

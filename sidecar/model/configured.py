@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 if TYPE_CHECKING:  # words.py is made of what stands here
-    from sidecar.model.words import Class, Scope
+    from sidecar.model.classes import Class, Scope
 
 SECOND_US = 1_000_000
 

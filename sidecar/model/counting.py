@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sidecar.model.classes import Class
 from sidecar.model.events import CANCELLED, Answered, Attempted, Event
 from sidecar.model.labels import OTHER, ModelLabels
-from sidecar.model.words import Class
 
 REQUESTS = "requests"
 UNSERVED = "unserved/"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Calendar, Limit, Strategy
 
 # --- what the scripts are told ----------------------------------------------------------------------
@@ -167,33 +167,6 @@ class NotYet:
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
     """The key rests, or has as many requests in flight as it may. The grant was given back: ask again."""
-
-
-class Class(StrEnum):
-    """What an attempt came to. The values are the `outcome` label of the metrics."""
-
-    OK = "ok"
-    RATE_LIMIT_MINUTE = "rate_limit_minute"
-    RATE_LIMIT_DAY = "rate_limit_day"
-    RATE_LIMIT_TOKENS = "rate_limit_tokens"
-    BILLING = "quota_exhausted_billing"
-    INVALID_KEY = "invalid_key"
-    PERMISSION = "permission"
-    OVERLOADED = "overloaded"
-    SERVER_ERROR = "server_error"
-    TIMEOUT = "timeout"
-    CONNECT = "connect"
-    BAD_REQUEST = "bad_request"
-    BLOCKED = "blocked"
-
-
-class Scope(StrEnum):
-    """What rests for it: the key (for all models, or for this one), or nothing, being another's fault."""
-
-    KEY = "key"
-    KEY_MODEL = "key+model"
-    PROVIDER = "provider"
-    REQUEST = "request"
 
 
 NamedUnit = Literal["", "requests", "tokens", "input_tokens", "output_tokens"]

@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
+from sidecar.model.classes import Class
 from sidecar.model.events import CANCELLED, Attempted, Event
-from sidecar.model.words import Class
 from sidecar.ops.redact import Redactor
 
 log = logging.getLogger(__name__)

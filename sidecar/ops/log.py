@@ -15,6 +15,7 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
 from sidecar.config.proposals import advice, told
+from sidecar.model.classes import Class
 from sidecar.model.events import (
     CANCELLED,
     Answered,
@@ -26,7 +27,6 @@ from sidecar.model.events import (
     Reloaded,
     StoreChanged,
 )
-from sidecar.model.words import Class
 from sidecar.ops.redact import Redact
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from sidecar.model.classes import Class
 from sidecar.model.counting import OUTCOMES, REQUESTS, TOKENS, UNSERVED, Counts, Row
-from sidecar.model.words import Class
 from sidecar.ops import health
 from sidecar.replica import Replica
 from sidecar.store.calls import USAGE_DAYS

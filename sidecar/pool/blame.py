@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sidecar.model.words import Class, Report, Rest, Scope, Subject
+from sidecar.model.classes import Class, Scope
+from sidecar.model.words import Report, Rest, Subject
 
 SUSPICION_US = 30_000_000
 ENOUGH_KEYS = 20  # that say `invalid_key` of one request prove it the request's, however many there are

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Pool
 from sidecar.model.events import Drifted
-from sidecar.model.words import Class, Grant, Outcome, Scope
+from sidecar.model.words import Grant, Outcome
 
 PROBE = 2  # what a grant finds that goes out although its key rests
 RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})

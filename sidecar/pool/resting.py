@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sidecar.model.calendars import periods
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Calendar, Cooldowns, Pool
-from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
+from sidecar.model.words import Member, Outcome, Rest, Subject
 from sidecar.pool.blame import REFUSALS
 
 _RESTS_NOTHING = frozenset({Class.OK, Class.BLOCKED})

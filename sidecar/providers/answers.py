@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Provider
-from sidecar.model.words import Class, Outcome, Scope, Usage
+from sidecar.model.words import Outcome, Usage
 from sidecar.providers import refusals
 from sidecar.providers.dialect import HEAD_BYTES, Answer
 from sidecar.providers.objects import Objects

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
-from sidecar.model.words import NamedLimit, NamedUnit, Period, Scope
+from sidecar.model.classes import Scope
+from sidecar.model.words import NamedLimit, NamedUnit, Period
 from sidecar.providers import delays, limits, signs
 from sidecar.providers.faults import Fault
 from sidecar.providers.limits import PERIODS

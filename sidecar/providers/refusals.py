@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import msgspec
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Provider
-from sidecar.model.words import Class, Outcome, Scope
+from sidecar.model.words import Outcome
 from sidecar.providers import faults, overrides, quotas, signs
 from sidecar.providers.dialect import Answer
 from sidecar.providers.faults import Fault

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from sidecar.model.amounts import amounts
+from sidecar.model.classes import Class
 from sidecar.model.events import CANCELLED, Attempted, Emit
-from sidecar.model.words import ONE, Amounts, Class, Exhausted, Outcome, Refusal
+from sidecar.model.words import ONE, Amounts, Exhausted, Outcome, Refusal
 from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools, TooLarge
 from sidecar.pool.resting import DEAD, DISABLED

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Provider, Target
-from sidecar.model.words import Class, Outcome, Report, Scope
+from sidecar.model.words import Outcome, Report
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
 from sidecar.pool.drifting import drifted

@@ -18,8 +18,9 @@ from multidict import CIMultiDict
 
 import sidecar
 from sidecar.model import rests
+from sidecar.model.classes import Class
 from sidecar.model.configured import Key, Pool, Provider, Target
-from sidecar.model.words import Class, Subject
+from sidecar.model.words import Subject
 from sidecar.pool.search import Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import Reading

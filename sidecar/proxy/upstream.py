@@ -17,8 +17,9 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Auth, Speech
-from sidecar.model.words import Class, Outcome, Scope
+from sidecar.model.words import Outcome
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Pieces, Reader

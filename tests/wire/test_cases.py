@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.model.words import Class, Outcome, Scope
+from sidecar.model.classes import Class, Scope
+from sidecar.model.words import Outcome
 from sidecar.providers import catalogue
 from sidecar.providers.dialect import Answer
 

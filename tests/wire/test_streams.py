@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.model.words import Class, Outcome
+from sidecar.model.classes import Class
+from sidecar.model.words import Outcome
 from sidecar.providers import catalogue
 from sidecar.providers.dialect import Answer, Reader
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Override
-from sidecar.model.words import Class, Scope
 
 from .conftest import Desk
 

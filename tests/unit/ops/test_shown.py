@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import (
     Address,
     Calendar,
@@ -21,7 +22,6 @@ from sidecar.model.configured import (
     Secret,
     Target,
 )
-from sidecar.model.words import Class, Scope
 from sidecar.ops import shown
 from tests.unit.ops.worlds import CONFIG, FIRST, KEYS, MINUTE, POOL, PROVIDER, SECOND, TOKEN
 

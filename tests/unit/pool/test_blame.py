@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.words import Class, Report, Rest, Scope, Subject
+from sidecar.model.classes import Class, Scope
+from sidecar.model.words import Report, Rest, Subject
 from sidecar.pool.blame import ENOUGH_KEYS, PROOFS, REFUSALS, SUSPICION_US, Blame, is_refusal
 
 HOUR_US = 3_600_000_000

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Cooldowns
-from sidecar.model.words import Class, Member, Outcome, Rest, Scope, Subject
+from sidecar.model.words import Member, Outcome, Rest, Subject
 from sidecar.pool import resting
 from tests.unit.pool.configs import pool, provider
 

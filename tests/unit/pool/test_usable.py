@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.model.words import Class, Report, Rest, Subject
+from sidecar.model.classes import Class
+from sidecar.model.words import Report, Rest, Subject
 from tests.unit.pool.configs import config, key, pool
 from tests.unit.pool.conftest import World
 

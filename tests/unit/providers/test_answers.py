@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.model.words import Class, Outcome, Scope, Usage
+from sidecar.model.classes import Class, Scope
+from sidecar.model.words import Outcome, Usage
 from sidecar.providers.catalogue import DIALECTS, preset
 from sidecar.providers.dialect import HEAD_BYTES, Answer, Reader
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Override
-from sidecar.model.words import Class, Outcome, Scope
+from sidecar.model.words import Outcome
 from sidecar.providers.catalogue import DIALECTS, preset
 from sidecar.providers.dialect import Answer
 from tests.unit.providers.told import NOW_S, google, openai, retry

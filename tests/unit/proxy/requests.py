@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Config, Target
-from sidecar.model.words import Class, Grant, Outcome, Report, Rest, Scope, Subject
+from sidecar.model.words import Grant, Outcome, Report, Rest, Subject
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.proxy.progress import Next, Progress

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sidecar.model.words import Class
+from sidecar.model.classes import Class
 from sidecar.providers.catalogue import DIALECTS, preset
 from sidecar.providers.dialect import Answer
 from sidecar.simulate.budgets import SECOND_NS, Budget
