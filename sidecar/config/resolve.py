@@ -12,7 +12,7 @@ from sidecar.config.pools import Draft, draft
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import size_bytes
 from sidecar.config.schema import ClientEntry, Document, PoolEntry, TargetEntry
-from sidecar.config.secrets import ID, ID_RULE, Sources, clean, flaw, is_placeholder
+from sidecar.config.secrets import ID, ID_RULE, Sources, check_names, clean, flaw, is_placeholder
 from sidecar.model.configured import Address, Client, Config, Secret, Target
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -33,6 +33,8 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     account = accounts.accounts(drafts, problems)
     routes = _routes(document.routes or {}, pools, problems)
     clients = _clients(document.clients or [], problems)
+    token = _token(document.admin_token, ("admin_token",), problems) if document.admin_token is not None else None
+    check_names((key.found for one in drafts for key in one.keys), clients, [token] if token else [], problems)
     listen, ops_listen = _planes(document, bool(clients), problems)
     return Config(
         pools=accounts.pools(_with_targets(drafts, routes), account),
@@ -47,9 +49,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         max_waiting=_max_waiting(document.max_waiting, problems),
         hosts=_hosts(document.hosts or [], problems),
         failures=_failures(document.failures, sources),
-        admin_token=_token(document.admin_token, ("admin_token",), problems)
-        if document.admin_token is not None
-        else None,
+        admin_token=token,
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
@@ -18,11 +18,12 @@ from sidecar.config.files import Files
 from sidecar.config.problems import Path, Problems, Substituted, shown
 from sidecar.config.read import VARIABLE_NAME
 from sidecar.config.schema import KeyEntry, KeySources, PoolEntry
-from sidecar.model.configured import Secret
+from sidecar.model.configured import Client, Secret
 
 ID = re.compile(r"[A-Za-z0-9._@:-]{1,128}\Z")
 ID_RULE = "1 to 128 letters, digits and . _ @ : -"
 _MAX_CHARACTERS = 8192  # of a secret: what servers take as a header
+_LEAST_TOLD = 12  # characters of a secret that no name may hold: shorter ones are words for servers that want no key
 _MAX_KEYS = 99_999  # a member's order has five digits
 
 
@@ -250,6 +251,29 @@ def _check_ids(found: list[Found], problems: Problems) -> None:
             problems.error(where, f"{shown(key.id)} ({key.origin}) is the id of another key ({first.origin}).")
     if len(found) > _MAX_KEYS:
         problems.error(found[0].path[:2], f"has {len(found)} keys. A pool holds at most {_MAX_KEYS}.")
+
+
+def check_names(keys: Iterable[Found], clients: Iterable[Client], tokens: Iterable[Secret], problems: Problems) -> None:
+    """Tells ids and accounts that are, or hold, a secret of the config, which they would show to everybody."""
+    keys, clients = list(keys), list(clients)
+    secrets = {*(key.secret for key in keys), *(client.token for client in clients), *tokens}
+    named: list[tuple[Path, str]] = [((*key.path, "id") if key.entry else key.path, key.id) for key in keys]
+    named += [((*key.path, "account"), str(key.entry.account)) for key in keys if key.entry and key.entry.account]
+    named += [(("clients", index, "id"), client.id) for index, client in enumerate(clients)]
+    tells = telling(secrets)
+    for path, name in named:
+        if tells(name):
+            text = "holds a secret, and names stand in logs, metrics and Redis. Choose another."
+            problems.error(path, f"the name of the key's file {text}" if path[-1] == "from_dir" else text)
+
+
+def telling(secrets: Iterable[Secret]) -> Callable[[str], bool]:
+    """Whether a name is, or holds, one of these secrets: what it costs grows with the name, not with the secrets."""
+    known = {text for text in (secret.reveal() for secret in secrets) if len(text) >= _LEAST_TOLD}
+    lengths = {len(text) for text in known}
+    return lambda name: any(
+        name[at : at + length] in known for length in lengths for at in range(len(name) - length + 1)
+    )
 
 
 def _stand_in(pool: str, key: str) -> Secret:

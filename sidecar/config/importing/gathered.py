@@ -15,7 +15,7 @@ import yaml
 
 from sidecar.config.env_file import free_name
 from sidecar.config.problems import ConfigError, shown
-from sidecar.config.secrets import ID, clean, flaw, is_placeholder
+from sidecar.config.secrets import ID, clean, flaw, is_placeholder, telling
 from sidecar.model.configured import Secret
 
 Data = dict[str, Any]
@@ -128,9 +128,20 @@ class Gathered:
         pools = {name: pool for name, pool in self.pools.items() if pool.get("keys") or pool.get("auth") == "none"}
         if not pools:
             raise ConfigError(["no key was found.", *self.notes])
+        self._rename(pools)
         said = {"pools": pools} | self.document
         document = {field: said[field] for field in _ORDER if field in said}
         return Imported(document, self.secrets, tuple(self.reads), tuple(self.notes))
+
+    def _rename(self, pools: Mapping[str, Data]) -> None:
+        """Calls keys otherwise whose ids are, or hold, a secret: ids are shown everywhere."""
+        keys = [(pool, at, key) for pool, made in pools.items() for at, key in enumerate(made.get("keys", []), 1)]
+        held = {**self.environment, **{name: secret.reveal() for name, secret in self.secrets.items()}}
+        tells = telling(Secret(clean(held.get(key["secret"][2:-1], ""))) for _, _, key in keys)
+        for pool, at, key in keys:
+            if tells(key["id"]):
+                key["id"] = free_name(f"{pool}-{at}", {one["id"] for one in pools[pool]["keys"]})
+                self.note(f"pool {pool}: the id of key {at} holds a secret, so it is called {shown(key['id'])} here.")
 
 
 def number(value: object) -> float | None:

@@ -122,6 +122,18 @@ def test_ids_are_kept_unless_they_cannot_be(desk: Desk) -> None:
     assert made.notes == ('pool gemini: key "a" is called "a_1" here.', 'pool gemini: key "b c" is called "b-c" here.')
 
 
+@pytest.mark.parametrize("around", ["{}", "prod {}"])
+@pytest.mark.parametrize("given", [SECRETS[0], "GEMINI_KEY_1_PLACEHOLDER"])
+def test_a_key_that_is_called_like_a_secret_gets_another_name(given: str, around: str) -> None:
+    """Its own or another's, also where a variable holds it; and what else is told of the key does not repeat it."""
+    name = around.format(SECRETS[0])
+    keys = [{"api_key": secret, "key_id": name, "color": "red"} for secret in (given, SECRETS[1])]
+    made = imported(pool_json(KEY | {"api_key": SECRETS[2]}, *keys), {"GEMINI_KEY_1": SECRETS[0]})
+    assert [key["id"] for key in pools(made)["gemini"]["keys"]] == ["gemini-key-1", "gemini-2", "gemini-3"]
+    assert 'pool gemini: the id of key 2 holds a secret, so it is called "gemini-2" here.' in made.notes
+    assert SECRETS[0] not in rendered(made.document) + str(made.notes)
+
+
 def test_the_same_key_twice_is_told_by_its_ids() -> None:
     made = imported(pool_json(KEY, KEY | {"key_id": "again"}), {})
     assert made.notes == ('pool gemini: key "again" has the same secret as "gemini-key-1". It is left out.',)

@@ -157,6 +157,46 @@ def test_a_thousand_keys_of_each_source_are_all_there(desk: Desk) -> None:
     assert len({key.account for pool in config.pools.values() for key in pool.keys}) == 1000
 
 
+HELD = "sk-Zq9w8e7r6t5y4u3i2o1p"
+NAMED = """
+pools:
+  chat: {{provider: openai, keys: [{{id: {key}, account: {account}, secret: "${{A}}"}}, {{id: b, secret: "${{B}}"}}]}}
+clients: [{{id: {client}, token: "${{C}}"}}]
+"""
+
+
+@pytest.mark.parametrize("of", ["A", "B", "C"])
+@pytest.mark.parametrize("around", ["{}", "team-{}-1"])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("key", "pools.chat.keys[0].id"), ("account", "pools.chat.keys[0].account"), ("client", "clients[0].id")],
+)
+def test_a_name_that_holds_any_secret_of_the_config_is_refused_without_repeating_it(
+    desk: Desk, name: str, place: str, around: str, of: str
+) -> None:
+    environ = {"A": "k-of-a-0123456789", "B": "k-of-b-0123456789", "C": "token-of-c-0123456789"} | {of: HELD}
+    names = {"key": "a", "account": "acme", "client": "web"}
+    desk.load(NAMED.format(**names), environ)
+    told = desk.refused(NAMED.format(**names | {name: around.format(HELD)}), environ)
+    assert told == (
+        f"sidecar.yaml: {place}: holds a secret, and names stand in logs, metrics and Redis. Choose another."
+    )
+
+
+def test_a_file_that_is_called_like_the_secret_in_it_is_refused(desk: Desk) -> None:
+    desk.write(f"keys/{HELD}", HELD)
+    told = desk.refused(FROM_DIR)
+    assert "pools.p.keys.from_dir: the name of the key's file holds a secret" in told
+    assert HELD not in told
+
+
+def test_a_word_for_a_server_that_wants_no_key_may_be_a_name(desk: Desk) -> None:
+    config = desk.load(
+        "pools: {p: {base_url: http://h, dialect: openai, keys: [{id: lm-studio-1, secret: lm-studio}]}}"
+    )
+    assert ids(config.pools["p"]) == ["lm-studio-1"]
+
+
 def test_fingerprint_tells_nothing_over_namespaces() -> None:
     long = "n" * 64
     assert re.fullmatch("[0-9a-f]{20}", fingerprint("secret", "a"))
