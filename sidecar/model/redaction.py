@@ -18,8 +18,11 @@ class Finder:
     pattern: re.Pattern[str]
 
     def replace(self, text: str, name: str) -> str:
-        """The text with `name` wherever it wrote the secret."""
-        return self.pattern.sub(lambda _: name, text) if self.anchor in text else text
+        """The text with `name` wherever it wrote the secret; then its escaped letters and digits are as they are."""
+        for way in ways(text):
+            if self.anchor in way and (clean := self.pattern.sub(lambda _: name, way)) != way:
+                return clean
+        return text
 
 
 @lru_cache(maxsize=1024)
@@ -27,6 +30,28 @@ def finder(secret: Secret) -> Finder:
     """Kept, for every answer asks for its key's. The texts are str, or bytes decoded as latin-1."""
     text = secret.reveal()
     return Finder(anchor(text), re.compile(pattern(text)))
+
+
+_ESCAPED = re.compile(
+    r"\\+u00([3-7][0-9a-fA-F])|%(?:25)*([3-7][0-9a-fA-F])|&(?:amp;)*#[xX]0*([3-7][0-9a-fA-F]);|&(?:amp;)*#0*(\d{2,3});"
+)
+
+
+def ways(text: str) -> tuple[str, ...]:
+    """The texts to look for secrets in: with letters and digits as they are where some are escaped, and as it is.
+
+    No library escapes those, so most texts cost three looks for a sign.
+    """
+    if "\\u00" not in text and "%" not in text and "#" not in text:
+        return (text,)
+    plain = _ESCAPED.sub(_unescaped, text)
+    return (text,) if plain == text else (plain, text)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match[match.lastindex or 0]
+    sign = chr(int(code, 10 if match.lastindex == 4 else 16))
+    return sign if sign.isascii() and sign.isalnum() else match[0]
 
 
 def anchor(text: str) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sidecar.model.configured import Config, Secret
-from sidecar.model.redaction import anchor, pattern
+from sidecar.model.redaction import anchor, pattern, ways
 
 Redact = Callable[[str], str]
 
@@ -42,16 +42,20 @@ class Redactor:
         return self._replaced(text[: most + self._reach], most)
 
     def _replaced(self, text: str, most: int) -> str:
+        return next((clean for way in ways(text) if (clean := self._cleaned(way, most)) is not None), text[:most])
+
+    def _cleaned(self, text: str, most: int) -> str | None:
+        """The first characters, or None where no secret begins in them."""
         secrets = self._suspects(text)
         if not secrets:
-            return text[:most]
+            return None
         told, at = [], 0
         for match in _search(secrets).finditer(text):
             if match.start() >= most:
                 break
             told += [text[at : match.start()], self._names[secrets[(match.lastindex or 0) - 1]]]
             at = match.end()
-        return "".join([*told, text[at:most]])
+        return "".join([*told, text[at:most]]) if told else None
 
     def _suspects(self, text: str) -> tuple[Secret, ...]:
         """The secrets that may be in a text, the longest first: where one begins another, the longer one is meant."""

@@ -30,6 +30,11 @@ WAYS: list[Callable[[str], str]] = [
     lambda text: html.escape(html.escape(text)),
     lambda text: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text),
     lambda text: "".join(c if c.isalnum() else f"&#x{ord(c):x};" for c in text),
+    lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
+    lambda text: "".join(f"%{ord(c):02X}" for c in text),
+    lambda text: quote("".join(f"%{ord(c):02X}" for c in text)),
+    lambda text: "".join(f"&#{ord(c)};" for c in text),
+    lambda text: "".join(f"&#x{ord(c):x};" for c in text),
 ]
 
 
@@ -51,6 +56,20 @@ def test_secret_beyond_ascii_is_found_in_bytes_too() -> None:
     find = finder(Secret("schlüssel-😀-1234"))
     for text in ("schlüssel-😀-1234", "schlüssel-😀-1234".encode().decode("latin-1"), json.dumps("schlüssel-😀-1234")):
         assert "k0" in find.replace(text, "k0")
+
+
+@given(st.text("\\u0%256;&#x41aB3"))
+def test_what_is_escaped_stays_so_in_a_text_without_the_secret(text: str) -> None:
+    assert finder(Secret("sk-Zq9")).replace(text, "k0") == text
+
+
+def test_some_of_a_secret_may_be_escaped_each_sign_in_another_way() -> None:
+    written = "Ab\\u002bC%64/&#69;f%2Dg_h.i~j==&amp;k&quot;l\\\\m&lt;\\u006e&gt;"
+    assert finder(Secret(ODD)).replace(f"({written})", "k0") == "(k0)"
+
+
+def test_a_secret_that_looks_escaped_is_found() -> None:
+    assert finder(Secret("ab%41cd&#66;e")).replace("(ab%41cd&#66;e)", "k0") == "(k0)"
 
 
 @given(st.text())

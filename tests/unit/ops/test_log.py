@@ -211,6 +211,15 @@ def test_a_config_without_secrets_changes_no_text() -> None:
     assert redactor(Config({}))("as it is") == "as it is"
 
 
+@pytest.mark.parametrize("form", ["%{:02x}", "&#{};", "\\u{:04x}"])
+@pytest.mark.parametrize("secret", [FIRST, SECOND, TOKEN])
+def test_a_secret_whose_letters_are_escaped_is_its_id_too(form: str, secret: str) -> None:
+    """Also where it lies across the end of what is told."""
+    written, redact = "".join(form.format(ord(sign)) for sign in secret), redactor(CONFIG)
+    assert redact(f"a {written}, {secret}") == redact(f"a {secret}, {secret}")
+    assert redact.head(f"a {written} b", 4) == redact.head(f"a {secret} b", 4) != f"a {secret} b"[:4]
+
+
 # --- libraries --------------------------------------------------------------------------------------
 
 
