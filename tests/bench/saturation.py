@@ -38,7 +38,7 @@ class Budgets:
         return self.keys * self.most / (self.window_s + self.guard_s)
 
 
-EXACT, BUCKETS = Budgets(4, 10, 2.0, 0.3), Budgets(1, 100, 5.0, 0.3)
+EXACT, BUCKETS = Budgets(3, 10, 3.0, 1.0), Budgets(1, 80, 5.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ async def test_ten_times_the_capacity_is_served_as_far_as_budgets_go(
     redis_url: str, budgets: Budgets, least: float
 ) -> None:
     """A minute of it: `python -m tests.bench.saturation`."""
-    load = await overload(redis_url, budgets, seconds=12)
+    load = await overload(redis_url, budgets, seconds=14)
     assert load.share >= least
     assert (load.violations, load.excess) == (0, 0)
     assert load.refused_late == 0, "who waited is served"
