@@ -4,6 +4,7 @@
 --       2..      wake       ZSET  the wake set of each pool that has a key of the account
 -- ARGV  now      "" or, in tests, microseconds
 --       member, model, moment    the grant's, as acquire returned it
+--       runs     1: it is counted among the requests in flight, as a grant of now is and a reservation is not; else 0
 --       finds    as acquire returned it: what is granted during a rest may be sent during it
 --       amounts, limits, pause, total    as acquire was told of the target, with the member's own set of limits
 -- returns        {"confirmed", moment, age}: it counts at `moment`, `age` microseconds ago
@@ -20,7 +21,7 @@
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
 local member, model, moment = rotation.read_member(args.text()), args.text(), args.number()
-local finds, amounts, limits, pause, total = args.text(), args.amounts(), args.limits(), args.text(), args.total()
+local runs, finds, amounts, limits, pause, total = args.text() == '1', args.text(), args.amounts(), args.limits(), args.text(), args.total()
 if now < moment then
   return { 'not yet', string.format('%.0f', moment - now), clock.text(moment) }
 end
@@ -31,7 +32,7 @@ if not args.knows(of.limits, now) then
 end
 
 local before = { unpack(of.texts, 1, of.all) }
-room.leave(of, moment, now, amounts)
+room.leave(of, moment, now, amounts, runs)
 if of.off or (finds ~= '2' and room.rests_until(of) > now) or room.is_busy(of, now) then
   room.write(state, of, clock_text)
   rotation.wake({ unpack(KEYS, 2) }, member.account, now)
@@ -39,7 +40,7 @@ if of.off or (finds ~= '2' and room.rests_until(of) > now) or room.is_busy(of, n
 end
 if now - moment <= (room.guard(of) or math.huge) and room.free_before(of, moment, amounts) <= moment then
   of.texts = before
-  room.run(state, of, moment, now, clock_text)
+  room.run(state, of, moment, now, clock_text, runs)
   return { 'confirmed', clock.text(moment), string.format('%.0f', now - moment) }
 end
 

@@ -4,6 +4,7 @@
 --       2..      wake       ZSET  the wake set of each pool that has a key of the account
 -- ARGV  now      "" or, in tests, microseconds
 --       member, moment      the grant's, as acquire or confirm returned them
+--       runs     as confirm
 --       amounts, limits, total    as acquire was told of the target, with the member's own set of limits
 -- returns        how many windows still held it; 0 once it has left them all
 -- cost           4 commands and 3 a pool, whatever its size and its models
@@ -12,9 +13,9 @@
 --@ use clock window_log window_calendar window_leases cooldown rotation room args
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
-local member, moment, amounts = rotation.read_member(args.text()), args.number(), args.amounts()
+local member, moment, runs, amounts = rotation.read_member(args.text()), args.number(), args.text() == '1', args.amounts()
 local of = room.windows(state, member.account, args.limits(), args.total())
-local held = room.leave(of, moment, now, amounts)
+local held = room.leave(of, moment, now, amounts, runs)
 if held > 0 then
   room.write(state, of, clock_text)
   rotation.wake({ unpack(KEYS, 2) }, member.account, now)

@@ -42,7 +42,7 @@ for i = 1, args.number() do
     written[#written + 1] = field
     written[#written + 1] = text
     rests[i] = string.format('%.0f', until_then - now)
-    if pool ~= '' and not (old and old.ends > now) then
+    if pool ~= '' and (not old or old.ends <= now or throttle.set_it(state, pool, account, old.ends)) then
       throttle.remember(state, pool, account, field, until_then, now)
     end
   end

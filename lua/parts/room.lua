@@ -148,12 +148,13 @@ function room.is_busy(of, now)
   return place_at(of, now) > now
 end
 
--- Writes that the request of a confirmed grant is in flight, where that is counted.
-function room.run(state, of, moment, now, clock_text)
+-- Writes that the request of a confirmed grant is in flight, where that is counted; `runs`: it is counted already.
+function room.run(state, of, moment, now, clock_text, runs)
   local written = {}
   for i, limit in ipairs(of.limits) do
     if limit.kind == 'leases' then
-      written[#written + 1], written[#written + 2] = of.fields[i], limit.keeper.renew(limit, of.texts[i], moment, now)
+      local counted = limit.keeper[runs and 'renew' or 'enter'](limit, of.texts[i], moment, now)
+      written[#written + 1], written[#written + 2] = of.fields[i], counted
     end
   end
   if #written > 0 then
@@ -204,13 +205,16 @@ function room.enter(of, moment, now, amounts)
   end
 end
 
--- Takes the grant of `moment` out of every window that still holds it; returns how many did.
-function room.leave(of, moment, now, amounts)
+-- Takes the grant of `moment` out of every window that still holds it; returns how many did. Only one that runs is in
+-- flight: another may be, of the same moment.
+function room.leave(of, moment, now, amounts, runs)
   local held = 0
   for i, limit in ipairs(of.limits) do
-    local text, found = limit.keeper.leave(limit, of.texts[i], moment, now, amounts[limit.unit])
-    of.texts[i] = text
-    held = held + (found and 1 or 0)
+    if runs or limit.kind ~= 'leases' then
+      local text, found = limit.keeper.leave(limit, of.texts[i], moment, now, amounts[limit.unit])
+      of.texts[i] = text
+      held = held + (found and 1 or 0)
+    end
   end
   return held
 end

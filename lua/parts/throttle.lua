@@ -45,6 +45,12 @@ function throttle.seen(state, pool, account, moment, now, wakes)
   return pause(state, pool, nil, moment, now)
 end
 
+-- Whether the rest that ends then was set for such a refusal, and nothing else was learnt of the account since.
+function throttle.set_it(state, pool, account, ends)
+  local text = '\n' .. (redis.call('HGET', state, 't|' .. pool) or '') .. '\n'
+  return string.find(text, '|' .. clock.text(ends) .. '|' .. account .. '|', 1, true) ~= nil
+end
+
 -- The key was taken to be at fault and rests until `ends`, for this refusal alone.
 function throttle.remember(state, pool, account, field, ends, now)
   local texts = {}

@@ -31,8 +31,10 @@ def report(state: State, report: Report, raw: int) -> Reported:
         set_now = rests.refused(old, rest, report.request, report.moment_us, now)
         known[rest.subject] = set_now
         told.append(set_now.ends - now)
-        if rest.throttle and (old is None or old.ends <= now):
-            lately = state.refused.setdefault(rest.throttle, {})
+        lately = state.refused.setdefault(rest.throttle, {})
+        before = lately.get(rest.subject.account)
+        is_its_own = before is not None and old is not None and before.ends == old.ends
+        if rest.throttle and (old is None or old.ends <= now or is_its_own):
             lately.pop(rest.subject.account, None)
             lately[rest.subject.account] = Refused(now, set_now.ends, rest.subject)
     clears = tuple(_take_back(state, subject, report.request, now) for subject in report.clears)

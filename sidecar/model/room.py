@@ -164,9 +164,13 @@ def enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: 
             shared.windows[name] = windows.enter(limit, held, moment, now, amount)
 
 
-def leave(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts) -> int:
-    """Takes the grant of `moment` out of every window that still holds it; returns how many did."""
-    return sum(_leave(shared, window, moment, now, amounts[unit_of(window[1])]) for window in of)
+def leave(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts, runs: bool) -> int:
+    """Takes the grant of `moment` out of every window that still holds it; returns how many did.
+
+    Only one that runs is in flight: another may be, of the same moment.
+    """
+    held = [window for window in of if runs or window[1].kind != "leases"]
+    return sum(_leave(shared, window, moment, now, amounts[unit_of(window[1])]) for window in held)
 
 
 def _leave(shared: Shared, window: Window, moment: int, now: int, amount: int) -> bool:

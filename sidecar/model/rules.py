@@ -229,7 +229,7 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
         turn.scores[member.text] = following
     turn.number += 1
     wait = max(0, moment - now)
-    return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, finds)
+    return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, not wait, finds)
 
 
 # --- what becomes of a grant ------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
         return NotYet(grant.moment_us - now, grant.moment_us)
     of, shared, moment = _windows(grant), state.shared, grant.moment_us
     before = dict(shared.windows)
-    room.leave(shared, of, moment, now, grant.amounts)
+    room.leave(shared, of, moment, now, grant.amounts, grant.runs)
     rests_until = room.rests_until(shared, grant.rotation, grant.member)
     is_off = grant.member.key in shared.off
     if is_off or (grant.finds != 2 and rests_until > now) or room.is_busy(shared, of, now):
@@ -268,7 +268,11 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
         shared.windows = before
         if any(limit.kind == "leases" for _, limit in of):
             tick(state, raw)
-        renew(state, of, moment, now)
+        if grant.runs:
+            renew(state, of, moment, now)
+        else:
+            leased = [window for window in of if window[1].kind == "leases"]
+            room.enter(shared, leased, moment, now, grant.amounts)
         return Confirmed(moment, now - moment)
     tick(state, raw)
     free = max(now, room.free_before(shared, of, now, grant.amounts, now))
@@ -292,7 +296,7 @@ def renewed(state: State, account: str, limit: Limit, moment: int, raw: int) -> 
 def release(state: State, grant: Grant, raw: int) -> int:
     """Takes back a grant that surely was not sent; returns how many windows still held it."""
     now, _ = now_of(state, raw)
-    held = room.leave(state.shared, _windows(grant), grant.moment_us, now, grant.amounts)
+    held = room.leave(state.shared, _windows(grant), grant.moment_us, now, grant.amounts, grant.runs)
     if held:
         tick(state, raw)
         wake(state, {grant.member.account}, now)

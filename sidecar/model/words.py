@@ -109,6 +109,7 @@ class Grant:
     moment_us: int
     wait_us: int  # from the answer until the moment; 0: send now
     amounts: Amounts = ONE  # what it entered
+    runs: bool = True  # whether it counts among the requests in flight; a reservation does not yet
     finds: int = 0  # 1: its key rested, so a success is to be reported; 2: it rests still, and this is a probe
 
     @property

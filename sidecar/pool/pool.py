@@ -15,6 +15,7 @@ from sidecar.model.rotations import rotation
 from sidecar.model.words import (
     Amounts,
     Ask,
+    Confirmed,
     Exhausted,
     Grant,
     NotYet,
@@ -215,7 +216,7 @@ class Pools:
                 self._ended(held)
                 return False
             held.in_hand = True
-            held.grant = replace(held.grant, moment_us=answer.moment_us)
+            held.grant = replace(held.grant, moment_us=answer.moment_us, runs=isinstance(answer, Confirmed))
             if isinstance(answer, NotYet):
                 self._ended(held)
                 if answer.wait_us > LONGEST_PUT_OFF_US:

@@ -135,6 +135,7 @@ def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Ex
                 moment_us=int(moment),
                 wait_us=int(wait),
                 amounts=ask.amounts,
+                runs=not int(wait),
                 finds=int(finds),
             )
         case [b"refused", wait, busy]:
@@ -155,7 +156,7 @@ def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
     """`pools`: all that have a key of the grant's account."""
     told = dict(_bounds(grant.rotation, clock_us))
     args = (
-        *(now, grant.member.text, grant.rotation.model, str(grant.moment_us), str(grant.finds)),
+        *(now, grant.member.text, grant.rotation.model, str(grant.moment_us), str(int(grant.runs)), str(grant.finds)),
         *map(str, grant.amounts),
         *_limits(grant.limits, told),
         *_pool(grant.rotation, told),
@@ -185,7 +186,7 @@ def _windows(grant: Grant, clock_us: int) -> list[str]:
 def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
     """`pools`: all that have a key of the grant's account."""
     amounts = map(str, grant.amounts)
-    args = (now, grant.member.text, str(grant.moment_us), *amounts, *_windows(grant, clock_us))
+    args = (now, grant.member.text, str(grant.moment_us), str(int(grant.runs)), *amounts, *_windows(grant, clock_us))
     return Call("release", _keys(names, pools), args)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -37,6 +38,7 @@ from sidecar.store.names import Names, off_field
 from sidecar.store.texts import Disabled, read_off, write_off
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
+MOST_KEPT = 10_000  # calls that wait for a Redis that is away, to say what has ended meanwhile
 MOST_SHARED = 4096  # models known to share a rotation; clients may name any, and a forgotten one is asked for again
 INSPECT_MOST = 4000  # fields a call; Lua's unpack takes no more than 8000
 
@@ -69,6 +71,7 @@ class Store:
         self._skew_us = 0  # of Redis's clock to ours, as far as it mattered to a calendar
         self._today = datetime.now(UTC).date()  # until Redis has said which day it is
         self._reviver: asyncio.Task[None] | None = None
+        self._kept: deque[calls.Call] = deque(maxlen=MOST_KEPT)  # what ended while Redis was away
         self._queued: set[asyncio.Future[Any]] = set()
 
     @classmethod
@@ -117,9 +120,9 @@ class Store:
         def left_behind(reply: Any) -> None:
             match calls.read_confirm(reply):
                 case Confirmed(moment_us):
-                    orphaned(replace(grant, moment_us=moment_us))
+                    orphaned(replace(grant, moment_us=moment_us, runs=True))
                 case NotYet(_, moment_us):
-                    orphaned(replace(grant, moment_us=moment_us))
+                    orphaned(replace(grant, moment_us=moment_us, runs=False))
 
         for _ in range(2):
             call = calls.confirm(self.names, grant, pools, self._clock_us())
@@ -137,14 +140,14 @@ class Store:
 
     def release(self, grant: Grant, pools: Iterable[str]) -> None:
         """Gives back a grant that surely was not sent; queued. `pools`: all that have a key of its account."""
-        self._queue(self._back, calls.release(self.names, grant, pools, self._clock_us()))
+        self._queue(self._back, calls.release(self.names, grant, pools, self._clock_us()), keep=True)
 
     def settle(self, grant: Grant, actual: Amounts, pools: Iterable[str]) -> None:
         """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`.
 
         It goes with the acquires, as a report does: what it frees, the next of them may have.
         """
-        self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()))
+        self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
 
     def renew(self, grants: Iterable[Grant]) -> None:
         """Says that the requests of these grants are still in flight; queued."""
@@ -159,16 +162,23 @@ class Store:
         call = calls.report(self.names, report, pools)
         self._queue(self._front, call, lambda reply: told(calls.read_report(reply)))
 
-    def _queue(self, lane: Lane, call: calls.Call, told: Callable[[Any], None] = lambda _: None) -> None:
-        """Sends without anybody waiting. While Redis is away it is lost: what it would rest is found out again."""
+    def _queue(
+        self, lane: Lane, call: calls.Call, told: Callable[[Any], None] = lambda _: None, keep: bool = False
+    ) -> None:
+        """Sends without anybody waiting. While Redis is away it is lost (what rests is found out again) or kept."""
         if self._reviver is not None:
+            if keep:
+                self._kept.append(call)
             return
         future = lane.submit(call)
         self._queued.add(future)
 
         def done(future: asyncio.Future[Any]) -> None:
             self._queued.discard(future)
-            if not future.cancelled() and future.exception() is None:
+            failure = None if future.cancelled() else future.exception()
+            if keep and isinstance(failure, StoreAway) and not failure.sent:
+                self._kept.append(call)
+            elif not future.cancelled() and failure is None:
                 told(future.result())
 
         future.add_done_callback(done)
@@ -292,18 +302,22 @@ class Store:
         await self._restore()
         reply = await self._call(calls.register(self.names, rotation))
         own, born = calls.read_register(reply)
-        self._began(born)
+        if self._began(born):
+            for grants in self.in_flight():
+                await self._call(calls.renew(self.names, grants))
         if own:
             self._shared.pop(rotation, None)
         else:
             await self._share(rotation)
 
-    def _began(self, born: str) -> None:
-        """`born`: when the state began that Redis holds; "": it holds none yet, so there is nothing to tell."""
-        if self._born and born and born != self._born:
+    def _began(self, born: str) -> bool:
+        """Whether Redis was emptied. `born`: when its state began; "": it holds none yet."""
+        emptied = bool(self._born and born and born != self._born)
+        if emptied:
             self._shared.clear()
             self._emit(StoreChanged(up=True, emptied=True, reason="Redis was emptied: all budgets start from zero"))
         self._born = born or self._born
+        return emptied
 
     async def _share(self, rotation: Rotation) -> None:
         if len(self._shared) >= MOST_SHARED:
@@ -354,6 +368,8 @@ class Store:
             probe = Lane(self._open, lambda _: None)
             try:
                 await probe.call(calls.report(self.names, Report(""), ()))
+                while self._kept:
+                    await probe.call(self._kept.popleft())
                 for grants in self.in_flight():  # before anybody takes their places, which may have ended meanwhile
                     await probe.call(calls.renew(self.names, grants))
                 break

@@ -220,7 +220,7 @@ class Play:
             self.judge.given_back(windows(grant), grant.moment_us, grant.amounts)
         if isinstance(answer, Withdrawn):
             return
-        grant = replace(grant, moment_us=answer.moment_us, wait_us=0)
+        grant = replace(grant, moment_us=answer.moment_us, wait_us=0, runs=isinstance(answer, Confirmed))
         if isinstance(answer, Confirmed):
             self._sent(grant)
         self.open.append((world, grant, isinstance(answer, Confirmed)))

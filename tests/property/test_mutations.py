@@ -51,7 +51,7 @@ MUTATIONS = {
         "if moment > now then\n      return text",
         "if false then\n      return text",
     ),
-    "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text)\n", ""),
+    "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text, runs)\n", ""),
     # The pool as a whole, and what is left to others.
     "a total is not asked": ("if room.free_in_pool(of, own, ask) <= now then", "if own <= now then"),
     "a total is not entered": (
@@ -89,7 +89,7 @@ MUTATIONS = {
         "if earliest then redis.call('HINCRBY', KEYS[3], 'seq', 1)\n",
     ),
     # What becomes of a grant.
-    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now, amounts)\nif of.off", "if of.off"),
+    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now, amounts, runs)\nif of.off", "if of.off"),
     "a reservation does not look at those that came late": (
         "and room.free_before(of, moment, amounts) <= moment then",
         "then",

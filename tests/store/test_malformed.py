@@ -21,7 +21,7 @@ NO_POOL = ("c|pool|p", "+p", "0")  # its rest, and a total without limits
 COUNTED = ("{x}today", "{x}total", "{x}flushed")
 TARGET = (STATE, SET, HASH, WAKE)
 ASK = ("", *ONE, "0", "0", "m", "round_robin", "0", "0", *NO_POOL)  # up to its limits
-CONFIRM = ("", MEMBER, "m", "1", "0", *ONE)  # likewise
+CONFIRM = ("", MEMBER, "m", "1", "1", "0", *ONE)  # likewise
 
 # Script, KEYS, ARGV, and the beginning of the Lua line that fails.
 MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
@@ -78,7 +78,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "confirm: no amounts": (
         "confirm",
         (STATE, WAKE),
-        (*CONFIRM[:5], *["all"] * 6, "1", *LIMIT, *NO_POOL),
+        (*CONFIRM[:6], *["all"] * 6, "1", *LIMIT, *NO_POOL),
         "local left, bound = limit.max - need, rounde",
     ),
     "confirm: no limits": ("confirm", (STATE, WAKE), CONFIRM, "for i = 1, args.number() do"),
@@ -93,25 +93,25 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "release: no member": (
         "release",
         (STATE, WAKE),
-        ("", "k0", "1", *ONE, "1", *LIMIT, "+p", "0"),
+        ("", "k0", "1", "1", *ONE, "1", *LIMIT, "+p", "0"),
         "of.limits[n], of.fields[n] = limit, 'w|' ..",
     ),
     "release: no moment": (
         "release",
         (STATE, WAKE),
-        ("", MEMBER, "then", *ONE, "1", *LIMIT, "+p", "0"),
+        ("", MEMBER, "then", "1", *ONE, "1", *LIMIT, "+p", "0"),
         "if moment + limit.window + limit.guard <= no",
     ),
     "release: a limit cut short": (
         "release",
         (STATE, WAKE),
-        ("", MEMBER, "1", *ONE, "1", "name", "log", "1"),
+        ("", MEMBER, "1", "1", *ONE, "1", "name", "log", "1"),
         "for i = 1, args.number() do",
     ),
     "release: no total": (
         "release",
         (STATE, WAKE),
-        ("", MEMBER, "1", *ONE, "1", *LIMIT),
+        ("", MEMBER, "1", "1", *ONE, "1", *LIMIT),
         "for i = 1, args.number() do",
     ),
     "settle: nothing": ("settle", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
