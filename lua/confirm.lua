@@ -21,7 +21,8 @@
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
 local member, model, moment = rotation.read_member(args.text()), args.text(), args.number()
-local runs, finds, amounts, limits, pause, total = args.text() == '1', args.text(), args.amounts(), args.limits(), args.text(), args.total()
+local runs, finds, amounts = args.text() == '1', args.text(), args.amounts()
+local limits, pause, total = args.limits(), args.text(), args.total()
 if now < moment then
   return { 'not yet', string.format('%.0f', moment - now), clock.text(moment) }
 end

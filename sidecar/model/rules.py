@@ -258,7 +258,7 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     room.leave(shared, of, moment, now, grant.amounts, grant.runs)
     rests_until = room.rests_until(shared, grant.rotation, grant.member)
     is_off = grant.member.key in shared.off
-    if is_off or (grant.finds != 2 and rests_until > now) or room.is_busy(shared, of, now):
+    if is_off or (not grant.probes and rests_until > now) or room.is_busy(shared, of, now):
         tick(state, raw)
         wake(state, {grant.member.account}, now)
         return Withdrawn()

@@ -67,7 +67,22 @@ class Rotation:
     @cached_property
     def counts_tokens(self) -> bool:
         """Whether any of its limits needs to know what a request may come to."""
-        return any(unit_of(limit) for one in (*self.limits, self.total) for limit in one)
+        return any(self.sets_of_tokens)
+
+    @cached_property
+    def sets_of_tokens(self) -> tuple[bool, ...]:
+        """Of each limit set, the pool's total with it: whether a window counts tokens."""
+        return tuple(any(map(unit_of, (*limits, *self.total))) for limits in self.limits)
+
+    @cached_property
+    def sets_of_leases(self) -> tuple[bool, ...]:
+        """Of each limit set: whether it counts requests in flight."""
+        return tuple(any(limit.kind == "leases" for limit in limits) for limits in self.limits)
+
+    @cached_property
+    def guards_us(self) -> tuple[int | None, ...]:
+        """Of each limit set, the pool's total with it: the least guard."""
+        return tuple(guard_us((*limits, *self.total)) for limits in self.limits)
 
     @cached_property
     def calendars(self) -> tuple[Calendar, ...]:
@@ -120,12 +135,22 @@ class Grant:
     @property
     def counts_tokens(self) -> bool:
         """Whether any window counts its tokens, so that what it came to is to be told."""
-        return any(map(unit_of, (*self.limits, *self.rotation.total)))
+        return self.rotation.sets_of_tokens[self.member.limits]
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether it counts among the requests in flight once it runs."""
+        return self.rotation.sets_of_leases[self.member.limits]
+
+    @property
+    def probes(self) -> bool:
+        """Whether it goes out although its key rests, to find out whether the key must."""
+        return self.finds == 2
 
     @property
     def guard_us(self) -> int | None:
         """How long after its moment it may still be sent; None: no window holds it, so at any time."""
-        return guard_us((*self.limits, *self.rotation.total))
+        return self.rotation.guards_us[self.member.limits]
 
 
 def guard_us(limits: Iterable[Limit]) -> int | None:

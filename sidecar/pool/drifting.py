@@ -9,7 +9,6 @@ from sidecar.model.configured import Pool
 from sidecar.model.events import Drifted
 from sidecar.model.words import Grant, Outcome
 
-PROBE = 2  # what a grant finds that goes out although its key rests
 RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
 
 
@@ -20,12 +19,7 @@ def drifted(request_id: str, pool: Pool, grant: Grant, model: str, outcome: Outc
     concurrency says nothing of how many a minute may follow one another.
     """
     ours = tuple(limit for limit in grant.limits if limit.enforce and limit.unit != "concurrency")
-    if (
-        outcome.kind not in RATE_LIMITS
-        or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}
-        or not ours
-        or grant.finds == PROBE
-    ):
+    if outcome.kind not in RATE_LIMITS or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL} or not ours or grant.probes:
         return None
     named = outcome.named
     if named is not None and outcome.scope is Scope.KEY_MODEL:

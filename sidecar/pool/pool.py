@@ -128,7 +128,6 @@ class Pools:
         amounts = search.amounts(any(one.counts_tokens for one in rotations))
         if search.expected is not None:
             _check_size(rotations, amounts)
-        pools = [self.config.pools[search.targets[index].pool] for index in targets]
         return Ask(
             rotations=rotations,
             max_wait_us=tuple(
@@ -136,8 +135,11 @@ class Pools:
             ),
             tried=frozenset((targets.index(target), key) for target, key in search.tried if target in targets),
             amounts=amounts,
-            shares=tuple(pool.interactive_share for pool in pools) if search.batch else (),
+            shares=self._shares(search, targets) if search.batch else (),
         )
+
+    def _shares(self, search: Search, targets: list[int]) -> tuple[float, ...]:
+        return tuple(self.config.pools[search.targets[index].pool].interactive_share for index in targets)
 
     async def probe(self, pool: Pool, key: Key) -> Held | None:
         """A key that rests as dead, for one cheap call, if it is time to try it: for one replica at a time."""

@@ -10,11 +10,6 @@ EVERY_S = 5.0  # a third of a lease, so that two signs of life may be lost
 AT_ONCE = 100  # leases a call: each takes Redis some microseconds, in which nobody else is served
 
 
-def has_lease(grant: Grant) -> bool:
-    """Whether the grant counts among the requests in flight."""
-    return any(limit.kind == "leases" for limit in grant.limits)
-
-
 class Running:
     """Of all configs: a request keeps that which it began with."""
 
@@ -24,7 +19,7 @@ class Running:
         store.in_flight = self._batches
 
     def began(self, held: Held) -> None:
-        if has_lease(held.grant):
+        if held.grant.has_lease:
             self._held.add(held)
 
     def ended(self, held: Held) -> bool:

@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 15.0  # between two looks, give or take a third: replicas that began together do not look together
 ANSWER_S = 15.0
-STILL_RESTS = 2  # what a grant of a dead key finds
 
 
 @asynccontextmanager
@@ -78,7 +77,7 @@ async def _try(state: State, upstream: Upstream, pool: Pool, key: Key) -> None:
     held = await state.pools.probe(pool, key)
     if held is None or call is None:
         return
-    if held.grant.finds != STILL_RESTS:  # another replica's try has just revived it
+    if not held.grant.probes:  # another replica's try has just revived it
         state.pools.release(held)
         return
     search = Search(call.request_id, (Target(pool.name, ""),), monotonic() + ANSWER_S, max_wait_s=0)

@@ -86,8 +86,11 @@ def _limits(limits: Sequence[Limit], bounds: Mapping[Calendar, Boundaries]) -> l
 
 def _pool(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
     """The field of the pool's own rest, and its total."""
-    total = _limits(rotation.total, bounds)
-    return [rest_field(resting_pool(rotation.pool)), account_of(rotation.pool), *total]
+    return [rest_field(resting_pool(rotation.pool)), *_total(rotation, bounds)]
+
+
+def _total(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
+    return [account_of(rotation.pool), *_limits(rotation.total, bounds)]
 
 
 def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
@@ -179,8 +182,7 @@ def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn | Oth
 
 def _windows(grant: Grant, clock_us: int) -> list[str]:
     told = dict(_bounds(grant.rotation, clock_us))
-    total = (account_of(grant.rotation.pool), *_limits(grant.rotation.total, told))
-    return [*_limits(grant.limits, told), *total]
+    return [*_limits(grant.limits, told), *_total(grant.rotation, told)]
 
 
 def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
