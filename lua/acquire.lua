@@ -5,27 +5,34 @@
 -- ARGV  now      "" or, in tests, microseconds
 --       amounts  what the request counts in each unit (parts/args.lua)
 --       probing  1: a prober's call, which dead keys may be granted; else 0
+--       ticket   by which it stands in the line of those who wait for a place in flight, as it was told; 0: it does not
+--       waited   microseconds, since it came
 --       tried    count, then `target|key id` for each key that this request has tried (targets count from 0)
 --       targets  for each: model, strategy, max_wait (microseconds), share of each budget that it leaves to others, field of
---                the pool's own rest, the pool's total, count of limit sets, then each set
+--                that line ("": the pool counts none in flight), field of the pool's own rest, the pool's total, count of
+--                limit sets, then each set
 -- returns        {"granted", target, member, moment, wait, number, finds}: send in `wait` microseconds, after a confirm if
 --                not 0; `finds` 1 or 2: a success is to be reported, for the key rested, or (2) rests still
---                {"refused", wait, busy}: no target has room in time; the earliest has in `wait`; busy 1: or sooner, when a
---                request in flight ends
+--                {"refused", wait, ticket}: no target has room in time; the earliest has in `wait`; ticket not 0: or sooner,
+--                when a request in flight ends, and who may wait stands in line for it by this ticket
 --                {"exhausted"}: no key of any target is left that was not tried, is not disabled, and may ever have room
 --                {"missing", target}: not registered; nothing was changed for it
 --                {"calendar", now}: the boundaries of a calendar are not those of the time around now; nothing was changed
 -- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
 --                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
 --                (it is parked, and not met again); 2 for each that has some room, but not for this request, at most 64 a
---                target; a reservation is a refusal and 3 more; 2 for each key that waits for a request in flight to end
+--                target; a reservation is a refusal and 3 more; 2 for each key that waits for a request in flight to end,
+--                and 2 for who stands in line or leaves it
 --
--- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would.
---@ use clock window_log window_calendar window_leases cooldown room args
+-- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would, and who
+-- waits for a place takes theirs in the line (parts/line.lua). A reservation needs no line: its moment is its place.
+--@ use clock numbers window_log window_calendar window_leases cooldown room line accounts args
 --@ use orders order_round_robin order_weighted order_least_used order_priority order_fill_first rotation
 local state = KEYS[1]
-local now, clock_text = clock.read(state, args.text())
-local amounts, probing, tried = args.amounts(), args.text() == '1', {}
+local now, clock_text, moved = clock.read(state, args.text())
+local amounts, probing = args.amounts(), args.text() == '1'
+local ticket, came, tried = args.number(), now - args.number(), {}
+came = ticket > 0 and ticket or came
 for _, pair in ipairs(args.texts()) do
   tried[pair] = true
 end
@@ -35,7 +42,7 @@ for target = 0, last do
   local first = 2 + 3 * target
   local of = { names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] } }
   of.model, of.strategy, of.max_wait, of.share = args.text(), orders[args.text()](), args.number(), args.number()
-  of.pause, of.total, of.sets = args.text(), args.total(), {}
+  of.line, of.pause, of.total, of.sets = args.text(), args.text(), args.total(), {}
   for i = 1, args.number() do
     of.sets[i] = args.limits()
   end
@@ -65,12 +72,12 @@ local function walk(at, target, turn)
     if not text or passed == rotation.MOST_PASSED or (parked and best and score >= best.own) then
       return nil, best
     end
-    local member = rotation.read_member(text)
+    local member = accounts.of(state, rotation.read_member(text), moved)
     if tried[at .. '|' .. member.id] then
       position = position + 1
     else
       local limits, counts = target.sets[member.limits + 1], turn.strategy.counts
-      local of = room.read(state, member, target.model, limits, target.total, target.pause, counts)
+      local of = room.read(state, member, target, limits, counts)
       of.granted = counts and room.count(of, now)
       local place = turn.strategy.at(turn, member, of, parked and turn.strategy.due(turn, member) or score)
       local known = parked or place == score or corrected == rotation.MOST_PASSED
@@ -84,15 +91,17 @@ local function walk(at, target, turn)
       if free >= cooldown.NEVER and score >= free then
         return nil, best
       elseif (free > now and parked and free <= score) or (free <= now and known) then
-        local own = room.free_for(of, free, ask)
-        if room.free_in_pool(of, own, ask) <= now then
+        local own, held = room.free_for(of, free, ask)
+        local has_room = room.free_in_pool(of, own, ask) <= now
+        if has_room and (of.line == '' or not line.has_earlier(of.line, came, room.freed_at(of, now), now)) then
           return grant(at, turn, member, of, place, now), nil
         end
         passed = passed + (own < cooldown.NEVER and 1 or 0)
         if own < cooldown.NEVER and (not best or own < best.own) then
+          busy = has_room and cooldown.NEVER or math.max(busy, held)
           best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, busy = busy }
         end
-        if own == free then
+        if own == free and not has_room then
           return nil, best
         end
         position = position + 1
@@ -112,37 +121,69 @@ for target = 0, last do
   end
 end
 
-local earliest, soonest, busy
-for at = 0, last do
-  local target = targets[at]
-  local turn = rotation.open(target.names, target.strategy)
-  if not turn then
-    return { 'missing', at }
-  end
-  rotation.ready(turn, now)
-  local granted, candidate = walk(at, target, turn)
-  if granted then
-    return granted
-  end
-  busy = busy or rotation.is_busy(turn, now)
-  if candidate then
-    local moment = room.free_in_pool(candidate.of, candidate.own, candidate.ask)
-    candidate.moment = moment
-    if moment < cooldown.NEVER then
-      earliest = math.min(earliest or moment, moment)
+-- Stands in these lines, and in no other of its targets'.
+local function stand(waits)
+  local fields, known, written = {}, {}, { 'clock', clock_text }
+  for at = 0, last do
+    local field = targets[at].line
+    if field ~= '' and not known[field] then
+      fields[#fields + 1], known[field] = field, true
     end
-    if candidate.busy <= now and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
-      soonest = candidate
-    end
-  elseif turn.size > 0 and redis.call('EXISTS', target.names.set) == 0 then
-    return { 'missing', at }
   end
+  local texts = redis.call('HMGET', state, unpack(fields))
+  ticket = ticket > 0 and ticket or line.free(texts, came)
+  for i, field in ipairs(fields) do
+    written[#written + 1], written[#written + 2] = field, line.with(texts[i] or '', ticket, waits[field], now)
+  end
+  redis.call('HSET', state, unpack(written))
 end
 
-if soonest then
-  return grant(soonest.at, soonest.turn, soonest.member, soonest.of, soonest.place, soonest.moment)
+-- The reply, and the lines in which it is to stand; none where a rotation is missing, for then it asks again.
+local function choose()
+  local earliest, soonest, busy, waits = nil, nil, false, {}
+  for at = 0, last do
+    local target = targets[at]
+    local turn = rotation.open(target.names, target.strategy)
+    if not turn then
+      return { 'missing', at }
+    end
+    rotation.ready(turn, now)
+    local granted, candidate = walk(at, target, turn)
+    if granted then
+      return granted, {}
+    end
+    local is_busy = rotation.is_busy(turn, now) or (candidate and candidate.busy > now)
+    busy = busy or is_busy
+    if is_busy and target.max_wait > 0 then
+      waits[target.line] = true
+    end
+    if candidate then
+      local moment = room.free_in_pool(candidate.of, candidate.own, candidate.ask)
+      candidate.moment = moment
+      if moment < cooldown.NEVER then
+        earliest = math.min(earliest or moment, moment)
+      end
+      if candidate.busy <= now and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
+        soonest = candidate
+      end
+    elseif turn.size > 0 and redis.call('EXISTS', target.names.set) == 0 then
+      return { 'missing', at }
+    end
+  end
+  if soonest then
+    return grant(soonest.at, soonest.turn, soonest.member, soonest.of, soonest.place, soonest.moment), {}
+  end
+  if earliest then
+    return { 'refused', string.format('%.0f', earliest - now), busy }, waits
+  end
+  return { 'exhausted' }, {}
 end
-if earliest then
-  return { 'refused', string.format('%.0f', earliest - now), busy and 1 or 0 }
+
+local reply, waits = choose()
+if waits and (ticket > 0 or next(waits)) then
+  stand(waits)
 end
-return { 'exhausted' }
+if reply[1] == 'refused' then
+  reply[3] = reply[3] and clock.text(ticket > 0 and ticket or came) or '0'
+end
+return reply

@@ -6,16 +6,17 @@
 --                any more, else 0
 -- returns        how many windows and rests of old accounts there were
 -- cost           4 commands, one of which reads the names of all fields of the state; for each field of an old account 2,
---                and 2 for each account that it goes to: once a reload, not in the steady state
+--                and 2 for each account that it goes to; 1 for each name that stands for another: once a reload
 --
 -- Of an old account that nobody has any more all counts are added to those of the new one, for the provider counts the
 -- keys that join together, and the old one is forgotten: whoever reloads next has nothing to add but what was counted
--- since. One that other keys still have stays, and the new one gets as much of each moment as either had: so it may be
--- done any number of times. Of two rests the one that ends later stays. A key's own rests are named after its secret.
--- Nobody is woken, for no key has more room than before.
---@ use clock cooldown args
+-- since. Its name stands for the new one then (parts/accounts.lua), for replicas that have not reloaded yet, and for
+-- requests in flight; not where its keys went to several. One that other keys still have stays, and the new one gets as
+-- much of each moment as either had: so it may be done any number of times. Of two rests the one that ends later stays. A
+-- key's own rests are named after its secret. Nobody is woken, for no key has more room than before.
+--@ use clock cooldown accounts args
 local state = KEYS[1]
-local _, clock_text = clock.read(state, args.text())
+local now, clock_text, moved = clock.read(state, args.text())
 local moves, texts = {}, args.texts()
 for i = 1, #texts, 3 do
   local old = moves[texts[i]] or { gone = texts[i + 2] == '1', to = {} }
@@ -75,13 +76,15 @@ local function later(text, other)
 end
 
 -- Read before anything is written: accounts may change places.
-local found = {}
+local found, aliases = {}, {}
 for _, field in ipairs(redis.call('HKEYS', state)) do
   local before, account, behind = around(field)
   local old = before and moves[account]
   if old then
     found[#found + 1] =
       { field = field, before = before, behind = behind, old = old, text = redis.call('HGET', state, field) }
+  elseif string.sub(field, 1, 3) == 'as|' then
+    aliases[string.sub(field, 4)] = redis.call('HGET', state, field)
   end
 end
 
@@ -111,5 +114,28 @@ for _, is_gone in ipairs({ false, true }) do
     end
   end
 end
+
+-- Whom each name stands for from now on. One that somebody has again stands for itself.
+local function renamed(account)
+  local old = moves[account]
+  return old and old.gone and #old.to == 1 and old.to[1] or account
+end
+
+for name, account in pairs(aliases) do
+  redis.call('HDEL', state, 'as|' .. name)
+  aliases[name] = moved and renamed(account) or nil
+end
+for name, old in pairs(moves) do
+  aliases[name] = old.gone and #old.to == 1 and old.to[1] or nil
+end
+for _, old in pairs(moves) do
+  for _, account in ipairs(old.to) do
+    aliases[account] = nil
+  end
+end
 redis.call('HSET', state, 'clock', clock_text)
+redis.call('HDEL', state, 'moved')
+for name, account in pairs(aliases) do
+  redis.call('HSET', state, 'as|' .. name, account, 'moved', clock.text(now + accounts.KEEP))
+end
 return #found

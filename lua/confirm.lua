@@ -6,6 +6,7 @@
 --       member, model, moment    the grant's, as acquire returned it
 --       runs     1: it is counted among the requests in flight, as a grant of now is and a reservation is not; else 0
 --       finds    as acquire returned it: what is granted during a rest may be sent during it
+--       share    of the places in flight that it leaves to others, as acquire was told
 --       amounts, limits, pause, total    as acquire was told of the target, with the member's own set of limits
 -- returns        {"confirmed", moment, age}: it counts at `moment`, `age` microseconds ago
 --                {"not yet", wait, moment}: it counts at `moment`, which is `wait` microseconds ahead
@@ -17,26 +18,28 @@
 -- stays. Only what counts before it is asked, not the reservations behind it: each of those asks for itself when its
 -- moment has come, and is put off by as much as what is before it came late. Were they asked, every late grant in front
 -- of a queue would be lost, and its room with it.
---@ use clock window_log window_calendar window_leases cooldown rotation room args
+--@ use clock numbers window_log window_calendar window_leases cooldown rotation room accounts args
 local state = KEYS[1]
-local now, clock_text = clock.read(state, args.text())
-local member, model, moment = rotation.read_member(args.text()), args.text(), args.number()
-local runs, finds, amounts = args.text() == '1', args.text(), args.amounts()
-local limits, pause, total = args.limits(), args.text(), args.total()
+local now, clock_text, moved = clock.read(state, args.text())
+local member = accounts.of(state, rotation.read_member(args.text()), moved)
+local target, moment = { model = args.text(), line = '' }, args.number()
+local runs, finds, share, amounts = args.text() == '1', args.text(), args.number(), args.amounts()
+local limits = args.limits()
+target.pause, target.total = args.text(), args.total()
 if now < moment then
   return { 'not yet', string.format('%.0f', moment - now), clock.text(moment) }
 end
 
-local of = room.read(state, member, model, limits, total, pause, false)
+local of = room.read(state, member, target, limits, false)
 if not args.knows(of.limits, now) then
   return { 'calendar', clock.text(now) }
 end
 
 local before = { unpack(of.texts, 1, of.all) }
 room.leave(of, moment, now, amounts, runs)
-if of.off or (finds ~= '2' and room.rests_until(of) > now) or room.is_busy(of, now) then
+if of.off or (finds ~= '2' and room.rests_until(of) > now) or room.is_busy(of, now, share) then
   room.write(state, of, clock_text)
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now)
+  rotation.wake({ unpack(KEYS, 2) }, member.account, now, member.told)
   return { 'withdrawn' }
 end
 if now - moment <= (room.guard(of) or math.huge) and room.free_before(of, moment, amounts) <= moment then

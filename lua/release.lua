@@ -10,14 +10,15 @@
 -- cost           4 commands and 3 a pool, whatever its size and its models
 --
 -- A grant that may have been sent is never released: the provider may have counted it. Its number and its turn stay used.
---@ use clock window_log window_calendar window_leases cooldown rotation room args
+--@ use clock numbers window_log window_calendar window_leases cooldown rotation room accounts args
 local state = KEYS[1]
-local now, clock_text = clock.read(state, args.text())
-local member, moment, runs, amounts = rotation.read_member(args.text()), args.number(), args.text() == '1', args.amounts()
+local now, clock_text, moved = clock.read(state, args.text())
+local member = accounts.of(state, rotation.read_member(args.text()), moved)
+local moment, runs, amounts = args.number(), args.text() == '1', args.amounts()
 local of = room.windows(state, member.account, args.limits(), args.total())
 local held = room.leave(of, moment, now, amounts, runs)
 if held > 0 then
   room.write(state, of, clock_text)
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now)
+  rotation.wake({ unpack(KEYS, 2) }, member.account, now, member.told)
 end
 return held

@@ -5,9 +5,9 @@
 -- ARGV  now      "" or, in tests, microseconds
 --       request  the request's id
 --       moment   of its grant
---       rests    count, then for each: field, delay (microseconds), most (that a delay which nobody named may be doubled
---                to; 0: it was named), kind (0 a suspicion, 1 proved, 2 dead), reason, account, field of the pool that may
---                be throttled ("": not for this)
+--       rests    count, then for each: field, account, delay (microseconds), most (that a delay which nobody named may be
+--                doubled to; 0: it was named), kind (0 a suspicion, 1 proved, 2 dead), reason, the pool that may be
+--                throttled ("": not for this)
 --       clears   count, then for each suspicion: field, account
 --       ends     count, then for each rest of the key that succeeded: field, account
 -- returns        three lists: for each rest how long the key rests now (microseconds; -1: its pool does, instead), for each
@@ -19,20 +19,27 @@
 -- It always writes, if only the clock: a report of nothing finds out whether this Redis takes writes.
 -- Rotations are not told of a rest: each finds out when the key comes to its head, so a report costs the same for
 -- one and for 256 models.
---@ use clock cooldown rotation throttle args
+--@ use clock cooldown rotation throttle accounts args
 local state, wakes = KEYS[1], { unpack(KEYS, 2) }
-local now, clock_text = clock.read(state, args.text())
+local now, clock_text, moved = clock.read(state, args.text())
 local request, moment, pool_rests = args.text(), args.number(), '0'
 local rests, clears, ends, written = {}, {}, {}, { 'clock', clock_text }
+
+-- A rest's field and its account: of now, and as the caller calls it.
+local function subject()
+  local field, told = args.text(), args.text()
+  local account = accounts.called(state, told, moved)
+  return accounts.rest(field, told, account), account, told
+end
 
 local function read(field)
   return cooldown.read(redis.call('HGET', state, field))
 end
 
 for i = 1, args.number() do
-  local field, set = args.text(), { delay = args.number(), most = args.number(), request = request }
-  set.named, set.kind, set.reason = set.most == 0, args.text(), args.text()
-  local account, pool = args.text(), args.text()
+  local field, account = subject()
+  local set, pool = { delay = args.number(), most = args.number(), request = request }, nil
+  set.named, set.kind, set.reason, pool = set.most == 0, args.text(), args.text(), args.text()
   local paused = pool ~= '' and throttle.seen(state, pool, account, moment, now, wakes)
   if paused then
     rests[i], pool_rests = '-1', string.format('%.0f', paused - now)
@@ -50,23 +57,23 @@ end
 redis.call('HSET', state, unpack(written))
 
 for i = 1, args.number() do
-  local field, account = args.text(), args.text()
+  local field, account, told = subject()
   local mine = cooldown.is_suspicion_of(read(field), request)
   if mine then
     redis.call('HDEL', state, field)
-    rotation.wake(wakes, account, now)
+    rotation.wake(wakes, account, now, told)
   end
   clears[i] = mine and 1 or 0
 end
 
 for i = 1, args.number() do
-  local field, account = args.text(), args.text()
+  local field, account, told = subject()
   local rest = read(field)
   local over = rest and moment >= rest.since
   if over then
     redis.call('HDEL', state, field)
     if account ~= '' and math.max(rest.ends, rest.next) > now then
-      rotation.wake(wakes, account, now)
+      rotation.wake(wakes, account, now, told)
     end
   end
   ends[i] = over and rest.ends > now and 1 or 0

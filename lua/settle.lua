@@ -8,17 +8,17 @@
 --       limits, total       as acquire was told of the target, with the member's own set of limits
 -- returns        1 if keys of the account may have room earlier for it, else 0
 -- cost           4 commands, and 3 a pool where the account had no room before it
---@ use clock window_log window_calendar window_leases cooldown rotation room args
+--@ use clock numbers window_log window_calendar window_leases cooldown rotation room accounts args
 local state = KEYS[1]
-local now, clock_text = clock.read(state, args.text())
-local member, moment = rotation.read_member(args.text()), args.number()
+local now, clock_text, moved = clock.read(state, args.text())
+local member, moment = accounts.of(state, rotation.read_member(args.text()), moved), args.number()
 local expected, actual = args.amounts(), args.amounts()
 local of = room.windows(state, member.account, args.limits(), args.total())
 local before = room.free_in_windows(of, now)
 room.settle(of, moment, now, expected, actual)
 room.write(state, of, clock_text)
 if before > now and room.free_in_windows(of, now) < before then
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now)
+  rotation.wake({ unpack(KEYS, 2) }, member.account, now, member.told)
   return 1
 end
 return 0

@@ -7,14 +7,16 @@
 -- lies within the offset.
 local clock = {}
 
--- `given` is "" or, in tests, the raw moment. Returns now and the text to store beside whatever is written.
+-- `given` is "" or, in tests, the raw moment. Returns now, the text to store beside whatever is written, and whether
+-- accounts were given other names of late (parts/accounts.lua).
 function clock.read(state, given)
   local raw = tonumber(given)
   if not raw then
     local time = redis.call('TIME')
     raw = tonumber(time[1]) * 1000000 + tonumber(time[2])
   end
-  local text = redis.call('HGET', state, 'clock') or string.rep('0', 32)
+  local found = redis.call('HMGET', state, 'clock', 'moved')
+  local text = found[1] or string.rep('0', 32)
   local last, offset = tonumber(string.sub(text, 1, 16)), tonumber(string.sub(text, 17))
   if raw >= last then
     offset = 0
@@ -23,7 +25,8 @@ function clock.read(state, given)
   else
     offset = offset - math.floor((raw + offset - last) / 10)
   end
-  return raw + offset, clock.text(raw + offset) .. clock.text(offset)
+  local now = raw + offset
+  return now, clock.text(now) .. clock.text(offset), found[2] and now < tonumber(found[2])
 end
 
 -- Moments are text of 16 digits: a JSON or Lua number would lose the last ones on its way through Redis.

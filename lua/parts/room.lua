@@ -44,12 +44,15 @@ function room.windows(state, account, limits, total)
   return fill(state, windows_of(account, limits, total), {})
 end
 
--- One HMGET, whatever the number of limits. `pause` is the field of the pool's own rest; `counts`: whether the strategy
--- asks for the key's grants of today.
-function room.read(state, member, model, limits, total, pause, counts)
-  local of = windows_of(member.account, limits, total)
-  local more = { cooldown.fields(member.key, member.account, model) }
-  more[5], more[6], more[7] = pause, 'off|' .. member.key, counts and 'granted|' .. member.key or nil
+-- One HMGET, whatever the number of limits. `target` = {model, total, pause, line}: `pause` is the field of the pool's own
+-- rest, `line` that of those who wait for a place ("": not asked for). `counts`: whether the strategy asks for the key's
+-- grants of today.
+function room.read(state, member, target, limits, counts)
+  local of = windows_of(member.account, limits, target.total)
+  local more = { cooldown.fields(member.key, member.account, target.model) }
+  more[5], more[6] = target.pause, 'off|' .. member.key
+  more[7] = counts and 'granted|' .. member.key or target.line
+  more[8] = counts and target.line or nil
   fill(state, of, more)
   of.rests = {}
   for i = 1, 5 do
@@ -60,7 +63,8 @@ function room.read(state, member, model, limits, total, pause, counts)
     end
   end
   of.off = of.texts[of.all + 6]
-  of.count_field, of.count_text = more[7], of.texts[of.all + 7]
+  of.line = of.texts[of.all + (counts and 8 or 7)] or ''
+  of.count_field, of.count_text = counts and more[7], of.texts[of.all + 7]
   return of
 end
 
@@ -116,11 +120,11 @@ local function rested(of, t, probing, of_pool)
 end
 
 -- From `t` on, when enough requests in flight have ended, unless they say that they are still.
-local function place_at(of, t)
+local function place_at(of, t, share)
   if of.leases then
     for i, limit in ipairs(of.limits) do
       if limit.kind == 'leases' and limit.holds then
-        t = limit.keeper.free_at(limit, of.texts[i], t)
+        t = limit.keeper.free_at(limit, of.texts[i], t, need(limit, nil, share))
       end
     end
   end
@@ -134,18 +138,31 @@ function room.free_for_any(of, now, probing)
     return cooldown.NEVER, 0
   end
   local t = free(of, 1, of.own, rested(of, now, probing, false), nil, 0)
-  local with_place = place_at(of, t)
-  return with_place, with_place > t and place_at(of, now) or 0
+  local with_place = place_at(of, t, 0)
+  return with_place, with_place > t and place_at(of, now, 0) or 0
 end
 
 -- The same of the windows alone, without rests.
 function room.free_in_windows(of, now)
-  return place_at(of, free(of, 1, of.own, now, nil, 0))
+  return place_at(of, free(of, 1, of.own, now, nil, 0), 0)
 end
 
--- Whether as many requests of the account are in flight as may be.
-function room.is_busy(of, now)
-  return place_at(of, now) > now
+-- Whether as many requests of the account are in flight as may be, for one that leaves `share` of them to others.
+function room.is_busy(of, now, share)
+  return place_at(of, now, share) > now
+end
+
+-- When a place among the account's requests in flight was last given back; 0: nobody knows, or they are not counted.
+function room.freed_at(of, now)
+  local freed = 0
+  if of.leases then
+    for i, limit in ipairs(of.limits) do
+      if limit.kind == 'leases' and limit.holds then
+        freed = math.max(freed, limit.keeper.freed_at(of.texts[i], now))
+      end
+    end
+  end
+  return freed
 end
 
 -- Writes that the request of a confirmed grant is in flight, where that is counted; `runs`: it is counted already.
@@ -162,12 +179,15 @@ function room.run(state, of, moment, now, clock_text, runs)
   end
 end
 
--- From `t` on, when the key has room for this ask, its pool aside.
+-- From `t` on, when the key has room for this ask, its pool aside; and, where that hangs on requests in flight, until
+-- when they last if they do not end sooner; else 0.
 function room.free_for(of, t, ask)
   if not of.tokens and ask.share == 0 then
-    return t
+    return t, 0
   end
-  return free(of, 1, of.own, t, ask.amounts, ask.share)
+  t = free(of, 1, of.own, t, ask.amounts, ask.share)
+  local with_place = ask.share == 0 and t or place_at(of, t, ask.share)
+  return with_place, with_place > t and with_place or 0
 end
 
 -- From `t` on, when the pool as a whole has room as well.
@@ -224,7 +244,7 @@ function room.settle(of, moment, now, expected, actual)
   for i, limit in ipairs(of.limits) do
     local kind, before, after = limit.keeper, expected[limit.unit], actual[limit.unit]
     if limit.kind == 'leases' then
-      of.texts[i] = kind.leave(limit, of.texts[i], moment)
+      of.texts[i] = kind.leave(limit, of.texts[i], moment, now)
     elseif before ~= after then
       local text, found = kind.leave(limit, of.texts[i], moment, now, before)
       of.texts[i] = (found or before == 0) and after > 0 and kind.enter(limit, text, moment, now, after) or text

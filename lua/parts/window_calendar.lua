@@ -7,15 +7,7 @@
 -- A grant may arrive up to the guard later, and the provider's clock may be as much behind: one within the guard of a
 -- boundary counts on both of its sides.
 local function make_calendar()
-  local calendar = { PAIR = 32 }
-
-  local function number_at(text, i)
-    return tonumber(string.sub(text, i, i + 15))
-  end
-
-  local function pair(start, count)
-    return string.format('%016.0f%016.0f', start, count)
-  end
+  local calendar = {}
 
   -- The first and the last period that a grant of `moment` touches; of moments beyond all boundaries nothing is known.
   local function touched(limit, moment)
@@ -34,7 +26,7 @@ local function make_calendar()
   -- What counts in the period, and where in the text its latest entry stands.
   local function counted(limit, text, period)
     local sum, at = 0, nil
-    for i = 1, #text, calendar.PAIR do
+    for i = 1, #text, PAIR do
       local start = number_at(text, i)
       if start >= limit.bounds[period] and start < limit.bounds[period + 1] then
         sum, at = sum + number_at(text, i + 16), i
@@ -60,20 +52,20 @@ local function make_calendar()
   function calendar.enter(limit, text, moment, now, amount)
     local oldest = limit.bounds[(touched(limit, now))] or 0
     while #text > 0 and number_at(text, 1) < oldest do
-      text = string.sub(text, calendar.PAIR + 1)
+      text = string.sub(text, PAIR + 1)
     end
     local first, last = touched(limit, moment)
     for period = first, last do
       local _, at = counted(limit, text, period)
       if at then
-        local more = pair(number_at(text, at), number_at(text, at + 16) + amount)
-        text = string.sub(text, 1, at - 1) .. more .. string.sub(text, at + calendar.PAIR)
+        local more = digits(number_at(text, at), number_at(text, at + 16) + amount)
+        text = string.sub(text, 1, at - 1) .. more .. string.sub(text, at + PAIR)
       else
         at = 1
         while at <= #text and number_at(text, at) < limit.bounds[period] do
-          at = at + calendar.PAIR
+          at = at + PAIR
         end
-        text = string.sub(text, 1, at - 1) .. pair(limit.bounds[period], amount) .. string.sub(text, at)
+        text = string.sub(text, 1, at - 1) .. digits(limit.bounds[period], amount) .. string.sub(text, at)
       end
     end
     return text
@@ -87,8 +79,8 @@ local function make_calendar()
       local _, at = counted(limit, text, period)
       if at then
         local count = number_at(text, at + 16) - amount
-        local kept = count > 0 and pair(number_at(text, at), count) or ''
-        text, found = string.sub(text, 1, at - 1) .. kept .. string.sub(text, at + calendar.PAIR), true
+        local kept = count > 0 and digits(number_at(text, at), count) or ''
+        text, found = string.sub(text, 1, at - 1) .. kept .. string.sub(text, at + PAIR), true
       end
     end
     return text, found

@@ -8,22 +8,10 @@
 -- count, breaks the budget as soon as a reservation is given back.
 --
 -- A limit is {max, window, guard}, its times in microseconds. An amount is what one grant counts: 1, or its tokens.
-local window = { EXACT = 64, TOTAL = 16, PAIR = 32 }
-
-local function moment_at(text, i)
-  return tonumber(string.sub(text, i, i + 15))
-end
-
-local function count_at(text, i)
-  return tonumber(string.sub(text, i + 16, i + 31))
-end
+local window = { EXACT = 64, TOTAL = 16 }
 
 local function total_of(text)
   return tonumber(string.sub(text, 1, window.TOTAL)) or 0
-end
-
-local function digits(...)
-  return string.format(string.rep('%016.0f', select('#', ...)), ...)
 end
 
 -- The end of the sixtieth of the window that `moment` lies in. math.fmod is exact where `%` is not.
@@ -41,21 +29,21 @@ function window.free_at(limit, text, t, need)
     return t
   end
   local i = window.TOTAL + 1
-  while older > count_at(text, i) do
-    older = older - count_at(text, i)
-    i = i + window.PAIR
+  while older > number_at(text, i + 16) do
+    older = older - number_at(text, i + 16)
+    i = i + PAIR
   end
-  return math.max(t, moment_at(text, i) + limit.window + limit.guard)
+  return math.max(t, number_at(text, i) + limit.window + limit.guard)
 end
 
 -- The same, with regard only to grants of moments up to `moment`: of one that was rounded up nobody knows how much of
 -- its sixtieth is past, so it counts when its sixtieth has begun.
 function window.free_before(limit, text, moment, need)
   local left, bound = limit.max - need, rounded_up(limit, moment)
-  for i = #text - window.PAIR + 1, window.TOTAL + 1, -window.PAIR do
-    local at = moment_at(text, i)
+  for i = #text - PAIR + 1, window.TOTAL + 1, -PAIR do
+    local at = number_at(text, i)
     if at <= moment or (at <= bound and at == rounded_up(limit, at)) then
-      left = left - count_at(text, i)
+      left = left - number_at(text, i + 16)
       if left < 0 then
         return math.max(moment, at + limit.window + limit.guard)
       end
@@ -68,17 +56,17 @@ end
 function window.enter(limit, text, moment, now, amount)
   local stamp = limit.max <= window.EXACT and moment or rounded_up(limit, moment)
   local total, first, at = total_of(text), window.TOTAL + 1, #text + 1
-  while first < at and moment_at(text, first) + limit.window + limit.guard <= now do
-    total = total - count_at(text, first)
-    first = first + window.PAIR
+  while first < at and number_at(text, first) + limit.window + limit.guard <= now do
+    total = total - number_at(text, first + 16)
+    first = first + PAIR
   end
-  while at > first and moment_at(text, at - window.PAIR) > stamp do
-    at = at - window.PAIR
+  while at > first and number_at(text, at - PAIR) > stamp do
+    at = at - PAIR
   end
   local count, older = amount, at - 1
-  if at > first and moment_at(text, at - window.PAIR) == stamp then
-    count = count_at(text, at - window.PAIR) + amount
-    older = older - window.PAIR
+  if at > first and number_at(text, at - PAIR) == stamp then
+    count = number_at(text, at - PAIR + 16) + amount
+    older = older - PAIR
   end
   return digits(total + amount) .. string.sub(text, first, older) .. digits(stamp, count) .. string.sub(text, at)
 end
@@ -90,13 +78,13 @@ function window.leave(limit, text, moment, now, amount)
     return text, false
   end
   local rounded = rounded_up(limit, moment)
-  for i = window.TOTAL + 1, #text, window.PAIR do
-    local at = moment_at(text, i)
+  for i = window.TOTAL + 1, #text, PAIR do
+    local at = number_at(text, i)
     if at == moment or at == rounded then
-      local gone = math.min(amount, count_at(text, i))
-      local count = count_at(text, i) - gone
+      local gone = math.min(amount, number_at(text, i + 16))
+      local count = number_at(text, i + 16) - gone
       local kept = string.sub(text, window.TOTAL + 1, i - 1) .. (count > 0 and digits(at, count) or '')
-      return digits(total_of(text) - gone) .. kept .. string.sub(text, i + window.PAIR), true
+      return digits(total_of(text) - gone) .. kept .. string.sub(text, i + PAIR), true
     end
   end
   return text, false

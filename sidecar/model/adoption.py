@@ -6,7 +6,7 @@ Only who saw both configs knows the old name: of a config that changed while no 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sidecar.model.configured import Config
@@ -38,8 +38,8 @@ def _accounts(config: Config) -> dict[str, str]:
 def adopt(shared: Shared, moves: Iterable[Moved]) -> int:
     """Moves windows and rests of accounts; returns how many of old accounts there were.
 
-    Of an account that nobody has any more everything is added, and it is forgotten. One that stays is copied: of each
-    moment the new account gets as much as either had, so that a second time changes nothing.
+    Of an account that nobody has any more everything is added, and its name stands for the new one. One that stays is
+    copied: of each moment the new account gets as much as either had, so that a second time changes nothing.
     """
     moves = sorted(moves, key=lambda move: move.gone)  # what is added is added to all that was copied
     moving, gone = {move.old for move in moves}, {move.old for move in moves if move.gone}
@@ -54,7 +54,16 @@ def adopt(shared: Shared, moves: Iterable[Moved]) -> int:
             shared.rests[there] = max(shared.rests.get(there, rest), rest, key=lambda one: one.ends)
     shared.windows = {name: held for name, held in shared.windows.items() if name[0] not in gone}
     shared.rests = {subject: rest for subject, rest in shared.rests.items() if not _is_of(subject, gone)}
+    shared.called = _called(shared.called, moves)
     return len(windows) + len(rests)
+
+
+def _called(known: Mapping[str, str], moves: Collection[Moved]) -> dict[str, str]:
+    """What stands for each name that nobody should use any more; one that somebody has again stands for itself."""
+    heirs = Counter(move.old for move in moves)
+    renamed = {move.old: move.new for move in moves if move.gone and heirs[move.old] == 1}
+    called = {name: renamed.get(account, account) for name, account in known.items() if name not in heirs} | renamed
+    return {name: account for name, account in called.items() if name not in {move.new for move in moves}}
 
 
 def _is_of(subject: Subject, accounts: Collection[str]) -> bool:

@@ -1,4 +1,7 @@
-"""Requests in flight as ascending pairs (end of lease, moment of grant): the twin of `lua/parts/window_leases.lua`."""
+"""Requests in flight as ascending pairs (end of lease, moment of grant): the twin of `lua/parts/window_leases.lua`.
+
+Of those that have ended the last is kept: it tells when a place was last given back.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,48 @@ from sidecar.model.configured import Limit
 Leases = tuple[tuple[int, int], ...]
 
 
-def free_at(limit: Limit, leases: Leases, t: int) -> int:
-    """When so many leases will have ended, unless they are renewed, that one more has a place."""
-    live = [ends for ends, _ in leases if ends > t]
-    return t if len(live) < limit.max else live[len(live) - limit.max]
+def _live(leases: Leases, now: int) -> Leases:
+    return tuple(lease for lease in leases if lease[0] > now)
+
+
+def _last_ended(leases: Leases, now: int) -> Leases:
+    return tuple(lease for lease in leases if lease[0] <= now)[-1:]
+
+
+def free_at(limit: Limit, leases: Leases, t: int, need: int) -> int:
+    """When so many leases will have ended, unless they are renewed, that `need` more have a place."""
+    live = _live(leases, t)
+    over = len(live) + need - limit.max
+    return t if over <= 0 else live[over - 1][0]
+
+
+def freed_at(leases: Leases, now: int) -> int:
+    """When a place was last given back; 0: nobody knows."""
+    return max((ends for ends, _ in _last_ended(leases, now)), default=0)
 
 
 def enter(limit: Limit, leases: Leases, moment: int, now: int) -> Leases:
     """With the lease of a grant that runs from now on; a reservation has none before its moment."""
     if moment > now:
         return leases
-    return (*(lease for lease in leases if lease[0] > now), (now + limit.window_us, moment))
+    return (*_last_ended(leases, now), *_live(leases, now), (now + limit.window_us, moment))
 
 
-def leave(leases: Leases, moment: int) -> tuple[Leases, bool]:
-    """Without a lease of this moment, and whether there was one."""
-    for at, (_, granted) in enumerate(leases):
+def leave(leases: Leases, moment: int, now: int) -> tuple[Leases, bool]:
+    """With a lease of this moment ended, and whether one ran."""
+    live = _live(leases, now)
+    for at, (_, granted) in enumerate(live):
         if granted == moment:
-            return leases[:at] + leases[at + 1 :], True
+            return ((now, moment), *live[:at], *live[at + 1 :]), True
     return leases, False
 
 
 def renew(limit: Limit, leases: Leases, moment: int, now: int) -> Leases:
     """With every lease of this moment renewed; one that had ended runs again."""
-    live = [lease for lease in leases if lease[0] > now]
+    live = _live(leases, now)
     others = [lease for lease in live if lease[1] != moment]
-    return (*others, *[(now + limit.window_us, moment)] * max(1, len(live) - len(others)))
+    renewed = [(now + limit.window_us, moment)] * max(1, len(live) - len(others))
+    return (*_last_ended(leases, now), *others, *renewed)
 
 
 def read(text: str) -> Leases:
@@ -42,4 +61,4 @@ def read(text: str) -> Leases:
 
 def used(leases: Leases, now: int) -> int:
     """How many requests are in flight."""
-    return sum(ends > now for ends, _ in leases)
+    return len(_live(leases, now))

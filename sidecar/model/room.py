@@ -26,6 +26,9 @@ class Shared:
     rests: dict[Subject, Resting] = field(default_factory=dict)
     off: set[str] = field(default_factory=set)  # fingerprints of disabled keys
     granted: dict[str, tuple[int, int]] = field(default_factory=dict)  # fingerprint -> day, grants on it
+    called: dict[str, str] = field(
+        default_factory=dict
+    )  # what an account is called that nobody should name so any more
 
 
 def account_of(pool: str) -> str:
@@ -77,7 +80,7 @@ def _window_free_at(shared: Shared, window: Window, t: int, wanted: int, now: in
     if wanted > limit.max:
         return NEVER
     if limit.kind == "leases":
-        return leases.free_at(limit, held, t)
+        return leases.free_at(limit, held, t, wanted)
     if limit.kind == "calendar":
         return counters.free_at(limit, held, t, wanted, now)
     return windows.free_at(limit, held, t, wanted)
@@ -94,9 +97,15 @@ def free_at(shared: Shared, of: Iterable[Window], t: int, amounts: Amounts | Non
     return min(t, NEVER)
 
 
-def is_busy(shared: Shared, of: Iterable[Window], now: int) -> bool:
-    """Whether as many requests of the account are in flight as may be."""
-    return _place_at(shared, of, now, now) > now
+def is_busy(shared: Shared, of: Iterable[Window], now: int, share: float) -> bool:
+    """Whether as many requests of the account are in flight as may be, for one that leaves `share` to others."""
+    return place_at(shared, of, now, share, now) > now
+
+
+def freed_at(shared: Shared, of: Iterable[Window], now: int) -> int:
+    """When a place among the account's requests in flight was last given back; 0: nobody knows, or none is counted."""
+    leased = (window for window in of if window[1].kind == "leases" and window[1].enforce)
+    return max((leases.freed_at(shared.windows.get((of, one.name), ()), now) for of, one in leased), default=0)
 
 
 def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, probing: bool) -> tuple[int, int]:
@@ -110,14 +119,27 @@ def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, p
     t = max([now, *(rests.free_at(rest, probing) for rest in found)])
     of = own(rotation, member)
     others = free_at(shared, [window for window in of if window[1].kind != "leases"], t, None, 0, now)
-    with_place = _place_at(shared, of, others, now)
-    return with_place, _place_at(shared, of, now, now) if with_place > others else 0
+    with_place = place_at(shared, of, others, 0, now)
+    return with_place, place_at(shared, of, now, 0, now) if with_place > others else 0
 
 
-def _place_at(shared: Shared, of: Iterable[Window], t: int, now: int) -> int:
+def place_at(shared: Shared, of: Iterable[Window], t: int, share: float, now: int) -> int:
     """From `t` on, when enough requests in flight have ended, unless they say that they are still."""
-    leased = (window for window in of if window[1].kind == "leases" and window[1].enforce)
-    return max([t, *(_window_free_at(shared, window, t, 1, now) for window in leased)])
+    leased = [window for window in of if window[1].kind == "leases" and window[1].enforce]
+    return max([t, *(_window_free_at(shared, window, t, need(window[1], None, share), now) for window in leased)])
+
+
+def free_for(
+    shared: Shared, rotation: Rotation, member: Member, t: int, amounts: Amounts, share: float, now: int
+) -> tuple[int, int]:
+    """From `t` on, when the key has room for this ask, its pool aside.
+
+    Also, where that hangs on requests in flight, until when they last if they do not end sooner; else 0.
+    """
+    of = own(rotation, member)
+    t = free_at(shared, [window for window in of if window[1].kind != "leases"], t, amounts, share, now)
+    with_place = place_at(shared, of, t, share, now) if share else t
+    return with_place, with_place if with_place > t else 0
 
 
 def free_in_pool(
@@ -177,7 +199,7 @@ def _leave(shared: Shared, window: Window, moment: int, now: int, amount: int) -
     account, limit = window
     held = shared.windows.get((account, limit.name), ())
     if limit.kind == "leases":
-        left, found = leases.leave(held, moment)
+        left, found = leases.leave(held, moment, now)
     elif limit.kind == "calendar":
         left, found = counters.leave(limit, held, moment, now, amount)
     else:

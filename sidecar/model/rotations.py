@@ -10,11 +10,12 @@ from sidecar.model.patterns import matches
 from sidecar.model.words import Member, Rotation
 
 
-def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -> Rotation:
+def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str, line: str = "") -> Rotation:
     """The rotation of the keys that may serve the model; without members if none may.
 
     A member's text is the same for every model of the pool. The digest covers the limits' numbers too: a raised
-    budget is a new rotation, whose keys are not parked for moments that the old one knew.
+    budget is a new rotation, whose keys are not parked for moments that the old one knew. `line`: where those stand who
+    wait for its requests in flight (lines.names), if it counts any.
     """
     sets = list(dict.fromkeys(budgets.get(key.account, ()) for key in pool.keys))
     index = {limits: at for at, limits in enumerate(sets)}
@@ -28,7 +29,8 @@ def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str) -
     limits = tuple(tuple(limit for limit in one if not limit.model or matches(limit.model, model)) for one in sets)
     total = tuple(limit for limit in pool.total if not limit.model or matches(limit.model, model))
     digest = _digest(members, (*limits, total), pool.strategy)
-    return Rotation(pool.name, model, digest, members, limits, pool.strategy, total)
+    counted = any(limit.kind == "leases" for one in limits for limit in one)
+    return Rotation(pool.name, model, digest, members, limits, pool.strategy, total, line if counted else "")
 
 
 def may_serve(key: Key, model: str) -> bool:

@@ -8,9 +8,9 @@ through a wake set that each reads later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from sidecar.model import leases, orders, rests, room
+from sidecar.model import leases, lines, orders, rests, room
 from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
@@ -64,6 +64,7 @@ class State:
     shared: room.Shared = field(default_factory=room.Shared)
     turns: dict[tuple[str, str, str], Turn] = field(default_factory=dict)  # (pool, digest, model)
     refused: dict[str, dict[str, Refused]] = field(default_factory=dict)  # pool -> account -> its latest
+    lines: dict[str, lines.Line] = field(default_factory=dict)  # by name
 
 
 class Unregistered(LookupError):
@@ -116,6 +117,25 @@ class _Candidate:
 def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
     """Grants a key of the first target that has room, or reserves the earliest room within the wait."""
     now, _ = now_of(state, raw)
+    waits: set[str] = set()
+    answer = _choose(state, ask, now, raw, waits)
+    waits = waits if isinstance(answer, Refusal) else set()
+    if not (ask.ticket or waits):
+        return answer
+    names = {rotation.line for rotation in ask.rotations} - {""}
+    ticket = ask.ticket or lines.free((state.lines.get(name, ()) for name in names), now - ask.waited_us)
+    tick(state, raw)
+    for name in names:
+        state.lines[name] = lines.with_(state.lines.get(name, ()), ticket, name in waits, now)
+    return replace(answer, ticket=ticket) if isinstance(answer, Refusal) and answer.busy else answer
+
+
+def _came(ask: Ask, now: int) -> int:
+    return ask.ticket or now - ask.waited_us
+
+
+def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Grant | Refusal | Exhausted:
+    """The answer, its ticket aside; `waits` gets the lines in which who is refused is to stand."""
     found: list[tuple[int, _Candidate]] = []
     busy = False
     for target, rotation in enumerate(ask.rotations):
@@ -124,16 +144,18 @@ def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
             raise Unregistered(target)
         _place_what_is_due(turn, now)
         candidate, is_free = _walk(state, ask, target, turn, now)
-        busy |= bool(turn.waits) and turn.busy > now
         if candidate is not None and is_free:
             return _grant(state, ask, candidate, now, raw)
+        if (turn.waits and turn.busy > now) or (candidate is not None and candidate.busy > now):
+            busy = True
+            waits |= {rotation.line} if ask.max_wait_us[target] else set()
         if candidate is not None and (moment := _in_pool(state, ask, candidate, now)) < NEVER:
             found.append((moment, candidate))
     in_time = [(at, c) for at, c in found if c.busy <= now and at - now <= ask.max_wait_us[c.target]]
     if in_time:
         moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
         return _grant(state, ask, candidate, moment, raw)
-    return Refusal(min(at for at, _ in found) - now, busy) if found else Exhausted()
+    return Refusal(min(at for at, _ in found) - now, _came(ask, now) if busy else 0) if found else Exhausted()
 
 
 def _share(ask: Ask, target: int) -> float:
@@ -192,17 +214,36 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
             continue
         if free >= NEVER:
             return best, False
-        own = room.free_at(shared, room.own(rotation, member), free, ask.amounts, _share(ask, target), now)
-        candidate = _Candidate(target, member, own, place, busy)
-        if _in_pool(state, ask, candidate, now) <= now:
+        candidate, has_room = _candidate(state, ask, _Candidate(target, member, free, place, busy), now)
+        if has_room and not candidate.busy:
             return candidate, True
-        full += own < NEVER
-        if own < NEVER and (best is None or own < best.own):
+        full += candidate.own < NEVER
+        if candidate.own < NEVER and (best is None or candidate.own < best.own):
             best = candidate
-        if own == free:
+        if candidate.own == free and not has_room:
             return best, False
         passed.add(member.text)
     return best, False
+
+
+def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> tuple[_Candidate, bool]:
+    """From when on the key has room for this ask, and whether that is now.
+
+    Busy it is also if it has, but somebody who waits for a place since before this request came is to look at it first.
+    """
+    rotation, share = ask.rotations[of.target], _share(ask, of.target)
+    own, busy = room.free_for(state.shared, rotation, of.member, of.own, ask.amounts, share, now)
+    found = replace(of, own=own, busy=max(of.busy, busy))
+    has_room = _in_pool(state, ask, found, now) <= now
+    if has_room and _stands_back(state, ask, of.target, of.member, now):
+        return replace(found, busy=NEVER), True
+    return found, has_room
+
+
+def _stands_back(state: State, ask: Ask, target: int, member: Member, now: int) -> bool:
+    rotation = ask.rotations[target]
+    freed = room.freed_at(state.shared, room.own(rotation, member), now)
+    return lines.has_earlier(state.lines.get(rotation.line, ()), _came(ask, now), freed, now)
 
 
 def _park(turn: Turn, member: Member, moment: int, busy: int, now: int) -> None:
@@ -229,7 +270,8 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
         turn.scores[member.text] = following
     turn.number += 1
     wait = max(0, moment - now)
-    return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, not wait, finds)
+    share = _share(ask, candidate.target)
+    return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, not wait, finds, share)
 
 
 # --- what becomes of a grant ------------------------------------------------------------------------
@@ -258,7 +300,7 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     room.leave(shared, of, moment, now, grant.amounts, grant.runs)
     rests_until = room.rests_until(shared, grant.rotation, grant.member)
     is_off = grant.member.key in shared.off
-    if is_off or (not grant.probes and rests_until > now) or room.is_busy(shared, of, now):
+    if is_off or (not grant.probes and rests_until > now) or room.is_busy(shared, of, now, grant.share):
         tick(state, raw)
         wake(state, {grant.member.account}, now)
         return Withdrawn()

@@ -63,6 +63,7 @@ class Rotation:
     limits: tuple[tuple[Limit, ...], ...] = field(repr=False, compare=False)  # the distinct sets, see Member.limits
     strategy: Strategy = field(default="round_robin", compare=False)
     total: tuple[Limit, ...] = field(default=(), compare=False)  # of the pool as a whole
+    line: str = field(default="", compare=False)  # of those who wait for its requests in flight; "": it counts none
 
     @cached_property
     def counts_tokens(self) -> bool:
@@ -111,6 +112,8 @@ class Ask:
     amounts: Amounts = ONE
     shares: tuple[float, ...] = ()  # of each budget, that it leaves to others; for each target; none: 0
     probing: bool = False  # a prober's call, in a rotation of its own: dead keys may be granted
+    waited_us: int = 0  # since it came
+    ticket: int = 0  # by which it stands in line for a place in flight, as it was told; 0: it does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Grant:
     amounts: Amounts = ONE  # what it entered
     runs: bool = True  # whether it counts among the requests in flight; a reservation does not yet
     finds: int = 0  # 1: its key rested, so a success is to be reported; 2: it rests still, and this is a probe
+    share: float = 0.0  # of the places in flight, that it leaves to others
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -160,13 +164,15 @@ def guard_us(limits: Iterable[Limit]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No target has room within the wait. `wait_us` until the earliest room of any of them.
-
-    `busy`: there may be room sooner, as soon as a request in flight ends.
-    """
+    """No target has room within the wait. `wait_us` until the earliest room of any of them."""
 
     wait_us: int
-    busy: bool = False
+    ticket: int = 0  # by which who may wait stands in line for a place in flight; 0: none would help
+
+    @property
+    def busy(self) -> bool:
+        """Whether there may be room sooner, as soon as a request in flight ends."""
+        return self.ticket > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Hashable
 from dataclasses import replace
 from time import monotonic
 
@@ -91,12 +92,11 @@ class Pools:
 
     async def _next(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
         """The store's answer; where requests in flight are in the way, once they are not, in the order of coming."""
-        line = tuple(search.targets[index] for index in targets), search.batch
-        if not wait or not self.waiting.is_line(line):
+        if not wait or not self.waiting.has_lines or not self.waiting.is_line(self._line(search, targets)):
             answer, asked_at = await self._ask(search, targets, wait)
             if not wait or not isinstance(answer, Refusal) or not answer.busy:
                 return answer, asked_at
-        waited_s, began = search.waited_s, self._now()
+        line, waited_s, began = self._line(search, targets), search.waited_s, self._now()
         try:
             async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line):
                 while True:
@@ -108,8 +108,26 @@ class Pools:
                     await self.waiting.until(ended)
         except (TimeoutError, Full):
             return await self._ask(search, targets, wait=False)
+        except asyncio.CancelledError:
+            self._leave_line(search, targets)
+            raise
         finally:
             search.waited_s = waited_s + self._now() - began
+
+    def _line(self, search: Search, targets: list[int]) -> Hashable:
+        """Those who stand in one line of this replica can use the same keys, and need about as much of them.
+
+        So whoever is first in it asks for all; and nobody who needs little waits behind one who needs a lot.
+        """
+        amounts = search.amounts(any(self.rotation(search.targets[index]).counts_tokens for index in targets))
+        tried = frozenset((target, key) for target, key in search.tried if target in targets)
+        return tuple(search.targets[index] for index in targets), search.batch, tried, max(amounts).bit_length()
+
+    def _leave_line(self, search: Search, targets: list[int]) -> None:
+        if search.ticket:
+            lines = {self.rotation(search.targets[index]).line for index in targets}
+            self.store.leave(search.ticket, lines - {""})
+            search.ticket = 0
 
     async def _ask(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
         while True:
@@ -121,6 +139,7 @@ class Pools:
                 await self._outlast(search, asked_at, away)
             else:
                 search.acquire_s += self._now() - asked_at
+                search.ticket = answer.ticket if isinstance(answer, Refusal) and wait else 0
                 return answer, asked_at
 
     def _asked(self, search: Search, targets: list[int], wait: bool) -> Ask:
@@ -136,6 +155,8 @@ class Pools:
             tried=frozenset((targets.index(target), key) for target, key in search.tried if target in targets),
             amounts=amounts,
             shares=self._shares(search, targets) if search.batch else (),
+            waited_us=round(search.waited_s * SECOND_US),
+            ticket=search.ticket,
         )
 
     def _shares(self, search: Search, targets: list[int]) -> tuple[float, ...]:

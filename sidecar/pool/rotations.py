@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from sidecar.model import lines
 from sidecar.model.configured import Config, Target
 from sidecar.model.rotations import rotation
 from sidecar.model.words import Rotation
@@ -17,14 +18,15 @@ class Rotations:
     """Called with a target, it is its rotation."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._config, self._lines = config, lines.names(config.pools)
         self._known: OrderedDict[tuple[str, str], Rotation] = OrderedDict()
 
     def __call__(self, target: Target) -> Rotation:
         name = target.pool, target.model or ""
         found = self._known.get(name)
         if found is None:
-            found = rotation(self._config.pools[target.pool], self._config.budgets, name[1])
+            pool, line = self._config.pools[target.pool], self._lines[target.pool]
+            found = rotation(pool, self._config.budgets, name[1], line)
             self._known[name] = found
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)

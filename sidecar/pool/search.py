@@ -24,6 +24,7 @@ class Search:
     closed: set[int] = field(default_factory=set)  # targets that are not asked any more
     waited_s: float = 0.0
     acquire_s: float = 0.0
+    ticket: int = 0  # by which it stands in the store's line for a place in flight; 0: it does not
     expected: Amounts | None = None  # once it was asked
 
     @property

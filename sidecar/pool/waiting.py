@@ -1,7 +1,8 @@
 """Who waits for a request in flight to end, whose moment nobody knows: in a line for each set of targets.
 
 A reservation needs no line: Redis dates it, first come first served over all replicas. Of those who wait for a place
-among the requests in flight only the first of each line asks: when a request of this replica ends, else after POLL_S.
+among the requests in flight only the first of each line asks, when a request of this replica ends, else after POLL_S;
+the order between lines, and between replicas, is the store's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager, suppress
 
-POLL_S = 0.05
+POLL_S = 0.025
 
 
 class Full(Exception):
@@ -55,6 +56,11 @@ class Waiting:
             yield
         finally:
             self.count -= 1
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether anybody stands in any line."""
+        return bool(self._lines)
 
     def is_line(self, of: Hashable) -> bool:
         """Whether somebody stands in this line."""

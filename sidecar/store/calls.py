@@ -34,7 +34,7 @@ from sidecar.model.words import (
 )
 from sidecar.store import drifts as texts
 from sidecar.store.drifts import Drift
-from sidecar.store.names import Names, off_field, rest_field, window_field
+from sidecar.store.names import Names, line_field, off_field, rest_field
 
 SHARED = "*"  # the rotation of all models beyond MOST_MODELS
 MOST_MODELS = 256  # rotations of their own that a pool has
@@ -106,7 +106,8 @@ def _target(names: Names, rotation: Rotation, bounds: Bounds) -> tuple[tuple[str
     """KEYS of a target, and its limits in ARGV: the same for every call, which so costs nothing per limit here."""
     told = dict(bounds)
     sets = [text for limits in rotation.limits for text in _limits(limits, told)]
-    return names.turns(rotation), (*_pool(rotation, told), str(len(rotation.limits)), *sets)
+    line = line_field(rotation.line) if rotation.line else ""
+    return names.turns(rotation), (line, *_pool(rotation, told), str(len(rotation.limits)), *sets)
 
 
 def forget() -> None:
@@ -117,6 +118,7 @@ def forget() -> None:
 def acquire(names: Names, ask: Ask, clock_us: int, now: str = "") -> Call:
     keys: list[str] = [names.state]
     args: list[str] = [now, *map(str, ask.amounts), "1" if ask.probing else "0"]
+    args += (str(ask.ticket), str(ask.waited_us))
     args += (str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried))
     shares = ask.shares or (0.0,) * len(ask.rotations)
     for rotation, max_wait_us, share in zip(ask.rotations, ask.max_wait_us, shares, strict=True):
@@ -140,9 +142,10 @@ def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Ex
                 amounts=ask.amounts,
                 runs=not int(wait),
                 finds=int(finds),
+                share=ask.shares[int(target)] if ask.shares else 0.0,
             )
-        case [b"refused", wait, busy]:
-            return Refusal(int(wait), bool(busy))
+        case [b"refused", wait, ticket]:
+            return Refusal(int(wait), int(ticket))
         case [b"exhausted"]:
             return Exhausted()
         case [b"missing", target]:
@@ -160,7 +163,7 @@ def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
     told = dict(_bounds(grant.rotation, clock_us))
     args = (
         *(now, grant.member.text, grant.rotation.model, str(grant.moment_us), str(int(grant.runs)), str(grant.finds)),
-        *map(str, grant.amounts),
+        *(f"{grant.share:g}", *map(str, grant.amounts)),
         *_limits(grant.limits, told),
         *_pool(grant.rotation, told),
     )
@@ -199,6 +202,12 @@ def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], cl
     return Call("settle", _keys(names, pools), args)
 
 
+def leave(names: Names, ticket: int, lines: Iterable[str], now: str = "") -> Call:
+    """Who had this ticket stands in these lines no more."""
+    fields = [line_field(line) for line in lines]
+    return Call("leave", (names.state,), (now, str(ticket), str(len(fields)), *fields))
+
+
 def renew(names: Names, grants: Iterable[Grant], now: str = "") -> Call:
     """The requests of these grants are still in flight."""
     leases = [
@@ -206,9 +215,9 @@ def renew(names: Names, grants: Iterable[Grant], now: str = "") -> Call:
         for grant in grants
         for limit in grant.limits
         if limit.kind == "leases"
-        for text in (window_field(grant.member.account, limit), str(limit.window_us), str(grant.moment_us))
+        for text in (grant.member.account, limit.name, str(limit.window_us), str(grant.moment_us))
     ]
-    return Call("renew", (names.state,), (now, str(len(leases) // 3), *leases))
+    return Call("renew", (names.state,), (now, str(len(leases) // 4), *leases))
 
 
 # --- what an attempt taught -------------------------------------------------------------------------
@@ -220,8 +229,8 @@ def report(names: Names, report: Report, pools: Iterable[str], now: str = "") ->
         text
         for rest in report.rests
         for text in (
-            *(rest_field(rest.subject), str(rest.delay_us), str(rest.most_us), _kind(rest.proved, rest.dead)),
-            *(rest.reason, rest.subject.account, rest.throttle),
+            *(rest_field(rest.subject), rest.subject.account, str(rest.delay_us), str(rest.most_us)),
+            *(_kind(rest.proved, rest.dead), rest.reason, rest.throttle),
         )
     ]
     clears = [text for subject in report.clears for text in (rest_field(subject), subject.account)]

@@ -90,7 +90,7 @@ class Store:
     async def acquire(self, ask: Ask, orphaned: Callable[[Grant], None]) -> Grant | Refusal | Exhausted:
         """Grants a key or reserves one. Rotations that Redis does not know are registered on the way.
 
-        A caller that is cancelled while the script runs leaves its grant to `orphaned`.
+        A caller that is cancelled while the script runs leaves its grant to `orphaned`, and no place in line.
         """
         if not self._born:
             self._born = (await self.inspect(("born",))).fields["born"] or ""
@@ -101,6 +101,8 @@ class Store:
                 answer = calls.read_acquire(known, reply)
                 if isinstance(answer, Grant):
                     orphaned(answer)
+                elif isinstance(answer, Refusal) and answer.busy:
+                    self.leave(answer.ticket, {rotation.line for rotation in known.rotations} - {""})
 
             call = calls.acquire(self.names, known, self._clock_us())
             answer = calls.read_acquire(known, await self._call(call, left_behind))
@@ -149,9 +151,13 @@ class Store:
         """
         self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
 
+    def leave(self, ticket: int, lines: Iterable[str]) -> None:
+        """Says that who had this ticket waits for no place in flight any more; queued."""
+        self._queue(self._front, calls.leave(self.names, ticket, lines))
+
     def renew(self, grants: Iterable[Grant]) -> None:
-        """Says that the requests of these grants are still in flight; queued."""
-        self._queue(self._back, calls.renew(self.names, grants))
+        """Says that the requests of these grants are still in flight; queued, before what ends of them later."""
+        self._queue(self._front, calls.renew(self.names, grants))
 
     def report(self, report: Report, pools: Iterable[str], told: Callable[[Reported], None]) -> None:
         """Sets rests and takes suspicions back; queued, and `told` hears what came of it.

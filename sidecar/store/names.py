@@ -62,6 +62,11 @@ def rest_field(subject: Subject) -> str:
     return whole if subject.model is None else f"{whole}|{subject.model}"
 
 
+def line_field(line: str) -> str:
+    """The state's field of those who wait for a place among the requests in flight."""
+    return f"line|{line}"
+
+
 def off_field(key: str) -> str:
     """The state's field that is there while a key, by its fingerprint, is disabled."""
     return f"off|{key}"

@@ -18,6 +18,7 @@ NAMES = (
     "release",
     "settle",
     "renew",
+    "leave",
     "register",
     "inspect",
     "models",

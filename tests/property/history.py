@@ -12,6 +12,7 @@ from typing import Any
 
 from sidecar.model import reports, room, rules
 from sidecar.model.configured import Key, Secret
+from sidecar.model.lines import Line
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
     ONE,
@@ -28,7 +29,7 @@ from sidecar.model.words import (
     Withdrawn,
 )
 from sidecar.store import calls
-from sidecar.store.names import Names, rest_field
+from sidecar.store.names import Names, line_field, rest_field
 from tests.property.judge import Judge
 from tests.property.worlds import GUARD, MODELS, SECOND, WORLDS, World
 
@@ -57,6 +58,7 @@ class Play:
     judge: Judge = field(default_factory=Judge)
     # The last of each: whether it may be on its way, and the judge counts it; a reservation once it is confirmed.
     open: list[tuple[World, Grant, bool]] = field(default_factory=list)
+    waiting: list[Ask] = field(default_factory=list)  # that were told to stand in line, with their tickets
     script: list[tuple[calls.Call, Callable[[Any], Any], Any]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
@@ -128,11 +130,22 @@ class Play:
             AMOUNTS[amounts],
             (SHARES[share],) * len(rotations),
             probing,
+            waited_us=WAITS[choice // 4 % len(WAITS)],
         )
+        if choice % 4 == 3 and self.waiting:
+            again = self.waiting.pop(choice // 4 % len(self.waiting))
+            ask = again if choice // 4 % 5 else replace(again, max_wait_us=(0,) * len(again.rotations))
+        self._acquire(ask)
+
+    def _acquire(self, ask: Ask) -> None:
         answer = self._ask(ask)
         told = f"{ask.max_wait_us} {ask.amounts[1]} {ask.shares[0]} {'probing' if ask.probing else ''}"
-        self.words.append(f"acquire {targets} {MODELS[model]} {told} tried={sorted(tried)} -> {tell(answer)}")
+        of = " ".join(f"{rotation.pool}/{rotation.model}" for rotation in ask.rotations)
+        line = f"waited {ask.waited_us} ticket {ask.ticket - START if ask.ticket else ''}"
+        self.words.append(f"acquire {of} {told} tried={sorted(ask.tried)} {line} -> {tell(answer)}")
         self._is_right(ask, answer)
+        if isinstance(answer, Refusal) and answer.busy and any(ask.max_wait_us):
+            self.waiting.append(replace(ask, ticket=answer.ticket))
         if isinstance(answer, Grant):
             if not answer.wait_us:
                 self._sent(answer)
@@ -186,7 +199,7 @@ class Play:
         rotation, shared, now = ask.rotations[target], self.state.shared, self.now
         share = ask.shares[target]
         own, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
-        own = room.free_at(shared, room.own(rotation, member), own, ask.amounts, share, now)
+        own, _ = room.free_for(shared, rotation, member, own, ask.amounts, share, now)
         return room.free_in_pool(shared, rotation, member, own, ask.amounts, share, ask.probing, now)
 
     def _take(self, choice: int) -> tuple[World, Grant, bool] | None:
@@ -352,6 +365,11 @@ def describe(steps: Sequence[int]) -> str:
 def held(state: rules.State) -> dict[str, room.Held]:
     """The model's windows by the names that Redis has for them."""
     return {f"w|{account}|{name}": pairs for (account, name), pairs in state.shared.windows.items()}
+
+
+def lines(state: rules.State) -> dict[str, Line]:
+    """Who waits in which line, by the names that Redis has for them."""
+    return {line_field(name): line for name, line in state.lines.items()}
 
 
 def rests(state: rules.State) -> dict[str, tuple[int, ...]]:

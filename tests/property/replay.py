@@ -11,7 +11,7 @@ import redis
 from sidecar.model import counters, room, windows
 from sidecar.model.rests import read as read_rest
 from sidecar.store import scripts
-from tests.property.history import NAMES, Play, describe, held, play, rests
+from tests.property.history import NAMES, Play, describe, held, lines, play, rests
 
 
 def texts(exact: int = windows.EXACT) -> dict[str, str]:
@@ -44,6 +44,8 @@ def compare(client: redis.Redis, shas: dict[str, str], steps: Sequence[int]) -> 
     assert {name: pairs for name, pairs in stored.items() if pairs} == {n: p for n, p in model.items() if p}, (
         f"windows differ\n{describe(steps)}"
     )
+    waiting = {name: counters.read(text) for name, text in told.items() if name.startswith("line|")}
+    assert waiting == lines(history.state), f"lines differ\n{describe(steps)}"
     resting = {name: _rest(text) for name, text in told.items() if name.startswith("c|")}
     assert resting == rests(history.state), f"rests differ\n{describe(steps)}"
     return history

@@ -31,6 +31,7 @@ _HELD = st.fixed_dictionaries({}, optional={LOG: _COUNTS, DAY: _COUNTS, LEASES: 
 _WINDOWS = st.dictionaries(st.sampled_from(ACCOUNTS), _HELD)
 _RESTING = st.dictionaries(st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from([None, "m"])), st.integers(1, 9))
 _OWN_RESTS = st.sets(st.sampled_from(ACCOUNTS))
+_CALLED = st.dictionaries(st.sampled_from(ACCOUNTS), st.sampled_from(ACCOUNTS))
 
 
 @st.composite
@@ -48,7 +49,8 @@ def _text(limit: str, held: Held) -> str:
 
 def _state(shared: Shared) -> dict[str, str]:
     windows = {f"w|{account}|{limit}": _text(limit, held) for (account, limit), held in shared.windows.items()}
-    return windows | {rest_field(subject): _rest(rest) for subject, rest in shared.rests.items()}
+    called = {f"as|{name}": account for name, account in shared.called.items()}
+    return windows | called | {rest_field(subject): _rest(rest) for subject, rest in shared.rests.items()}
 
 
 def _rest(rest: Resting) -> str:
@@ -63,13 +65,14 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(_moves(), _WINDOWS, _RESTING, _OWN_RESTS)
+@given(_moves(), _WINDOWS, _RESTING, _OWN_RESTS, _CALLED)
 def test_script_and_model_move_the_same(
     client: redis.Redis,
     moves: list[Moved],
     windows: dict[str, dict[str, Held]],
     resting: dict[tuple[str, str | None], int],
     own: set[str],
+    called: dict[str, str],
 ) -> None:
     tell_apart = count()
     shared = Shared(
@@ -81,11 +84,12 @@ def test_script_and_model_move_the_same(
                 *((Subject(account, f"fp-{account}"), 1) for account in own),
             ]
         },
+        called=called,
     )
     client.delete(NAMES.state)
-    if before := _state(shared):
-        client.hset(NAMES.state, mapping=before)  # type: ignore[arg-type]
+    client.hset(NAMES.state, mapping=_state(shared) | {"moved": str(NOW + 1)})  # type: ignore[arg-type]
     answer = run(client, calls.adopt(NAMES, moves, str(NOW)))
     assert answer == adopt(shared, moves)
     found = {name.decode(): text.decode() for name, text in client.hgetall(NAMES.state).items()}  # type: ignore[union-attr]
-    assert {name: text for name, text in found.items() if name != "clock"} == _state(shared)
+    assert {name: text for name, text in found.items() if name not in {"clock", "moved"}} == _state(shared)
+    assert ("moved" in found) == bool(shared.called)

@@ -15,17 +15,17 @@ from tests.property.drive import exact_up_to
 MUTATIONS = {
     # A sliding window.
     "entries trimmed at now - window": (
-        "first < at and moment_at(text, first) + limit.window + limit.guard <= now",
-        "first < at and moment_at(text, first) + limit.window <= now",
+        "first < at and number_at(text, first) + limit.window + limit.guard <= now",
+        "first < at and number_at(text, first) + limit.window <= now",
     ),
     "the guard forgotten": (
-        "math.max(t, moment_at(text, i) + limit.window + limit.guard)",
-        "math.max(t, moment_at(text, i) + limit.window)",
+        "math.max(t, number_at(text, i) + limit.window + limit.guard)",
+        "math.max(t, number_at(text, i) + limit.window)",
     ),
     "room for one is taken for room for more": ("total_of(text) + need - limit.max", "total_of(text) + 1 - limit.max"),
     "a larger grant counts as one": (
-        "count_at(text, at - window.PAIR) + amount",
-        "count_at(text, at - window.PAIR) + 1",
+        "number_at(text, at - PAIR + 16) + amount",
+        "number_at(text, at - PAIR + 16) + 1",
     ),
     # A calendar.
     "a grant before midnight counts on its own side only": (
@@ -46,14 +46,28 @@ MUTATIONS = {
         "if number_at(text, i + 16) == moment then\n        count",
         "if false then\n        count",
     ),
-    "a settled request stays in flight": ("of.texts[i] = kind.leave(limit, of.texts[i], moment)", "local _ = kind"),
+    "a settled request stays in flight": (
+        "of.texts[i] = kind.leave(limit, of.texts[i], moment, now)",
+        "local _ = kind",
+    ),
     "a reservation is in flight before its moment": (
         "if moment > now then\n      return text",
         "if false then\n      return text",
     ),
     "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text, runs)\n", ""),
+    # Who waits for a place among them.
+    "who came later takes what others wait for": ("or not line.has_earlier(", "or true or ("),
+    "who has looked is waited for again": ("if other[2] < freed then", "if true then"),
+    "who came first is not known": ("if other[1] >= came then", "if other[1] < came then"),
+    "who is gone is waited for": ("and asked + line.PATIENCE > now then", "then"),
+    "who is served stays in line": ("if stands then", "if true then"),
+    "the last to end is forgotten": (
+        "return digits(now, moment) .. string.sub(text, first, i - 1)",
+        "return string.sub(text, first, i - 1)",
+    ),
+    "batch takes the last place": ("need(limit, nil, share))", "need(limit, nil, 0))"),
     # The pool as a whole, and what is left to others.
-    "a total is not asked": ("if room.free_in_pool(of, own, ask) <= now then", "if own <= now then"),
+    "a total is not asked": ("local has_room = room.free_in_pool(of, own, ask) <= now", "local has_room = own <= now"),
     "a total is not entered": (
         "for i, limit in ipairs(of.limits) do\n    local amount",
         "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",

@@ -56,7 +56,8 @@ class World:
         total, strategy = self._of(model, self.totals.get(pool, ())), self.strategies.get(pool, "round_robin")
         told = repr(([member.text for member in members], limits, total, strategy))
         digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
-        return Rotation(pool, model, digest, members, limits, strategy, total)
+        line = "p" if any(one.kind == "leases" for chosen in limits for one in chosen) else ""
+        return Rotation(pool, model, digest, members, limits, strategy, total, line)
 
     @staticmethod
     def _of(model: str, chosen: tuple[Limit, ...]) -> tuple[Limit, ...]:

@@ -49,6 +49,31 @@ async def test_never_more_in_flight_than_may_be(redis_url: str) -> None:
         assert max(map(provider.most_in_flight, provider.accounts.values())) == 2
 
 
+async def test_a_busy_replica_starves_nobody_at_another(redis_url: str) -> None:
+    """Eight clients of one replica ask again as soon as they are served; who waits at the other is served in turn."""
+    async with _crowded(redis_url, 1, 1, replicas=2, max_wait="60s") as (provider, (busy, other), http):
+        provider.faults.append(Fault(headers_s=0.02))
+        served: list[int] = []
+
+        async def insist() -> None:
+            while len(served) < 4:
+                assert (await ask(http, busy))[0] == 200
+
+        async def once() -> None:
+            assert (await ask(http, other))[0] == 200
+            served.append(len(provider.arrivals))
+
+        clients = [asyncio.create_task(insist()) for _ in range(8)]
+        await provider.wait_for(lambda: len(provider.arrivals) > 8)
+        came = len(provider.arrivals)
+        await asyncio.gather(*(once() for _ in range(4)))
+        await asyncio.gather(*clients)
+        assert (
+            max(served) - came <= 8 + 4 + 8
+        )  # those who came before, each other, and who came as they were on their way
+        _kept(provider)
+
+
 async def test_who_may_not_wait_is_told_at_once(redis_url: str) -> None:
     async with _crowded(redis_url, 1, 1) as (provider, replicas, http):
         provider.faults.append(Fault(hang=True, times=1))

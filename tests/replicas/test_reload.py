@@ -130,7 +130,10 @@ async def test_a_request_under_way_ends_with_the_config_that_it_began_with(
 async def test_keys_that_are_given_an_account_keep_what_they_spent_over_all_replicas(
     tmp_path: Path, provider: StrictProvider, http: aiohttp.ClientSession, redis_url: str, namespace: str
 ) -> None:
-    """Two keys of three an hour have spent one each when they become one account, of which one more is left."""
+    """Two keys of three an hour have spent one each when they become one account, of which one more is left.
+
+    From the first reload on, also for the replica that has not heard of it yet.
+    """
     limits = [{"requests": 3, "per": "hour"}]
     before = config(provider, redis_url, namespace, 0, 1, limits=limits)
     after = config(provider, redis_url, namespace, 0, 1, limits=limits)
@@ -141,10 +144,12 @@ async def test_keys_that_are_given_an_account_keep_what_they_spent_over_all_repl
     async with running(tmp_path / "one", before) as one, running(tmp_path / "other", before) as other:
         first, second = [Client(await sidecar.line("listening"), http) for sidecar in (one, other)]
         assert [await client.ask() for client in (first, second)] == ["k0", "k1"]
-        for name, sidecar in (("one", one), ("other", other)):
-            write(tmp_path / name, after)
-            await sidecar.line("pool chat: the account of k0, k1 is now acme")
-        assert [await client.ask() for client in (first, second, first)] == ["k0", "429", "429"]
+        write(tmp_path / "one", after)
+        await one.line("pool chat: the account of k0, k1 is now acme")
+        assert [await client.ask() for client in (second, second, first)] == ["k0", "429", "429"]
+        write(tmp_path / "other", after)
+        await other.line("pool chat: the account of k0, k1 is now acme")
+        assert [await client.ask() for client in (first, second)] == ["429", "429"]
 
 
 async def test_a_bad_file_changes_nothing_and_is_told_everywhere_until_it_is_mended(

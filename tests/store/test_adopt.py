@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.model.adoption import Moved
 from sidecar.model.configured import LEASE_US, SECOND_US, Limit
-from sidecar.model.words import Exhausted, Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.model.words import Amounts, Ask, Confirmed, Exhausted, Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store.commands import Store
 from tests.store.asks import ask, granted, limit, rotation, unexpected
 
@@ -20,6 +20,14 @@ def renamed(turns: Rotation, **accounts: str) -> Rotation:
     """The rotation of a config that gives these keys another account."""
     members = tuple(replace(one, account=accounts.get(one.id, one.account)) for one in turns.members)
     return replace(turns, members=members, digest=f"{turns.digest}-{'-'.join(accounts.values())}")
+
+
+def tokens(maximum: int) -> Limit:
+    return Limit("tokens", maximum, 60 * SECOND_US, 0)
+
+
+def of(count: int) -> Amounts:
+    return 1, count, count, 0, count, count
 
 
 async def acquire(store: Store, turns: Rotation) -> Grant | Refusal | Exhausted:
@@ -61,7 +69,7 @@ async def test_keys_that_join_one_account_have_spent_what_both_had(store: Store,
     assert await left(store, renamed(turns, k0="=acme", k1="=acme")) == budget.max - 7
 
 
-async def test_what_a_replica_spends_before_it_reloads_is_added_when_it_does(store: Store) -> None:
+async def test_replicas_that_have_not_reloaded_yet_spend_the_same_budget(store: Store) -> None:
     turns = rotation(1, TEN)
     after = renamed(turns, k0="=acme")
     await spend(store, turns, 3)
@@ -69,7 +77,59 @@ async def test_what_a_replica_spends_before_it_reloads_is_added_when_it_does(sto
     await spend(store, after, 2)
     await spend(store, turns, 1)
     adopt(store, ("acc-k0", "=acme", True))
-    assert await left(store, after) == 4
+    await spend(store, turns, 1)
+    assert await left(store, after) == 3
+    assert await left(store, turns) == 0
+
+
+async def test_keys_that_have_joined_share_a_budget_for_those_too_who_do_not_know_it(store: Store) -> None:
+    turns = rotation(2, TEN)
+    adopt(store, ("acc-k0", "=acme", True), ("acc-k1", "=acme", True))
+    assert await left(store, turns) == 10
+
+
+async def test_a_name_leads_to_the_last_of_several_and_back_to_itself(store: Store) -> None:
+    turns = rotation(1, TEN)
+    await spend(store, turns, 4)
+    adopt(store, ("acc-k0", "=acme", True))
+    adopt(store, ("=acme", "=corp", True))
+    await spend(store, turns, 1)
+    await spend(store, renamed(turns, k0="=acme"), 1)
+    adopt(store, ("=corp", "acc-k0", True))
+    assert await left(store, turns) == 4
+    assert await left(store, renamed(turns, k0="=corp")) == 0
+
+
+async def test_what_was_granted_under_the_old_name_is_given_back_settled_and_rests(store: Store) -> None:
+    """Requests end with the config that they began with."""
+    turns = rotation(1, tokens(100))
+    after = renamed(turns, k0="=acme")
+    large, other = [granted(await store.acquire(Ask((turns,), (0,), amounts=of(40)), unexpected)) for _ in range(2)]
+    adopt(store, ("acc-k0", "=acme", True))
+    assert isinstance(await store.acquire(Ask((after,), (0,), amounts=of(40)), unexpected), Refusal)
+    store.settle(large, of(10), ("p",))
+    assert isinstance(await store.confirm(other, ("p",), lambda _: None), Confirmed)
+    store.release(other, ("p",))
+    await store.inspect(())
+    again = granted(await store.acquire(Ask((after,), (0,), amounts=of(90)), unexpected))
+    rest = Rest(Subject("acc-k0"), 600 * SECOND_US, "rate_limit_day")
+    store.report(Report("r", (rest,), moment_us=large.moment_us), ("p",), lambda _: None)
+    store.release(again, ("p",))
+    await store.inspect(())
+    refused = await acquire(store, after)
+    assert isinstance(refused, Refusal)
+    assert refused.wait_us > 590 * SECOND_US
+
+
+async def test_a_request_in_flight_under_the_old_name_keeps_its_place(store: Store) -> None:
+    turns = rotation(1, Limit("concurrency", 1, LEASE_US, 0))
+    after = renamed(turns, k0="=acme")
+    running = granted(await acquire(store, turns))
+    adopt(store, ("acc-k0", "=acme", True))
+    store.renew([running])
+    assert isinstance(await acquire(store, after), Refusal)
+    store.settle(running, running.amounts, ("p",))
+    granted(await acquire(store, after))
 
 
 @pytest.mark.parametrize("replicas", [1, 3])

@@ -20,18 +20,18 @@ DAY = ("requests/day@UTC/", "calendar", "1", "1", "1", "0", "50000")  # without 
 NO_POOL = ("c|pool|p", "+p", "0")  # its rest, and a total without limits
 COUNTED = ("{x}today", "{x}total", "{x}flushed")
 TARGET = (STATE, SET, HASH, WAKE)
-ASK = ("", *ONE, "0", "0", "m", "round_robin", "0", "0", *NO_POOL)  # up to its limits
-CONFIRM = ("", MEMBER, "m", "1", "1", "0", *ONE)  # likewise
+ASK = ("", *ONE, "0", "0", "0", "0", "m", "round_robin", "0", "0", "", *NO_POOL)  # up to its limits
+CONFIRM = ("", MEMBER, "m", "1", "1", "0", "0", *ONE)  # likewise
 
 # Script, KEYS, ARGV, and the beginning of the Lua line that fails.
 MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
-    "acquire: nothing": ("acquire", TARGET, (), "for i = 1, args.number() do"),
-    "acquire: no count of tried": ("acquire", TARGET, ("", *ONE, "0"), "for i = 1, args.number() do"),
+    "acquire: nothing": ("acquire", TARGET, (), "local ticket, came, tried = args.number()"),
+    "acquire: no count of tried": ("acquire", TARGET, ("", *ONE, "0", "0", "0"), "for i = 1, args.number() do"),
     "acquire: no amounts": ("acquire", TARGET, ("", "all", *ASK[2:], "1", "1", *LIMIT), "if amount > 0 then"),
     "acquire: no strategy": (
         "acquire",
         TARGET,
-        (*ASK[:10], "by chance", *ASK[11:], "1", "1", *LIMIT),
+        (*ASK[:12], "by chance", *ASK[13:], "1", "1", *LIMIT),
         "of.model, of.strategy, of.max_wait, of.share",
     ),
     "acquire: no total": ("acquire", TARGET, ASK[:-1], "for i = 1, args.number() do"),
@@ -65,7 +65,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "acquire: fewer targets than keys": (
         "acquire",
         (*TARGET, "{x}set2", "{x}hash", WAKE),
-        ("", *ONE, "0", "1", "0|k0", "m", "round_robin", "0", *ASK[12:], "1", "0"),
+        ("", *ONE, "0", "0", "0", "1", "0|k0", "m", "round_robin", "0", *ASK[14:], "1", "0"),
         "of.model, of.strategy, of.max_wait, of.share",
     ),
     "confirm: nothing": ("confirm", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
@@ -78,7 +78,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "confirm: no amounts": (
         "confirm",
         (STATE, WAKE),
-        (*CONFIRM[:6], *["all"] * 6, "1", *LIMIT, *NO_POOL),
+        (*CONFIRM[:7], *["all"] * 6, "1", *LIMIT, *NO_POOL),
         "local left, bound = limit.max - need, rounde",
     ),
     "confirm: no limits": ("confirm", (STATE, WAKE), CONFIRM, "for i = 1, args.number() do"),
@@ -137,38 +137,39 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "renew: no length": (
         "renew",
         (STATE,),
-        ("", "1", "w|a|concurrency", "long", "1"),
-        "return kept .. string.rep(pair(now + limit.w",
+        ("", "1", "a", "concurrency", "long", "1"),
+        "return kept .. string.rep(digits(now + limit",
     ),
     "renew: no moment": (
         "renew",
         (STATE,),
-        ("", "1", "w|a|concurrency", "15000000", "then"),
-        "return string.format('%016.0f%016.0f', ends,",
+        ("", "1", "a", "concurrency", "15000000", "then"),
+        "return string.format(string.rep(",
     ),
+    "leave: nothing": ("leave", (STATE,), (), "for i = 1, args.number() do"),
     "report: nothing": ("report", (STATE, WAKE), (), "for i = 1, args.number() do"),
     "report: no delay": (
         "report",
         (STATE,),
-        ("", "r", "1", "1", "c|key|x", "long", "0", "1", "why", "x", ""),
+        ("", "r", "1", "1", "c|key|x", "x", "long", "0", "1", "why", ""),
         "local ends = set.kind == '2' and cooldown.NE",
     ),
     "report: no longest delay": (
         "report",
         (STATE,),
-        ("", "r", "1", "1", "c|key|x", "9", "long", "1", "why", "x", ""),
+        ("", "r", "1", "1", "c|key|x", "x", "9", "long", "1", "why", ""),
         "delay = math.min(math.max(set.most, delay),",
     ),
     "report: no kind": (
         "report",
         (STATE,),
-        ("", "r", "1", "1", "c|key|x", "9", "0"),
+        ("", "r", "1", "1", "c|key|x", "x", "9", "0"),
         "local resting = cooldown.read(redis.call('HG",
     ),
     "report: no reason": (
         "report",
         (STATE,),
-        ("", "r", "1", "1", "c|key|x", "1", "0", "1"),
+        ("", "r", "1", "1", "c|key|x", "x", "1", "0", "1"),
         "local resting = cooldown.read(redis.call('HG",
     ),
     "report: no clears": ("report", (STATE,), ("", "r", "1", "0"), "for i = 1, args.number() do"),

@@ -22,12 +22,12 @@ def test_never_more_are_in_flight_than_may_be(limit: Limit, steps: list[tuple[in
     for gap, what, which in steps:
         now += gap
         running = [moment for moment in running if heard[moment] + LENGTH > now]
-        if what == "ask" and leases.free_at(limit, held, now) == now and now not in heard:
+        if what == "ask" and leases.free_at(limit, held, now, 1) == now and now not in heard:
             held = leases.enter(limit, held, now, now)
             running.append(now)
             heard[now] = now
         elif what == "end" and running:
-            held, found = leases.leave(held, running.pop(which % len(running)))
+            held, found = leases.leave(held, running.pop(which % len(running)), now)
             assert found
         elif what == "renew" and running:
             moment = running[which % len(running)]
@@ -38,9 +38,9 @@ def test_never_more_are_in_flight_than_may_be(limit: Limit, steps: list[tuple[in
 
 def test_place_is_free_when_the_first_lease_ends() -> None:
     held = leases.enter(TWO, leases.enter(TWO, (), 0, 0), 4, 4)
-    assert leases.free_at(TWO, held, 5) == LENGTH
-    assert leases.free_at(TWO, held, LENGTH) == LENGTH
-    assert leases.free_at(Limit("concurrency", 1, LENGTH, 0), held, 5) == 4 + LENGTH  # lowered meanwhile
+    assert leases.free_at(TWO, held, 5, 1) == LENGTH
+    assert leases.free_at(TWO, held, LENGTH, 1) == LENGTH
+    assert leases.free_at(Limit("concurrency", 1, LENGTH, 0), held, 5, 1) == 4 + LENGTH  # lowered meanwhile
 
 
 def test_lease_that_had_ended_runs_again_where_its_request_does() -> None:
@@ -56,9 +56,9 @@ def test_requests_of_one_moment_are_renewed_together_and_freed_one_by_one() -> N
     held = leases.enter(TWO, leases.enter(TWO, (), 0, 0), 0, 0)
     held = leases.renew(TWO, held, 0, 10)
     assert held == ((25, 0), (25, 0))
-    held, found = leases.leave(held, 0)
-    assert (held, found) == (((25, 0),), True)
-    assert leases.leave(((25, 0),), 1) == (((25, 0),), False)
+    held, found = leases.leave(held, 0, 12)
+    assert (held, found) == (((12, 0), (25, 0)), True)
+    assert leases.leave(((25, 0),), 1, 12) == (((25, 0),), False)
 
 
 def test_reservation_has_no_lease_before_its_moment() -> None:
@@ -68,3 +68,18 @@ def test_reservation_has_no_lease_before_its_moment() -> None:
 def test_text_of_redis_is_read() -> None:
     assert leases.read("".join(f"{number:016}" for number in (15, 0, 19, 4))) == ((15, 0), (19, 4))
     assert leases.read("") == ()
+
+
+def test_last_that_ended_tells_when_a_place_was_given_back() -> None:
+    """Whether its request ended or its replica died; and it takes no place."""
+    held, _ = leases.leave(leases.enter(TWO, leases.enter(TWO, (), 0, 0), 4, 4), 0, 6)
+    assert (leases.freed_at(held, 6), leases.used(held, 6)) == (6, 1)
+    assert leases.freed_at(held, 4 + LENGTH) == 4 + LENGTH
+    assert leases.enter(TWO, held, 30, 30) == ((4 + LENGTH, 4), (30 + LENGTH, 30))
+    assert leases.freed_at((), 5) == 0
+
+
+def test_who_leaves_a_share_to_others_takes_none_of_the_last_places() -> None:
+    held = leases.enter(TWO, (), 0, 0)
+    assert leases.free_at(TWO, held, 5, 1) == 5
+    assert leases.free_at(TWO, held, 5, 2) == LENGTH

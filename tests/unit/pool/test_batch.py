@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sidecar.model.configured import SECOND_US
 from sidecar.model.words import Amounts, Refusal
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
-from tests.unit.pool.configs import GUARD_US, config, held, limit, pool, search, tokens
+from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search, tokens
 from tests.unit.pool.conftest import World
 
 
@@ -52,6 +53,26 @@ async def test_share_holds_for_tokens_and_for_the_pool_as_a_whole(world: World) 
     assert await grants(pools, batch(expects=ten)) == 8
     whole = Search("r", search("q").targets, search().deadline, 0, expects=ten, batch=True)
     assert await grants(pools, whole) == 16
+
+
+async def test_share_holds_for_requests_in_flight(world: World) -> None:
+    """Of five places one is left to the others; and a reservation takes no more of them when its moment comes."""
+    pools, _ = world.pools(config(pool(keys=1), limits=[in_flight(5)]))
+    assert await grants(pools, batch()) == 4
+    assert await grants(pools, search(max_wait_s=0)) == 1
+
+
+async def test_batch_waits_for_its_share_of_the_places(world: World) -> None:
+    """It stands in line as the others do, and comes when as many have ended as it must leave."""
+    pools, _ = world.pools(config(pool(keys=1), limits=[in_flight(5)]))
+    first = [held(await pools.acquire(search())) for _ in range(5)]
+    waiter = asyncio.create_task(pools.acquire(search(batch=True, max_wait_s=60)))
+    pools.finish(first.pop(), None)
+    urgent = held(await pools.acquire(search(max_wait_s=60)))
+    assert not waiter.done()
+    for one in (*first, urgent)[:2]:
+        pools.finish(one, None)
+    held(await waiter)
 
 
 async def test_batch_comes_when_the_share_is_free_again(world: World) -> None:

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from sidecar.model.words import Exhausted, Refusal
+from sidecar.model.words import Amounts, Exhausted, Refusal
 from sidecar.pool import waiting
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
-from tests.unit.pool.configs import config, held, in_flight, limit, pool, search
+from tests.unit.pool.configs import config, held, in_flight, limit, pool, search, tokens
 from tests.unit.pool.conftest import WatchedStore, World
 
 Got = Held | Refusal | Exhausted
@@ -40,6 +40,18 @@ async def lined_up(pools: Pools, store: WatchedStore, count: int) -> list[asynci
             await store.answered.wait()
     await store.settled()
     return tasks
+
+
+async def looked(pools: Pools, store: WatchedStore) -> None:
+    """Whoever is first in a line of this replica has asked again, and then those whom they had to let look first."""
+    for _ in range(2):
+        pools.waiting.ended()
+        await asyncio.sleep(0)
+        await store.settled()
+
+
+def of_tokens(count: int) -> Amounts:
+    return 1, count, count, 0, count, count
 
 
 async def ended(done: Held, pools: Pools, tasks: list[asyncio.Task[Got]]) -> asyncio.Task[Got]:
@@ -94,7 +106,7 @@ async def test_waiters_that_are_cancelled_leave_the_line(world: World, nobody_po
     pools.finish(held(await tasks[3]), None)
     await store.settled()
     held(await pools.acquire(search(max_wait_s=0)))
-    assert not pools.waiting.is_line(search().targets)
+    assert not pools.waiting.has_lines
 
 
 async def test_request_beyond_the_bound_is_refused_at_once(world: World, nobody_polls: None) -> None:
@@ -133,6 +145,67 @@ async def test_place_that_another_replica_frees_is_found_by_asking(world: World)
     one.finish(first, None)
     async with asyncio.timeout(60):
         held(await waiter)
+
+
+async def test_replicas_are_served_in_the_order_of_coming(world: World, nobody_polls: None) -> None:
+    """Also where the one whose request ends has waiters of its own, who look at the place at once."""
+    told = config(pool(keys=1), limits=[in_flight(1)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    first = held(await one.acquire(search()))
+    (elsewhere,) = await lined_up(other, there, 1)
+    (late,) = await lined_up(one, here, 1)
+    one.finish(first, None)
+    await looked(one, here)
+    assert not late.done()
+    await looked(other, there)
+    second = held(await elsewhere)
+    other.finish(second, None)
+    await there.settled()
+    await looked(one, here)
+    held(await late)
+
+
+async def test_who_comes_anew_passes_nobody_at_another_replica(world: World, nobody_polls: None) -> None:
+    """Neither where a place is free just then, nor where it would not wait at all."""
+    told = config(pool(keys=1), limits=[in_flight(1)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    first = held(await one.acquire(search()))
+    (waiter,) = await lined_up(other, there, 1)
+    one.finish(first, None)
+    await here.settled()
+    refused = await one.acquire(search(max_wait_s=0))
+    assert isinstance(refused, Refusal)
+    assert refused.busy
+    await looked(other, there)
+    held(await waiter)
+
+
+async def test_who_goes_away_holds_up_nobody(world: World, nobody_polls: None) -> None:
+    told = config(pool(keys=1), limits=[in_flight(1)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    first = held(await one.acquire(search()))
+    (waiter,) = await lined_up(other, there, 1)
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    await there.settled()
+    one.finish(first, None)
+    await here.settled()
+    held(await one.acquire(search(max_wait_s=0)))
+
+
+async def test_what_a_waiter_cannot_use_is_not_kept_for_it(world: World, nobody_polls: None) -> None:
+    """Who needs more tokens than any key has left waits in vain; who needs few is served meanwhile."""
+    pools, store = world.pools(config(pool(keys=2), limits=[in_flight(1), tokens(100, 3600)]))
+    busy = [held(await pools.acquire(search(expects=lambda: of_tokens(60)))) for _ in range(2)]
+    large = asyncio.create_task(pools.acquire(search(max_wait_s=300, within_s=300, expects=lambda: of_tokens(90))))
+    small = asyncio.create_task(pools.acquire(search(max_wait_s=300, within_s=300, expects=lambda: of_tokens(10))))
+    await standing(pools, 2)
+    pools.finish(busy.pop(), None)
+    await looked(pools, store)
+    held(await small)
+    assert not large.done()
+    large.cancel()
+    await asyncio.gather(large, return_exceptions=True)
 
 
 async def test_nobody_stands_longer_than_the_request_may_wait(world: World, nobody_polls: None) -> None:
