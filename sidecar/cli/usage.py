@@ -34,10 +34,10 @@ from sidecar.store.calls import USAGE_DAYS
 def command(config_file: Path | None, days: int, by: str, style: str | None) -> None:
     """Show what was sent, what came of it, and the tokens that it took, over all replicas.
 
-    Attempts are sends to a provider: each succeeded or failed. Requests are those of clients, for the key that they
-    held last, whatever the attempts; of these `unserved` got no provider's answer. Days are kept for 400 days, sums
-    for ever. What replicas count is here within a second or two. Where a sidecar of this config runs, it is asked
-    (its `ops_listen`, with `admin_token`), else Redis directly.
+    Attempts are sends to a provider: each succeeded or failed. Requests are those of clients that asked for a key, for
+    the one that they held last, whatever the attempts; of these `unserved` got no provider's answer. Days are kept for
+    400 days, sums for ever. What replicas count is here within a second or two. Where a sidecar of this config runs, it
+    is asked (its `ops_listen`, with `admin_token`), else Redis directly.
 
     \b
         sidecar usage

@@ -2,7 +2,7 @@
 
 | kind | counts |
 | --- | --- |
-| `requests` | requests of clients that have ended, in the row of the key that they held last |
+| `requests` | requests of clients that came as far as asking for a key, in the row of the one that they held last |
 | a value of Class, `cancelled` | sends to a provider, by what they came to |
 | `unserved/CODE` | of the requests, those that the sidecar answered itself with an error, or whose client was gone |
 | `input`, `output`, `cached`, `reasoning` | tokens, as the provider counts them |
@@ -47,7 +47,7 @@ def counted(event: Event, label: ModelLabels) -> tuple[Row, Counts] | None:
             counts = {str(event.outcome): 1}
             if event.usage is not None:
                 counts |= event.usage.kinds
-        case Answered():
+        case Answered() if event.pool:  # else it asked for no key: a list of models, a bad path, an unknown client
             counts = {REQUESTS: 1}
             if event.status >= 400 and event.outcome not in _CLASSES:
                 counts[UNSERVED + event.outcome] = 1

@@ -23,7 +23,7 @@ from tests.unit.running import running
 ROWS = {
     Row("chat", "a", "web", "small"): {"requests": 3, "ok": 1_200, "timeout": 1, "input": 20},
     Row("chat", "gone", "web", "small"): {"ok": 1},
-    Row("", "", "web", ""): {"requests": 1, "unserved/not_found": 1},
+    Row("chat", "", "web", "small"): {"requests": 1, "unserved/rate_limit_exceeded": 1},
 }
 
 
@@ -45,10 +45,10 @@ def test_the_table_has_a_line_for_each_key_and_their_sum(command: Command) -> No
     assert re.fullmatch(r"usage, \d{4}-\d\d-\d\d, UTC", lines[0].strip())
     assert lines[1:] == [
         "pool key requests attempts successes input output cached reasoning failed and unserved, for what",
-        "- - 1 0 0 0 0 0 0 1 not_found",
+        "chat - 1 0 0 0 0 0 0 1 rate_limit_exceeded",
         "chat a 3 1,201 1,200 20 0 0 0 1 timeout",
         "chat gone 0 1 1 0 0 0 0",
-        "total 4 1,202 1,201 20 0 0 0 1 timeout, 1 not_found",
+        "total 4 1,202 1,201 20 0 0 0 1 timeout, 1 rate_limit_exceeded",
     ]
     assert command("usage", "--days", "0", "--by", "client").output.startswith("usage, since counting began")
 

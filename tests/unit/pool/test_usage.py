@@ -65,6 +65,7 @@ def test_each_event_adds_to_the_row_of_its_key_client_and_model(store: Store) ->
     counting(answered("out_of_budget", 429, key=""))
     counting(answered("cancelled", 499, key=""))
     counting(answered("bad_request", 400))
+    counting(answered("listed", 200, pool="", key="", model=""))
     counting(StoreChanged(up=False))
     assert counting._rows == {
         Row("p", "k0", "web", "small"): {"ok": 1, "input": 10, "output": 5, "cached": 4, "requests": 2},
