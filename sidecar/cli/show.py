@@ -87,7 +87,7 @@ def _add_lines(
     table: Table, pool: str, key: str, budgets_told: _Entries, rests: Sequence[Text], usage: Mapping[str, Any]
 ) -> None:
     budgets = [_budget(budget) for budget in budgets_told]
-    sent = tuple(Text(f"{counts['attempts']:,}") for counts in usage.values()) or (Text(), Text())
+    sent = tuple(Text(f"{counts['sent']:,}") for counts in usage.values()) or (Text(), Text())
     for at in range(max(1, len(rests), len(budgets))):
         named = (Text(pool), Text(key)) if at == 0 else (Text(), Text())
         budget = budgets[at] if at < len(budgets) else (Text("no limit known" if at == 0 else ""), Text(), Text())

@@ -32,8 +32,9 @@ class BadQuestion(ValueError):
 async def usage(store: Store, days: int, by: str = "key") -> Usage:
     """The usage of the last `days` (UTC, by Redis's clock; 0: since counting began) by names of BY, comma-separated.
 
-    `attempts` are sends to a provider, each a success or a failure; `requests` are those of clients, counted once
-    whatever the attempts, for the key that they held last. Raises BadQuestion, StoreAway or StoreUnable.
+    `attempts` are tries at a provider, each a success or a failure; `sent` those of them for which a connection was
+    made, `requests` those of clients, counted once whatever the attempts, for the key that they held last.
+    Raises BadQuestion, StoreAway or StoreUnable.
     """
     names = summed_by(by, days)
     sums: dict[Place, Counts] = {}
@@ -87,9 +88,11 @@ def told(counts: Counts) -> Usage:
     failures = {name: counts[name] for name in FAILURES if name in counts}
     unserved = {kind.removeprefix(UNSERVED): count for kind, count in counts.items() if kind.startswith(UNSERVED)}
     successes = counts.get(Class.OK, 0)
+    attempts = successes + sum(failures.values())
     return {
         "requests": counts.get(REQUESTS, 0),
-        "attempts": successes + sum(failures.values()),
+        "attempts": attempts,
+        "sent": attempts - failures.get(Class.CONNECT, 0),
         "successes": successes,
         "failures": failures,
         "unserved": dict(sorted(unserved.items())),

@@ -21,7 +21,7 @@ from tests.unit.cli.conftest import Command, Written
 from tests.unit.running import running
 
 ROWS = {
-    Row("chat", "a", "web", "small"): {"requests": 3, "ok": 1_200, "timeout": 1, "input": 20},
+    Row("chat", "a", "web", "small"): {"requests": 3, "ok": 1_200, "timeout": 1, "connect": 7, "input": 20},
     Row("chat", "gone", "web", "small"): {"ok": 1},
     Row("chat", "", "web", "small"): {"requests": 1, "unserved/rate_limit_exceeded": 1},
 }
@@ -46,9 +46,9 @@ def test_the_table_has_a_line_for_each_key_and_their_sum(command: Command) -> No
     assert lines[1:] == [
         "pool key requests attempts successes input output cached reasoning failed and unserved, for what",
         "chat - 1 0 0 0 0 0 0 1 rate_limit_exceeded",
-        "chat a 3 1,201 1,200 20 0 0 0 1 timeout",
+        "chat a 3 1,208 1,200 20 0 0 0 1 timeout, 7 connect",
         "chat gone 0 1 1 0 0 0 0",
-        "total 4 1,202 1,201 20 0 0 0 1 timeout, 1 rate_limit_exceeded",
+        "total 4 1,209 1,201 20 0 0 0 1 timeout, 7 connect, 1 rate_limit_exceeded",
     ]
     assert command("usage", "--days", "0", "--by", "client").output.startswith("usage, since counting began")
 
@@ -65,11 +65,12 @@ def test_json_and_csv_say_the_same(command: Command) -> None:
 
 
 def test_status_shows_what_each_key_has_sent(command: Command) -> None:
+    """Where no connection could be made nothing was."""
     used, unused = json.loads(command("status", "--json").output)["pools"]["chat"]["keys"]
     for span in ("today", "total"):
-        assert used["usage"][span]["attempts"] == 1201
-        assert used["usage"][span]["failures"] == {"timeout": 1}
-        assert unused["usage"][span]["attempts"] == 0
+        assert used["usage"][span]["sent"] == 1201
+        assert used["usage"][span]["failures"] == {"timeout": 1, "connect": 7}
+        assert unused["usage"][span]["sent"] == 0
     lines = [line.split() for line in command("status").output.splitlines()]
     (line,) = (line for line in lines if line[:2] == ["chat", "a"])
     assert line[-2:] == ["1,201", "1,201"]

@@ -27,7 +27,7 @@ LOCAL = replace(CONFIG, redis="memory", admin_token=None)
 
 ROWS = {
     Row("chat", "chat-1", "web", "small"): {"requests": 3, "ok": 2, "timeout": 1, "input": 20, "output": 7},
-    Row("chat", "chat-2", "web", "small"): {"ok": 1, "rate_limit_day": 4, "input": 5, "cached": 5},
+    Row("chat", "chat-2", "web", "small"): {"ok": 1, "rate_limit_day": 3, "connect": 1, "input": 5, "cached": 5},
     Row("chat", "chat-1", "app", "=cmd()"): {"requests": 2, "ok": 1, "unserved/cancelled": 1, "reasoning": 9},
 }
 
@@ -42,8 +42,9 @@ async def store() -> AsyncIterator[Store]:
 
 
 def numbers(**told: Any) -> dict[str, Any]:
-    none: dict[str, Any] = dict.fromkeys(("requests", "attempts", "successes"), 0) | {"failures": {}, "unserved": {}}
-    return none | dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), 0) | told
+    of_requests = dict.fromkeys(("requests", "attempts", "sent", "successes"), 0)
+    of_tokens = dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), 0)
+    return {**of_requests, "failures": {}, "unserved": {}, **of_tokens, **told}
 
 
 async def test_rows_are_summed_by_key_and_in_all(store: Store) -> None:
@@ -51,16 +52,18 @@ async def test_rows_are_summed_by_key_and_in_all(store: Store) -> None:
     assert found["by"] == ["pool", "key"]
     assert found["rows"] == [
         {"pool": "chat", "key": "chat-1"}
-        | numbers(requests=5, attempts=4, successes=3, failures={"timeout": 1}, unserved={"cancelled": 1})
+        | numbers(requests=5, attempts=4, sent=4, successes=3, failures={"timeout": 1}, unserved={"cancelled": 1})
         | {"input_tokens": 20, "output_tokens": 7, "reasoning_tokens": 9},
         {"pool": "chat", "key": "chat-2"}
-        | numbers(attempts=5, successes=1, failures={"rate_limit_day": 4}, input_tokens=5, cached_tokens=5),
+        | numbers(attempts=5, sent=4, successes=1, failures={"rate_limit_day": 3, "connect": 1})
+        | {"input_tokens": 5, "cached_tokens": 5},
     ]
     assert found["total"] == numbers(
         requests=5,
         attempts=9,
+        sent=8,
         successes=4,
-        failures={"rate_limit_day": 4, "timeout": 1},
+        failures={"rate_limit_day": 3, "connect": 1, "timeout": 1},
         unserved={"cancelled": 1},
         input_tokens=25,
         output_tokens=7,
@@ -116,7 +119,7 @@ async def test_csv_has_a_header_and_the_same_columns_whatever_was_counted(store:
     assert [row["model"] for row in by_model] == ["'=cmd()", "small"]
     assert list(by_model[0])[1:] == list(by_key[0])[2:]
     second = by_key[1]
-    assert (second["attempts"], second["failures"], second["rate_limit_day"], second["timeout"]) == ("5", "4", "4", "0")
+    assert (second["attempts"], second["failures"], second["rate_limit_day"], second["timeout"]) == ("5", "4", "3", "0")
     assert (second["input_tokens"], second["cached_tokens"], second["unserved"]) == ("5", "5", "0")
     assert as_csv(await usage(store, 1, "key")).count("\n") == 3
 
