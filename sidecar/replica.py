@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -121,7 +121,7 @@ class Replica:
             if await asyncio.to_thread(source.changed):
                 await self.reload("file")
 
-    async def reload(self, cause: str) -> Reloaded:
+    async def reload(self, cause: str, by: str = "") -> Reloaded:
         """Reads the config anew and swaps it in whole; one that cannot be used changes nothing.
 
         A request goes on with the State that it began with. What Redis keeps is named after accounts, fingerprints and
@@ -129,7 +129,7 @@ class Replica:
         rotation with other members or limits is another one.
         """
         async with self._reloading:
-            before, told = self.reloaded, await self._reread(cause)
+            before, told = self.reloaded, replace(await self._reread(cause), by=by)
             self.reloaded = told
         # Files that are touched, or swapped for the same, are no event; a reading that was asked for, or mends, is one.
         news = told.problems or told.changes or told.warnings or told.needs_restart != before.needs_restart

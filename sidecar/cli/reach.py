@@ -124,7 +124,9 @@ class _Running:
 
     async def _send(self, method: str, path: str) -> tuple[int, Told]:
         token = self._config.admin_token
-        headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+        headers = {keys.BY: keys.named(self._config, _user())}
+        if token:
+            headers["Authorization"] = f"Bearer {token.reveal()}"
         url = URL(f"http://{self._at}/admin/v1{path}", encoded=True)
         async with self._http.request(method, url, headers=headers, allow_redirects=False) as answer:
             told = await answer.json()
@@ -150,8 +152,8 @@ class _Direct:
         return {"keys": await status.keys(self._config, self._store)}
 
     async def do(self, deed: Deed, key: str, budgets: bool) -> Told:
-        who = f"command line, {_who()}"
-        done, changed = await keys.do(deed, self._config, self._store, key, who, budgets)
+        by = keys.signed(self._config, _user(), socket.gethostname())
+        done, changed = await keys.do(deed, self._config, self._store, key, by, budgets)
         return keys.told(done, changed)
 
     async def reload(self) -> Told:
@@ -164,9 +166,8 @@ def _fail(place: str, told: Told) -> NoReturn:
     given.fail("\n".join((f"The sidecar at {place}: {error.get('message', told)}", *error.get("problems", ()))))
 
 
-def _who() -> str:
-    """`user@host`, as far as the system tells."""
-    name = "somebody"
+def _user() -> str:
+    """Who calls, as far as the system tells."""
     with suppress(OSError, KeyError):
-        name = getpass.getuser()
-    return f"{name}@{socket.gethostname()}"
+        return getpass.getuser()
+    return ""

@@ -121,6 +121,7 @@ class Reloaded:
     needs_restart: tuple[str, ...] = ()  # settings that were changed and stay as they were
     warnings: tuple[str, ...] = ()  # new with this config
     problems: tuple[str, ...] = ()
+    by: str = ""  # who asked for it over the admin API
 
 
 Event = Attempted | Answered | KeyChanged | Drifted | LimitsNamed | StoreChanged | KeyManaged | Reloaded

@@ -75,8 +75,8 @@ class Admin:
     async def events(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self.stream.serve(request)
 
-    async def reload(self, _: web.BaseRequest) -> web.StreamResponse:
-        told = await self.replica.reload("admin")
+    async def reload(self, request: web.BaseRequest) -> web.StreamResponse:
+        told = await self.replica.reload("admin", self._by(request))
         if told.problems:
             first = "The config is rejected, and what ran before runs on. Mend what `problems` names."
             raise Wrong(422, "config_rejected", first, problems=told.problems)
@@ -88,7 +88,7 @@ class Admin:
         budgets = _flag(request, "budgets") if deed == "reset" else False
         config, store = self.replica.state.config, self.replica.store
         try:
-            done, changed = await keys.do(deed, config, store, name, f"admin api, {request.remote}", budgets)
+            done, changed = await keys.do(deed, config, store, name, self._by(request), budgets)
         except keys.NoSuchKey as error:
             raise Wrong(404, "no_such_key", str(error)) from None
         except keys.Ambiguous as error:
@@ -96,6 +96,10 @@ class Admin:
         if changed:
             self.replica.emit(done)
         return answer(200, keys.told(done, changed))
+
+    def _by(self, request: web.BaseRequest) -> str:
+        who = request.headers.get(keys.BY, "admin api")
+        return keys.signed(self.replica.state.config, who, request.remote or "")
 
 
 def _flag(request: web.BaseRequest, name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 from sidecar.model.configured import Config, Key, Pool
 from sidecar.model.events import KeyManaged
 from sidecar.model.words import Subject
+from sidecar.ops.redact import redactor
 from sidecar.ops.survey import known_models
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
@@ -19,7 +20,8 @@ DEEDS: dict[Deed, Literal["disabled", "enabled", "reset"]] = {
     "enable": "enabled",
     "reset": "reset",
 }
-_LONGEST_NAME = 100  # of who asks
+BY = "x-sidecar-by"  # the header of who asks; what the command line does is done in its user's name
+_LONGEST_NAME = 100  # characters
 
 
 class NoSuchKey(LookupError):
@@ -47,16 +49,25 @@ def find(config: Config, name: str) -> tuple[Pool, Key]:
     return found[0]
 
 
+def named(config: Config, name: str) -> str:
+    """A name as it may be sent, kept and told: printable, not too long, and without a secret of the config."""
+    return redactor(config).head("".join(filter(str.isprintable, name)), _LONGEST_NAME)
+
+
+def signed(config: Config, who: str, where: str) -> str:
+    """`alice, 127.0.0.1`: who asks for something to be done is who they say they are, and where is what was seen."""
+    return f"{named(config, who) or 'somebody'}, {named(config, where)}"
+
+
 async def do(
     deed: Deed, config: Config, store: Store, name: str, by: str, budgets: bool = False
 ) -> tuple[KeyManaged, bool]:
     """Does it, and says what was done to which key, and whether that changed anything.
 
-    `budgets`: a reset forgets what the key's account has spent too. Raises NoSuchKey, Ambiguous, StoreAway or
-    StoreUnable.
+    `by`: as `signed` writes it. `budgets`: a reset forgets what the key's account has spent too. Raises NoSuchKey,
+    Ambiguous, StoreAway or StoreUnable.
     """
     pool, key = find(config, name)
-    by = "".join(filter(str.isprintable, by))[:_LONGEST_NAME]
     pools = [one.name for one in config.pools.values() if any(other.account == key.account for other in one.keys)]
     if deed == "disable":
         changed = await store.disable(key, by)

@@ -180,9 +180,9 @@ class Log:
     def _reloaded(self, event: Reloaded) -> None:
         """A line for each thing that changed, or that must be mended."""
         if event.problems:
-            self.line("error", "config rejected: what ran before runs on", cause=event.cause)
+            self.line("error", "config rejected: what ran before runs on", cause=event.cause, by=event.by)
         else:
-            self.line("info", "config reloaded", cause=event.cause, changes=len(event.changes))
+            self.line("info", "config reloaded", cause=event.cause, by=event.by, changes=len(event.changes))
         for problem in event.problems:
             self.line("error", " ".join(problem.split()))
         for change in event.changes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,11 @@ from tests.unit.cli.conftest import SECRETS, Command, Written
 from tests.unit.running import Running, running
 
 TOKEN = "admin-token-0a1b2c3d"
+
+
+@pytest.fixture(autouse=True)
+def _user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "alice\r\n")
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def test_without_a_sidecar_redis_is_changed_and_that_is_said(
     assert states(command) == {"a": True, "b": False}
     assert "chat/b was disabled already" in command("keys", "disable", "chat/b").output
     assert "disabled since " in command("keys", "list").output
-    assert "by command line, " in command("status").output
+    assert f"by alice, {socket.gethostname()}" in command("status").output
     assert command("keys", "enable", "b").output.startswith("chat/b enabled")
     assert states(command) == {"a": True, "b": True}
     assert command("keys", "reset", "b", "--budgets").output.startswith("chat/b had nothing to reset")
@@ -69,7 +75,10 @@ async def test_a_running_sidecar_is_asked_and_tells_of_it(
         done = await called(command, "keys", "disable", "b")
         assert done.output == f"chat/b disabled (by the sidecar at {told['ops_listen']})\n"
         line = await sidecar.line("key disabled")
-        assert (line["pool"], line["key"], line["by"]) == ("chat", "b", "admin api, 127.0.0.1")
+        assert (line["pool"], line["key"], line["by"]) == ("chat", "b", "alice, 127.0.0.1")
+        assert "by alice, 127.0.0.1" in (await called(command, "keys", "list")).output
+        await called(command, "reload")
+        assert (await sidecar.line("config reloaded"))["by"] == "alice, 127.0.0.1"
         assert await asyncio.to_thread(states, command) == {"a": True, "b": False}
         done = await called(command, "keys", "disable", "nobody/at/all?x")
         assert done.exit_code == 1

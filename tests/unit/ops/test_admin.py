@@ -91,6 +91,29 @@ async def test_a_key_is_disabled_and_enabled_by_its_id_or_with_its_pool(name: st
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("alice", "alice"),
+        ("Zoë van den Berg", "Zoë van den Berg"),
+        ("a\u202e|\u2028b", "a|b"),
+        ("x" * 5000, "x" * 100),
+        (f"{'x' * 90}{SECRETS['a']}", f"{'x' * 90}a"),
+        ("\u202e", "somebody"),
+        (None, "admin api"),
+    ],
+)
+async def test_who_asks_is_told_wherever_it_is_told_what_was_done(said: str | None, told: str, start: Start) -> None:
+    """As they call themselves, cleaned, and whence they were seen to ask."""
+    plane = await start()
+    headers = {} if said is None else {"x-sidecar-by": said}
+    assert (await plane.ask("POST", "/keys/b/disable", **headers))[0] == 200
+    await plane.ask("POST", "/reload", **headers)
+    _, keys = await plane.ask("GET", "/keys")
+    events = [event.by for event in plane.events if isinstance(event, KeyManaged | Reloaded)]
+    assert [keys["keys"][1]["disabled"]["by"], *events] == [f"{told}, 127.0.0.1"] * 3
+
+
 async def test_an_id_of_several_pools_is_409_and_names_the_choices(start: Start) -> None:
     plane = await start()
     status, told = await plane.ask("POST", "/keys/a/reset")
