@@ -94,9 +94,12 @@ class _Running:
             code, told = await self._send("GET", "/config")
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return f"no sidecar answers at {self._at}"
-        if code == 403:
-            return f"the sidecar at {self._at} has no admin_token"
-        if code in {401, 503}:
+        if _error(told).get("code") == "no_admin_token":
+            return (
+                f"the sidecar at {self._at} is open to other machines and has no token for this: "
+                "set `admin_token`, or SIDECAR_ADMIN_TOKEN for it and for this command"
+            )
+        if code in {401, 403, 503} and _error(told):
             _fail(self._at, told)
         same = (told.get("namespace"), told.get("redis")) == (self._config.namespace, shown.redis(self._config.redis))
         return "" if same else f"what answers at {self._at} has another store or namespace"
@@ -157,13 +160,19 @@ class _Direct:
         return keys.told(done, changed)
 
     async def reload(self) -> Told:
-        given.fail(f"Nothing to reload: {self._why}.")
+        given.fail(f"Not reloaded: {self._why}.")
 
 
 def _fail(place: str, told: Told) -> NoReturn:
     """Ends the command with the error of the sidecar there."""
-    error = told.get("error", {})
+    error = _error(told)
     given.fail("\n".join((f"The sidecar at {place}: {error.get('message', told)}", *error.get("problems", ()))))
+
+
+def _error(told: Told) -> Told:
+    """The error of a sidecar; what else answers there may call anything so."""
+    error = told.get("error")
+    return error if isinstance(error, dict) else {}
 
 
 def _user() -> str:

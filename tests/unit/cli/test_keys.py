@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 from click.testing import Result
 
 from tests.servers import free_port
@@ -111,14 +112,38 @@ async def test_a_sidecar_that_wants_another_token_is_not_passed_by(
         assert "another-token" not in done.output
 
 
-async def test_open_to_others_and_without_a_token_it_is_done_in_redis(
+async def test_open_to_others_and_without_a_token_it_is_done_in_redis_and_told_how_to_mend_it(
     command: Command, written: Written, told: dict[str, Any], tmp_path: Path
 ) -> None:
     port = told["ops_listen"].rpartition(":")[2]
     written(**told | {"ops_listen": f"0.0.0.0:{port}"})
     async with served(tmp_path):
+        why = f"the sidecar at 127.0.0.1:{port} is open to other machines and has no token for this: "
+        why += "set `admin_token`, or SIDECAR_ADMIN_TOKEN for it and for this command"
         done = await called(command, "keys", "disable", "b")
-        assert done.output == f"chat/b disabled (in Redis: the sidecar at 127.0.0.1:{port} has no admin_token)\n"
+        assert done.output == f"chat/b disabled (in Redis: {why})\n"
+        done = await called(command, "reload")
+        assert (done.exit_code, done.output) == (1, f"Not reloaded: {why}.\n")
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 503])
+@pytest.mark.parametrize("said", [{}, {"error": "unauthorized"}, {"error": {"message": "No."}}, []], ids=str)
+async def test_what_else_answers_there_is_one_line(
+    status: int, said: Any, command: Command, written: Written, told: dict[str, Any]
+) -> None:
+    """Another program may hold the port."""
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.json_response(said, status=status)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, *told["ops_listen"].split(":")).start()
+    written(**told)
+    done = await called(command, "keys", "disable", "b")
+    assert len(done.output.splitlines()) == 1
+    assert told["ops_listen"] in done.output
+    await runner.cleanup()
 
 
 async def test_reload_says_what_changed_or_why_it_is_rejected(
@@ -141,7 +166,7 @@ async def test_reload_says_what_changed_or_why_it_is_rejected(
 def test_reload_without_a_sidecar_says_so(command: Command, written: Written, told: dict[str, Any]) -> None:
     written(**told)
     done = command("reload")
-    assert (done.exit_code, done.output) == (1, f"Nothing to reload: no sidecar answers at {told['ops_listen']}.\n")
+    assert (done.exit_code, done.output) == (1, f"Not reloaded: no sidecar answers at {told['ops_listen']}.\n")
 
 
 @pytest.mark.parametrize(
