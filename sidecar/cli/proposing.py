@@ -24,13 +24,17 @@ def proposed(config: Config, pool: Pool, seen: _Seen) -> Iterator[str]:
 
 
 def _lowest(seen: _Seen) -> list[NamedLimit]:
-    """Of each unit, window and model the lowest maximum, in the order in which they were named."""
+    """Of each unit, window and model the lowest maximum, in the order in which they were named.
+
+    What one family of headers names without a window is the quota that another names with it, by the same maximum.
+    """
     found: dict[tuple[str, str, str], NamedLimit] = {}
     for limit in (limit for limits in seen.values() for limit in limits):
         of = limit.unit, limit.per, limit.model
         if limit.max and (of not in found or limit.max < (found[of].max or 0)):
             found[of] = limit
-    return list(found.values())
+    whole = {(limit.unit, limit.max, limit.model) for limit in found.values() if limit.per}
+    return [limit for limit in found.values() if limit.per or (limit.unit, limit.max, limit.model) not in whole]
 
 
 def _entry(config: Config, pool: Pool, named: NamedLimit, seen: _Seen) -> str | None:

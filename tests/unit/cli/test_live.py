@@ -376,6 +376,32 @@ async def test_a_limit_without_a_window_is_told_but_not_as_an_entry(
     assert "      # 60 requests: over which time, the answer does not say" in proposed(await checked(command))
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"x-ratelimit-limit-requests": "5"},
+        {"x-ratelimit-limit": "5"},
+        {"x-ratelimit-limit-minute": "6"},
+        {"anthropic-ratelimit-requests-limit": "7"},
+    ],
+)
+async def test_a_quota_that_is_named_twice_is_proposed_once(
+    command: Command, written: Written, provider: StrictProvider, again: dict[str, str]
+) -> None:
+    provider.faults.append(Fault(headers=again | NAMED))
+    written(openai(provider.url, limits=None))
+    assert proposed(await checked(command)).splitlines()[2:] == ["      - {requests: 5, per: minute}"]
+
+
+async def test_a_maximum_without_a_window_that_no_other_has_is_told_beside_them(
+    command: Command, written: Written, provider: StrictProvider
+) -> None:
+    """It may be another quota: a day's."""
+    provider.faults.append(Fault(headers=NAMED | {"x-ratelimit-limit-requests": "200"}))
+    written(openai(provider.url, limits=None))
+    assert len(proposed(await checked(command)).splitlines()[2:]) == 2
+
+
 async def test_what_refusals_named_while_a_sidecar_ran_is_proposed_too(
     command: Command, written: Written, provider: StrictProvider, shared: dict[str, str], tmp_path: Path
 ) -> None:
