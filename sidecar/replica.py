@@ -101,11 +101,14 @@ class Replica:
                 self.emit(KeyManaged(pool, key.id, "disabled" if told else "enabled", told.by if told else ELSEWHERE))
 
     async def close(self) -> None:
-        """Sends what is queued and ends."""
+        """Sends what is queued, signs off and ends."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.counting.close()
+        if self.alive:  # else the others do not know of it
+            with suppress(StoreAway, StoreUnable):
+                await self.store.beat(self.id, SILENCE_US, leaves=True)
         await self.store.close()
 
     def emit(self, event: Event) -> None:

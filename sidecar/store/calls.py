@@ -332,8 +332,8 @@ def read_drifts(reply: tuple[bytes, Sequence[bytes]]) -> tuple[int, dict[str, Dr
     return int(now), {key.decode(): texts.read(text.decode()) for key, text in pairs if key != b"swept"}
 
 
-def beat(names: Names, replica: str, silence_us: int, now: str = "") -> Call:
-    return Call("beat", (names.replicas,), (now, replica, str(silence_us)))
+def beat(names: Names, replica: str, silence_us: int, leaves: bool = False, now: str = "") -> Call:
+    return Call("beat", (names.replicas,), (now, replica, str(silence_us), "1" if leaves else "0"))
 
 
 def count(names: Names, replica: str, number: int, day: date, rows: Mapping[Row, Counts], now: str = "") -> Call:

@@ -271,9 +271,9 @@ class Store:
         """Redis's now, and each key's last drift by its fingerprint: those of the last 30 days."""
         return calls.read_drifts(await self._call(calls.drifts(self.names), lane=self._back))
 
-    async def beat(self, replica: str, silence_us: int) -> int:
-        """Says that this replica ("": nobody) is alive and returns how many are."""
-        return int(await self._call(calls.beat(self.names, replica, silence_us), lane=self._back))
+    async def beat(self, replica: str, silence_us: int, leaves: bool = False) -> int:
+        """Says that this replica ("": nobody) is alive, or that it `leaves`, and returns how many are alive."""
+        return int(await self._call(calls.beat(self.names, replica, silence_us, leaves), lane=self._back))
 
     async def count(self, replica: str, number: int, rows: Mapping[Row, Counts]) -> None:
         """Adds to the usage of today, by Redis's clock, and of all time.

@@ -10,8 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sidecar.replica import SILENCE_US
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
+from sidecar.store.commands import Store
 from tests.fleet import Sidecar, fleet
 from tests.replicas.traffic import BODY, ask, config, many, new_keys
 from tests.servers import RedisProcess
@@ -89,6 +91,19 @@ async def draining(http: aiohttp.ClientSession, sidecar: Sidecar) -> None:
                 assert "shutting down" in await answer.text()
                 return
         await asyncio.sleep(0.01)
+
+
+async def test_a_replica_that_ends_is_counted_no_more(redis_url: str) -> None:
+    """At once, not when it has been silent for long enough to be dead."""
+    async with StrictProvider(new_keys(1)) as provider:
+        told = config(provider, redis_url, 1)
+        store = Store.at(told["redis"], told["namespace"], lambda _: None)
+        async with fleet(2, told) as (one, _):
+            assert await store.beat("", SILENCE_US) == 2
+            one.signal(signal.SIGTERM)
+            assert await one.wait() == 0
+            assert await store.beat("", SILENCE_US) == 1
+        await store.close()
 
 
 async def test_a_second_sigterm_ends_at_once(redis_url: str) -> None:

@@ -248,7 +248,8 @@ def test_inspect_models_and_beat(real: Place) -> None:
     (a_pool,) = promised("models", r"(\d+) command a pool")
     assert commands(real.raw, calls.models(NAMES, ["p", "q", "r"])) == 3 * a_pool
     (cost,) = promised("beat", r"(\d+) commands")
-    assert commands(real.raw, calls.beat(NAMES, "a", SECOND_US)) == cost
+    for leaves in (False, True):
+        assert commands(real.raw, calls.beat(NAMES, "a", SECOND_US, leaves)) == cost
 
 
 @pytest.mark.parametrize("fields", [1, 1000, 1001])

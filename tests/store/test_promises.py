@@ -226,6 +226,13 @@ async def test_replicas_are_counted_while_they_are_heard_of(store: Store) -> Non
     assert [await store.beat(replica, 60 * SECOND_US) for replica in ("a", "b", "a", "")] == [1, 2, 2, 2]
 
 
+async def test_a_replica_that_leaves_is_counted_no_more(store: Store) -> None:
+    for replica in ("a", "b"):
+        await store.beat(replica, 60 * SECOND_US)
+    assert [await store.beat("a", 60 * SECOND_US, leaves=True) for _ in range(2)] == [1, 1]
+    assert await store.beat("", 60 * SECOND_US) == 1
+
+
 async def test_state_is_kept_longer_than_the_longest_window(place: Place, store: Store) -> None:
     """What a TTL removes must be past all windows that a config may name, also a day before it is renewed."""
     granted(await store.acquire(ask(rotation(1, limit(1))), unexpected))

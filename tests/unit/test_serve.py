@@ -132,11 +132,12 @@ async def test_the_grace_ends_what_does_not_end_by_itself(
 
 @pytest.mark.parametrize("setting", ["listen", "ops_listen"])
 async def test_a_port_in_use_is_one_line_that_names_the_setting(setting: str, tmp_path: Path) -> None:
+    """The store was not reached yet, and is not for its end either."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         address = f"127.0.0.1:{holder.getsockname()[1]}"
-        async with running(tmp_path, config(**{setting: address})) as sidecar:
+        async with running(tmp_path, config(redis="redis://127.0.0.1:1/0", **{setting: address})) as sidecar:
             assert await sidecar.ended() == 1
             (line,) = sidecar.records
             assert line["level"] == "error"
