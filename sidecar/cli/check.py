@@ -58,8 +58,8 @@ def command(config_file: Path | None, live: bool) -> None:
 
 def _fail(config: Config, wrong: str) -> NoReturn:
     redact = redactor(config)
-    start = "" if config.redis == "embedded" else "Start it, or set"
-    given.fail(f"store    {redact(config.redis)} cannot be used: {redact(wrong)}. {start or 'Or set'} `redis`.")
+    way_out = "Or set" if config.redis == "embedded" else "Start it, or set"
+    given.fail(f"store    {redact(config.redis)} cannot be used: {redact(wrong)}. {way_out} `redis`.")
 
 
 def _live(config: Config) -> None:

@@ -35,7 +35,7 @@ def load(config_file: Path | None) -> Config:
 
 def source(config_file: Path | None, settings: Mapping[str, str | None]) -> tuple[Source, Config]:
     """The config with the command line's own settings (`--listen` -> text) before all others, and where it is from."""
-    given = {option: text for option, text in (settings or {}).items() if text is not None}
+    given = {option: text for option, text in settings.items() if text is not None}
     names = {option: f"SIDECAR_{option.removeprefix('--').replace('-', '_').upper()}" for option in given}
     environ = dict(os.environ) | {names[option]: text for option, text in given.items()}
     found = Source(config_file, environ, Path.cwd())

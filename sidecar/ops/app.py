@@ -62,9 +62,6 @@ def pages(replica: Replica, metrics: Metrics) -> dict[str, Page]:
     """What GET answers on both planes, by path."""
     shared = Shared(replica, metrics)
 
-    async def live(_: web.BaseRequest) -> web.StreamResponse:
-        return await health.live(replica)
-
     async def ready(_: web.BaseRequest) -> web.StreamResponse:
         return await health.ready(replica)
 
@@ -75,7 +72,7 @@ def pages(replica: Replica, metrics: Metrics) -> dict[str, Page]:
         body = await asyncio.to_thread(encode, metrics.registry)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    return {"/health": ready, "/health/live": live, "/health/ready": ready, "/metrics": show}
+    return {"/health": ready, "/health/live": health.live, "/health/ready": ready, "/metrics": show}
 
 
 def server(replica: Replica, pages: Mapping[str, Page], stream: Stream) -> web.Server:

@@ -20,6 +20,7 @@ import orjson
 
 from sidecar.model.classes import Class
 from sidecar.model.events import CANCELLED, Attempted, Event
+from sidecar.ops.log import stamp
 from sidecar.ops.redact import Redactor
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Failures:
         # Without NULs, so that a secret in UTF-16 is found like any other.
         told = event.told.replace(b"\0", b"").decode(errors="replace")
         record: dict[str, Any] = {
-            "time": at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
+            "time": stamp(at),
             "request_id": event.request_id,
             "pool": event.pool,
             "key": event.key,

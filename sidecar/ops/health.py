@@ -8,7 +8,7 @@ from aiohttp import web
 from sidecar.replica import Replica
 
 
-async def live(_: Replica) -> web.Response:
+async def live(_: web.BaseRequest) -> web.Response:
     """200 as long as the process answers at all: a store that is away is no reason to restart it."""
     return answer(200, {"status": "alive"})
 

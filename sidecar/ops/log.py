@@ -31,8 +31,8 @@ from sidecar.ops.redact import Redact
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
-DRIFT_S = 60.0
 Value = str | int | float | bool | None
+DRIFT_S = 60.0  # between two lines of one key's drifts
 
 _NUMBERS: dict[Level, int] = {
     "debug": logging.DEBUG,
@@ -211,7 +211,12 @@ class Log:
 
 
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return stamp(datetime.now(UTC))
+
+
+def stamp(at: datetime) -> str:
+    """`2026-11-21T08:48:59.520Z` of a moment in UTC."""
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -56,6 +56,6 @@ class Plan:
         own = {
             "listen": "127.0.0.1:0",
             "ops_listen": "127.0.0.1:0",
-            "failures": "off",
-        }  # the user's log is not for play
+            "failures": "off",  # the user's log is not for play
+        }
         return orjson.dumps({**own, "redis": store_url, "pools": {"demo": pool}})
