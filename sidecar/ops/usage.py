@@ -72,9 +72,9 @@ def summed_by(by: str, days: int) -> tuple[str, ...]:
 
 async def _read(store: Store, days: int) -> AsyncIterator[tuple[date | None, Mapping[Row, Counts]]]:
     if days == 0:
-        yield None, await store.total_usage()
+        yield None, await store.counted.total()
         return
-    async for day, rows in store.usage(days):
+    async for day, rows in store.counted.days(days):
         yield day, rows
 
 

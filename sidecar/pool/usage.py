@@ -70,7 +70,7 @@ class Counting:
             while self._sending or self._rows:
                 if not self._sending:
                     self._take()
-                await self._store.count(self._replica, self._number, self._sending)
+                await self._store.counted.add(self._replica, self._number, self._sending)
                 self._sending = {}
 
     def _take(self) -> None:

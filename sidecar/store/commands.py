@@ -7,14 +7,13 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sidecar.model.adoption import Moved
 from sidecar.model.configured import Key
-from sidecar.model.counting import Counts, Row
 from sidecar.model.events import Drifted, Emit, StoreChanged
 from sidecar.model.words import (
     Amounts,
@@ -32,6 +31,7 @@ from sidecar.model.words import (
 from sidecar.store import calls, connect, drifts, embedded, memory
 from sidecar.store.batch import Lane
 from sidecar.store.connect import Opener, StoreAway, StoreBroken, StoreUnable
+from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
 from sidecar.store.home import Home
 from sidecar.store.names import Names, off_field
@@ -64,12 +64,12 @@ class Store:
         self._open, self._emit = open_connection, emit
         self._front = Lane(open_connection, self._is_away)
         self._back = Lane(open_connection, self._is_away)
+        self.counted = Counted(self.names, partial(self._call, lane=self._back))
         self._shared: dict[Rotation, Rotation] = {}
         self._born = ""
         self._off: dict[str, str | None] = {}  # by fingerprint: what says that the key is disabled, as last seen
         self._managing = asyncio.Lock()  # so that nothing that is done here is taken for others' deed
         self._skew_us = 0  # of Redis's clock to ours, as far as it mattered to a calendar
-        self._today = datetime.now(UTC).date()  # until Redis has said which day it is
         self._reviver: asyncio.Task[None] | None = None
         self._kept: deque[calls.Call] = deque(maxlen=MOST_KEPT)  # what ended while Redis was away
         self._queued: set[asyncio.Future[Any]] = set()
@@ -274,35 +274,6 @@ class Store:
     async def beat(self, replica: str, silence_us: int, leaves: bool = False) -> int:
         """Says that this replica ("": nobody) is alive, or that it `leaves`, and returns how many are alive."""
         return int(await self._call(calls.beat(self.names, replica, silence_us, leaves), lane=self._back))
-
-    async def count(self, replica: str, number: int, rows: Mapping[Row, Counts]) -> None:
-        """Adds to the usage of today, by Redis's clock, and of all time.
-
-        `number` is that of the replica's flush, 1 above its last: one that was sent before counts no second time.
-        """
-        day: date | None = None
-        while day != self._today:
-            day = self._today
-            reply = await self._call(calls.count(self.names, replica, number, day, rows), lane=self._back)
-            self._today = calls.read_day(reply)
-
-    async def usage(self, days: int) -> AsyncIterator[tuple[date, dict[Row, Counts]]]:
-        """What was counted on each of the last days (UTC), today, which is the first of them, by Redis's clock."""
-        day, rows = self._today, await self._usage(self._today)
-        if day != self._today:
-            day, rows = self._today, await self._usage(self._today)
-        yield day, rows
-        for back in range(1, days):
-            yield day - timedelta(days=back), await self._usage(day - timedelta(days=back))
-
-    async def total_usage(self) -> dict[Row, Counts]:
-        """What was counted since counting began."""
-        return await self._usage(None)
-
-    async def _usage(self, day: date | None) -> dict[Row, Counts]:
-        reply = await self._call(calls.usage(self.names, day), lane=self._back)
-        self._today, rows = calls.read_usage(reply)
-        return rows
 
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()

@@ -56,7 +56,10 @@ MUTATIONS = {
     ),
     "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text, runs)\n", ""),
     # Who waits for a place among them.
-    "who came later takes what others wait for": ("or not line.has_earlier(", "or true or ("),
+    "who came later takes what others wait for": (
+        "(of.line == '' or not line.has_earlier",
+        "(true or not line.has_earlier",
+    ),
     "who has looked is waited for again": ("if other[2] < freed then", "if true then"),
     "who came first is not known": ("if other[1] >= came then", "if other[1] < came then"),
     "who is gone is waited for": ("and asked + line.PATIENCE > now then", "then"),
@@ -97,7 +100,10 @@ MUTATIONS = {
         "(tried['0|' .. member.id] or tried['1|' .. member.id])",
     ),
     "nobody is woken": ("if #woken > 0 then", "if false then"),
-    "a key without room for this request ends the search": ("        if own == free then\n", "        if true then\n"),
+    "a key without room for this request ends the search": (
+        "        if own == free and not has_room then\n",
+        "        if not has_room then\n",
+    ),
     "numbers skip where a wait is refused": (
         "if earliest then\n",
         "if earliest then redis.call('HINCRBY', KEYS[3], 'seq', 1)\n",

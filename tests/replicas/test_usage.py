@@ -25,7 +25,7 @@ async def total(told: dict[str, Any]) -> dict[Row, Counts]:
     """The usage of all time."""
     store = Store.at(told["redis"], told["namespace"], lambda _: None)
     try:
-        return await store.total_usage()
+        return await store.counted.total()
     finally:
         await store.close()
 

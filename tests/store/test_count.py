@@ -125,37 +125,37 @@ def test_a_row_takes_as_many_bytes_as_is_said(real: Place) -> None:
 
 
 async def test_store_counts_today_and_reads_the_last_days(store: Store) -> None:
-    await store.count("a", 1, {ROW: {"ok": 1}})
-    found = [(day, rows) async for day, rows in store.usage(3)]
+    await store.counted.add("a", 1, {ROW: {"ok": 1}})
+    found = [(day, rows) async for day, rows in store.counted.days(3)]
     assert [rows for _, rows in found] == [{ROW: {"ok": 1}}, {}, {}]
     assert [found[0][0] - day for day, _ in found] == [timedelta(days=back) for back in range(3)]
-    assert await store.total_usage() == {ROW: {"ok": 1}}
+    assert await store.counted.total() == {ROW: {"ok": 1}}
 
 
 async def test_store_that_thinks_it_is_another_day_learns_it(place: Place, open_store: OpenStore) -> None:
     """A replica's clock may be wrong, and midnight passes."""
     for wrong in (-3, 2):
         store = open_store(place.open).store
-        today = store._today
-        store._today += timedelta(days=wrong)
-        await store.count(f"replica{wrong}", 1, {ROW: {"ok": 1}})
-        assert store._today == today
-        store._today += timedelta(days=wrong)
-        assert [day async for day, _ in store.usage(1)] == [today]
-    assert await store.total_usage() == {ROW: {"ok": 2}}
+        today = store.counted._today
+        store.counted._today += timedelta(days=wrong)
+        await store.counted.add(f"replica{wrong}", 1, {ROW: {"ok": 1}})
+        assert store.counted._today == today
+        store.counted._today += timedelta(days=wrong)
+        assert [day async for day, _ in store.counted.days(1)] == [today]
+    assert await store.counted.total() == {ROW: {"ok": 2}}
 
 
 async def test_flush_whose_answer_was_lost_is_counted_once(redis_process: RedisProcess, open_store: OpenStore) -> None:
     """Redis counts, the connection breaks before it can say so, and the replica sends it again."""
     async with proxy(redis_process.port) as cut:
         witness = open_store(connect.opener(f"redis://127.0.0.1:{cut.port}/0"))
-        await witness.store.count("a", 1, {ROW: {"ok": 1}})
+        await witness.store.counted.add("a", 1, {ROW: {"ok": 1}})
         cut.cut_next_reply_after(0)
         with pytest.raises(StoreAway):
-            await witness.store.count("a", 2, {ROW: {"ok": 1}})
+            await witness.store.counted.add("a", 2, {ROW: {"ok": 1}})
         await asyncio.wait_for(witness.store.up.wait(), 30)
         with redis.Redis(port=redis_process.port) as raw:
             assert raw.get(witness.store.names.flushed("a")) == b"2"
-        await witness.store.count("a", 2, {ROW: {"ok": 1}})
-        assert await witness.store.total_usage() == {ROW: {"ok": 2}}
+        await witness.store.counted.add("a", 2, {ROW: {"ok": 1}})
+        assert await witness.store.counted.total() == {ROW: {"ok": 2}}
         await witness.store.close()

@@ -34,7 +34,7 @@ def _used(written: Written, redis_url: str, tmp_path: Path) -> None:
 
     async def use() -> None:
         store = Store.at(loaded.redis, loaded.namespace, lambda _: None)
-        await store.count("one", 1, ROWS)
+        await store.counted.add("one", 1, ROWS)
         await store.close()
 
     asyncio.run(use())

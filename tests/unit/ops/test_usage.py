@@ -36,7 +36,7 @@ ROWS = {
 async def store() -> AsyncIterator[Store]:
     """With ROWS today, and nothing before."""
     made = Store.at("memory", "test", lambda _: None)
-    await made.count("a", 1, ROWS)
+    await made.counted.add("a", 1, ROWS)
     yield made
     await made.close()
 
@@ -90,8 +90,8 @@ async def test_any_names_can_be_summed_by(store: Store, by: str, places: list[tu
 
 
 async def test_days_are_those_of_redis_and_yesterday_is_not_today(store: Store) -> None:
-    today = store._today
-    store._today -= timedelta(days=1)
+    today = store.counted._today
+    store.counted._today -= timedelta(days=1)
     found = await usage(store, 3, "day")
     assert [row["day"] for row in found["rows"]] == [today.isoformat()]
     assert (found["from"], found["to"]) == ((today - timedelta(days=2)).isoformat(), today.isoformat())

@@ -20,6 +20,7 @@ from sidecar.pool.usage import Counting
 from sidecar.store import connect, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener, StoreAway
+from sidecar.store.counted import Counted
 from tests.unit.pool.configs import config, pool
 
 CONFIG = config(pool("p", 3, names_models=("small", "big*")), pool("q"))
@@ -37,10 +38,20 @@ class Forgetful(Store):
 
     fate: Callable[[], str] = staticmethod(lambda: "well")
 
-    async def count(self, *told: Any) -> None:
-        fate = self.fate()
+    def __init__(self, *told: Any) -> None:
+        super().__init__(*told)
+        self.counted = Forgotten(self, self.counted)
+
+
+class Forgotten(Counted):
+    def __init__(self, store: Forgetful, counted: Counted) -> None:
+        self._store, self._counted = store, counted
+        super().__init__(counted._names, counted._call)
+
+    async def add(self, *told: Any) -> None:
+        fate = self._store.fate()
         if fate != "unsent":
-            await super().count(*told)
+            await self._counted.add(*told)
         if fate != "well":
             raise StoreAway(fate, sent=fate == "lost")
 
@@ -157,8 +168,8 @@ async def _history(steps: list[tuple[int, Event | str]]) -> None:
             stores[at].fate = lambda: "well"
     for replica in replicas:
         await replica.close()
-    total: dict[Row, Counts] = await stores[0].total_usage()
-    (today,) = [rows async for _, rows in stores[0].usage(1)]
+    total: dict[Row, Counts] = await stores[0].counted.total()
+    (today,) = [rows async for _, rows in stores[0].counted.days(1)]
     for store in stores:
         await store.close()
     assert today == total
@@ -176,7 +187,7 @@ async def test_what_is_counted_while_redis_is_away_is_flushed_when_it_is_back(st
     counting(ATTEMPTED)
     store.fate = lambda: "well"
     await counting.flush()
-    assert await store.total_usage() == {Row("p", "k0", "web", "small"): {"ok": 2}}
+    assert await store.counted.total() == {Row("p", "k0", "web", "small"): {"ok": 2}}
 
 
 async def test_it_flushes_by_itself_and_at_the_end(store: Forgetful, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +207,7 @@ async def test_it_flushes_by_itself_and_at_the_end(store: Forgetful, monkeypatch
     await counting.flush()
     counting(ATTEMPTED)
     await counting.close()
-    assert await store.total_usage() == {Row("p", "k0", "web", "small"): {"ok": 2}}
+    assert await store.counted.total() == {Row("p", "k0", "web", "small"): {"ok": 2}}
 
 
 async def test_a_store_that_is_away_at_the_end_stops_nothing(store: Forgetful) -> None:
@@ -204,4 +215,4 @@ async def test_a_store_that_is_away_at_the_end_stops_nothing(store: Forgetful) -
     counting(ATTEMPTED)
     store.fate = lambda: "unsent"
     assert await counting.close() is None  # type: ignore[func-returns-value]
-    assert await store.total_usage() == {}
+    assert await store.counted.total() == {}
