@@ -15,13 +15,15 @@ Redact = Callable[[str], str]
 
 _WIDTH = 8  # characters of a secret that are looked up; few texts hold those of any
 _WIDEST_SIGN = 16  # characters that one of a secret may be written with
+_SHORT, _MOST = 256, 1024  # characters of a text that is remembered, and how many such texts
 
 
 class Redactor:
     """Replaces secrets by their names.
 
     What it costs grows with the text and hardly with the secrets, of which there may be a thousand: only those whose
-    end of an anchor a text holds are searched for.
+    end of an anchor a text holds are searched for. A log says the same paths and models again and again, so what became
+    of short texts is remembered.
     """
 
     def __init__(self, names: Mapping[Secret, str]) -> None:
@@ -32,10 +34,18 @@ class Redactor:
             end = anchor(secret.reveal())[-_WIDTH:]
             self._ends.setdefault(len(end), defaultdict(list))[end].append(secret)
         self._reach = _WIDEST_SIGN * max(map(_length, names), default=0)
+        self._known: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
         """The text with the name of each secret wherever it wrote it."""
-        return self._replaced(text, len(text))
+        if len(text) > _SHORT:
+            return self._replaced(text, len(text))
+        clean = self._known.get(text)
+        if clean is None:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            clean = self._known[text] = self._replaced(text, len(text))
+        return clean
 
     def head(self, text: str, most: int) -> str:
         """The first characters of a text. A secret that lies across the cut is told by its name, like any other."""

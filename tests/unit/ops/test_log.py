@@ -205,6 +205,13 @@ def test_every_secret_is_its_id_wherever_a_client_puts_it(log: Log, stream: Stre
     ]
 
 
+def test_a_secret_is_its_id_again_however_much_was_told_since() -> None:
+    redact = redactor(CONFIG)
+    for round_ in range(2):
+        assert redact(f"/{FIRST}") == "/chat-1"
+        assert all(redact(text) == text for text in (f"/{round_}/{at}" for at in range(3000)))
+
+
 def test_a_config_without_secrets_changes_no_text() -> None:
     from sidecar.model.configured import Config
 
