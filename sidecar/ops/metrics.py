@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import Gauge, Info
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import CollectorRegistry
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
 import sidecar
 from sidecar.model.configured import Config
@@ -32,10 +39,9 @@ Labels = tuple[str, ...]
 
 
 class Metrics:
-    """Counts what it is told. An event costs a handful of look-ups: children are kept by their labels."""
+    """Counts what it is told."""
 
     def __init__(self, config: Config) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, of which nobody asks anything
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -71,11 +77,15 @@ class Metrics:
         self._request = self._histogram("request", "The whole request", _SLOW_S)
         Info("sidecar_build", "What runs", registry=self.registry).info({"version": sidecar.__version__})
 
-    def _counter(self, name: str, text: str, labels: Labels) -> _Children:
-        return _Children(Counter(f"sidecar_{name}", text, labels, registry=self.registry))
+    def _counter(self, name: str, text: str, labels: Labels) -> _Counter:
+        counter = _Counter(f"sidecar_{name}", text, labels)
+        self.registry.register(counter)
+        return counter
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"sidecar_{name}_seconds", text, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, text: str, bounds: tuple[float, ...]) -> _Histogram:
+        histogram = _Histogram(f"sidecar_{name}_seconds", text, bounds)
+        self.registry.register(histogram)
+        return histogram
 
     def follow(self, config: Config) -> None:
         """The models that this config names have labels of their own. Those of pools before it stay, as counters do."""
@@ -134,15 +144,36 @@ class Metrics:
                 self._tokens.inc((event.pool, event.key, model, kind), count)
 
 
-class _Children:
-    """A counter's children by their labels: `labels()` of the library locks and builds texts each time."""
+# The library's own lock each number, a dozen a request. Here one thread counts; a scrape, in another one, copies.
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._known: dict[Labels, Counter] = {}
+
+class _Counter(Collector):
+    def __init__(self, name: str, text: str, labels: Labels) -> None:
+        self._told = name, text, labels
+        self._counts: defaultdict[Labels, int] = defaultdict(int)
 
     def inc(self, labels: Labels, by: int = 1) -> None:
-        child = self._known.get(labels)
-        if child is None:
-            child = self._known[labels] = self._counter.labels(*labels)
-        child.inc(by)
+        self._counts[labels] += by
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        name, text, labels = self._told
+        family = CounterMetricFamily(name, text, labels=labels)
+        for values, count in self._counts.copy().items():
+            family.add_metric(values, count)
+        yield family
+
+
+class _Histogram(Collector):
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self._told, self._bounds = (name, text), bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        ends = [*map(floatToGoString, self._bounds), "+Inf"]
+        counts = accumulate(self._counts.copy())
+        yield HistogramMetricFamily(*self._told, buckets=[*zip(ends, counts, strict=True)], sum_value=self._sum)

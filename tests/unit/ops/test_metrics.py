@@ -35,6 +35,14 @@ def test_a_request_is_counted_and_timed() -> None:
     assert round(value(metrics, "overhead_seconds_sum") or 0, 6) == 0.1
 
 
+def test_a_duration_counts_in_each_bucket_that_it_does_not_exceed() -> None:
+    metrics = Metrics(CONFIG)
+    for first_byte_s in (0.005, 0.25, 0.250001, 9999.0):
+        metrics(attempted(first_byte_s=first_byte_s))
+    within = {le: value(metrics, "upstream_first_byte_seconds_bucket", le=le) for le in ("0.01", "0.25", "0.5", "+Inf")}
+    assert within == {"0.01": 1, "0.25": 2, "0.5": 3, "+Inf": 4}
+
+
 def test_a_request_that_asked_for_no_key_has_no_wait_and_no_overhead() -> None:
     metrics = Metrics(CONFIG)
     metrics(answered(attempts=0, acquire_s=0.0, waited_s=0.0, pool="", outcome="model_not_found", status=404))
