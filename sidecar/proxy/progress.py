@@ -45,7 +45,7 @@ class Progress:
     retry_safe: bool
     attempts: int = 0
     kinds: list[Class] = field(default_factory=list)
-    blames: dict[str, Blame] = field(default_factory=dict)
+    blames: dict[str, Blame] = field(default_factory=dict)  # by pool, from the first key that refused
     again: set[tuple[int, str]] = field(default_factory=set)
     faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
     second_opinion: bool = False  # one key of another account is asked, once
@@ -54,8 +54,8 @@ class Progress:
         """Takes an attempt's outcome in; reports what must rest. `status` None: no answer came."""
         self.attempts += 1
         self.kinds.append(outcome.kind)
-        blame = self.blames.setdefault(held.pool.name, Blame(self.search.request_id))
-        if outcome.kind in PROOFS:
+        blame = self.blames.get(held.pool.name)
+        if blame is not None and outcome.kind in PROOFS:
             self.pools.report(blame.proved(held.pool.cooldowns.max_us, probe(held.pool.provider) is not None), held)
         rested = self.rest(held, outcome, now)
         if outcome.kind in {Class.OK, Class.BLOCKED}:
@@ -64,7 +64,7 @@ class Progress:
         elif self.second_opinion:
             follows = Next.FIRST
         elif is_refusal(outcome.kind, outcome.scope):
-            follows = self._refused(held, outcome, blame)
+            follows = self._refused(held, outcome)
         elif rested:
             follows = Next.AGAIN
         elif outcome.scope is Scope.PROVIDER:
@@ -95,7 +95,8 @@ class Progress:
             self.search.tried.add((held.target, held.key.id))
         return True
 
-    def _refused(self, held: Held, outcome: Outcome, blame: Blame) -> Next:
+    def _refused(self, held: Held, outcome: Outcome) -> Next:
+        blame = self.blames.setdefault(held.pool.name, Blame(self.search.request_id))
         member = held.grant.member
         subject = resting.subject(outcome, member, held.model, of_key=True)
         if subject.model is None:
