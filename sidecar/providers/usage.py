@@ -88,8 +88,8 @@ def _told(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _first(told: Mapping[str, Any], names: tuple[str, ...], before: int | None) -> int | None:
     for name in names:
-        count = _count(told.get(name))
-        if count is not None:
+        value = told.get(name)
+        if value is not None and (count := _count(value)) is not None:
             return count
     return before
 

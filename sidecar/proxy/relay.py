@@ -103,11 +103,15 @@ def _client_headers(answer: Answer) -> CIMultiDict[str]:
     """The provider's headers as far as they concern the client, with the key's id where its secret stood."""
     headers, key = answer.reply.response.headers, answer.held.key
     named, found = connection_named(headers), finder(key.secret)
-    return CIMultiDict(
-        (found.replace(name, key.id), found.replace(value, key.id))
+    kept = [
+        (name, value)
         for name, value in headers.items()
         if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith(_NOT_PASSED)
-    )
+    ]
+    together = "\n".join([text for header in kept for text in header])  # one look instead of two a header
+    if found.replace(together, key.id) != together:
+        kept = [(found.replace(name, key.id), found.replace(value, key.id)) for name, value in kept]
+    return CIMultiDict(kept)
 
 
 def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiDict[str], bytes]:
