@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -17,7 +17,7 @@ from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
 from sidecar.config.watch import LOOK_S, Source
 from sidecar.model.adoption import Moved, moved
-from sidecar.model.configured import Config
+from sidecar.model.configured import Config, Target
 from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
 from sidecar.pool.pool import Pools
 from sidecar.pool.running import EVERY_S, Running
@@ -40,6 +40,8 @@ class State:
 
     config: Config
     pools: Pools
+    # Targets by dialect and model, as far as they were found: to look for them takes longer the more pools there are.
+    found: dict[tuple[str, str | None], tuple[Target, ...]] = field(default_factory=dict)
 
 
 class Replica:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -268,6 +269,7 @@ class AnswerReader:
         return _OK
 
 
+@lru_cache(maxsize=64)
 def _kind(content_type: str) -> Literal["events", "lines", "json", "guess", "opaque"]:
     media = content_type.partition(";")[0].strip().lower()
     if media == "text/event-stream":

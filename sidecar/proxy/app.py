@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 KEEPALIVE_S = 75.0  # that an idle client keeps its connection
+MOST_FOUND = 4096  # models whose targets are remembered; clients name any
 # Of the pages, those that anybody may see on a `listen` beyond loopback; the others want a token.
 FREE_PAGES = ("/health",)
 
@@ -183,7 +184,7 @@ class DataPlane:
             self._naming.see(answer)
 
     def _attempts(self, state: State, call: Call, client: str) -> Attempts:
-        targets = _targets(state.config, call)
+        targets = _targets(state, call)
         call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
         deadline = monotonic() + timeout_s
@@ -261,11 +262,16 @@ def _knows_admin(request: web.BaseRequest, config: Config) -> bool:
     return any(hmac.compare_digest(token.encode(), wanted) for token in tokens(request.headers, ""))
 
 
-def _targets(config: Config, call: Call) -> tuple[Target, ...]:
-    pool = call.place.pool
-    if pool is None:
-        return route.targets(config, call.place.dialect.name, call.reading.model)
-    return route.in_pool(config, pool, call.reading.model)
+def _targets(state: State, call: Call) -> tuple[Target, ...]:
+    if call.place.pool is not None:
+        return route.in_pool(state.config, call.place.pool, call.reading.model)
+    asked = call.place.dialect.name, call.reading.model
+    targets = state.found.get(asked)
+    if targets is None:
+        if len(state.found) >= MOST_FOUND:
+            state.found.clear()
+        targets = state.found[asked] = route.targets(state.config, *asked)
+    return targets
 
 
 async def _list(request: web.BaseRequest, config: Config, where: Place, visit: Visit) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -217,14 +218,17 @@ def _upstream_headers(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """What of the client's headers crosses: not its credential, its account, its connection or its words to us."""
     named = connection_named(headers)
     kept = CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith("x-sidecar-")
+        [
+            (name, value)
+            for name, value in headers.items()
+            if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith("x-sidecar-")
+        ]
     )
     kept["Accept-Encoding"] = _readable(",".join(headers.getall("Accept-Encoding", ())))
     return kept
 
 
+@lru_cache(maxsize=64)
 def _readable(accepted: str) -> str:
     """The codings that both the client and the sidecar can read, as an `Accept-Encoding`."""
     parts = (part.partition(";") for part in accepted.lower().split(","))
