@@ -181,7 +181,7 @@ async def test_without_the_store_it_is_503_and_worth_another_try(
         raise StoreAway("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(replica.store, "count", away)
+        patch.setattr(replica.store.counted, "add", away)
         async with http.get("usage") as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     async with http.get("usage") as answer:
