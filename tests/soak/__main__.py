@@ -2,12 +2,15 @@
 
     python -m tests.soak                  ten minutes
     python -m tests.soak --minutes 60
-    python -m tests.soak --quick          a minute, half of it load, with a dozen faults
+    python -m tests.soak --quick          two or three minutes, half a minute of it load, with a dozen faults
     python -m tests.soak --seed 7         the same faults at the same moments as any other run with 7
 
 Real replicas on a Redis of their own, a strict provider that counts for itself, clients of all kinds. Replicas are
-killed, drained and stopped, Redis freezes and loses connections, the provider refuses and fails. A Redis that comes
-back empty is left out: it resets budgets by design. Exit 0: everything held; 1: something did not; 130: interrupted.
+killed, drained and stopped, Redis freezes and loses connections, the provider refuses and fails; keys are disabled and
+enabled, configs changed and changed back. There is a pool for each strategy, and a budget of each kind: of requests,
+tokens, a day whose midnight falls into the first storm, a pool as a whole, requests in flight. A Redis that
+comes back empty is left out: it resets budgets by design. Exit 0: everything held; 1: something did not; 130:
+interrupted.
 """
 
 from __future__ import annotations

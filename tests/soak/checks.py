@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sidecar.simulate import recount
+from sidecar.simulate.budgets import Arrival
 from tests.soak.faults import Disruption
-from tests.soak.plan import POOLS, SHORT, full
+from tests.soak.pools import DAILY, POOLS, SHARE, SHORT, Pool, full
 from tests.soak.traffic import Sent
 from tests.soak.watch import Books, Turn
 from tests.soak.world import moment
@@ -59,20 +61,29 @@ def _wrong(one: Sent, excused: Excused, closed: frozenset[int]) -> str:
 
 
 def numbers(sent: Iterable[Sent], grants: Mapping[Turn, Sequence[str]], arrived: Sequence[str]) -> Iterator[str]:
-    """Each grant and each arrival is one client's, and the key of all three is the same. `arrived`: each one's key."""
+    """Each grant and each arrival is one client's, and the key of all three is the same. `arrived`: each one's key.
+
+    Of two configs each has its own numbers, and an answer does not tell whose.
+    """
     seen: Counter[object] = Counter()
     for one in sent:
         if one.granted is not None:
             pool, model, number, key = one.granted
-            seen[one.granted[:3]] += 1
-            given = grants.get((pool, model), ())
-            if number >= len(given) or given[number] != key:
-                yield f"an answer names grant {number} of {pool}/{model} and key {key}, which Redis did not give"
+            seen[one.granted] += 1
+            given = [keys[number] for keys in _turns(grants, pool, model) if number < len(keys)]
+            if seen[one.granted] > given.count(key):
+                yield f"an answer names grant {number} of {pool}/{model} and key {key}, which Redis did not give again"
         if one.granted is not None and one.arrival is not None:
             seen[one.arrival] += 1
             if arrived[one.arrival] != one.granted.key:
                 yield f"arrival {one.arrival} came with {arrived[one.arrival]}, its answer names {one.granted.key}"
-    yield from (f"{what} was answered to {count} clients" for what, count in seen.items() if count > 1)
+            if seen[one.arrival] > 1:
+                yield f"arrival {one.arrival} was answered to {seen[one.arrival]} clients"
+
+
+def _turns(grants: Mapping[Turn, Sequence[str]], pool: str, model: str) -> list[Sequence[str]]:
+    """Of every config."""
+    return [keys for (of, _, name), keys in grants.items() if (of, name) == (pool, model)]
 
 
 def balance(before: Mapping[str, Books], after: Mapping[str, Books], allowed: int) -> Iterator[str]:
@@ -100,8 +111,37 @@ def totals(told: Mapping[str, Any], grants: Mapping[Turn, Sequence[str]]) -> Ite
     """`sidecar status` knows as many grants as were seen."""
     for pool, status in told["pools"].items():
         for model, number in status["grants"].items():
-            if number != len(grants.get((pool, model), ())):
-                yield f"status tells {number} grants of {pool}/{model}, seen were {len(grants.get((pool, model), ()))}"
+            seen = list(map(len, _turns(grants, pool, model)))
+            if number not in seen:
+                yield f"status tells {number} grants of {pool}/{model}, seen were {seen} by config"
+
+
+def reloaded(grants: Mapping[Turn, Sequence[str]]) -> Iterator[str]:
+    """Pools that were never served by the other config, though replicas were told it."""
+    for pool in ("chat", "heavy", "spare"):
+        if len({digest for of, digest, model in grants if of == pool and model == POOLS[pool].model}) < 2:
+            yield f"pool {pool} was never served by another config than the first"
+
+
+def turns(pool: str, sent: Sequence[Sent]) -> Iterator[str]:
+    """Requests one after the other, while every key has room, are granted as the pool's strategy says."""
+    keys = [one.granted.key for one in sent if one.granted and one.end == 200]
+    if len(keys) != len(sent) or not _in_turn(POOLS[pool], keys):
+        ends = dict(Counter(str(one.end) for one in sent))
+        yield f"pool {pool}, {POOLS[pool].strategy}, gave {' '.join(keys)} and answered {ends}"
+
+
+def _in_turn(pool: Pool, keys: Sequence[str]) -> bool:
+    """Of those that take turns from the second round on: a key that was stepped over keeps one turn."""
+    weights = Counter({name: key.weight for name, key in pool.keys.items()})
+    size = weights.total()
+    match pool.strategy:
+        case "round_robin" | "weighted":
+            return all(Counter(keys[at : at + size]) == weights for at in range(size, len(keys) - size + 1))
+        case "least_used":
+            return set(keys) == set(pool.keys)
+        case _:
+            return set(keys) == {next(iter(pool.keys))}
 
 
 # --- budgets ---------------------------------------------------------------------------------------------
@@ -121,34 +161,80 @@ def excess(peaks: Iterable[Any], names: Mapping[str, str]) -> Iterator[str]:
         yield f"over budget: {names.get(peak['account'], peak['account'])}: {peak['held']} held of {peak['budget']}"
 
 
+def total_excess(arrivals: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[str]:
+    """Of pools as a whole, which the provider does not know: every arrival as if all its keys were one account."""
+    for name, pool in POOLS.items():
+        own = [
+            Arrival(one["at_ns"], one["method"], one["path"], account=name)
+            for one in arrivals
+            if names.get(one["key"]) in pool.keys
+        ]
+        for total in pool.total:
+            held = recount.fullest(own, total, epoch_ns=0)
+            if held > total.max:
+                yield f"over the total of pool {name}: {held} held of {total}"
+
+
+def midnight(arrivals: Iterable[Mapping[str, Any]], names: Mapping[str, str], at_s: float) -> Iterator[str]:
+    """Keys with a budget of a day that were not used on both sides of the midnight: then nothing was shown of it."""
+    sides = Counter((names.get(one["key"]), moment(one["at_ns"]) >= at_s) for one in arrivals)
+    for key in DAILY:
+        if not sides[key, False] or not sides[key, True]:
+            yield f"{key} had {sides[key, False]} arrivals before midnight and {sides[key, True]} after it"
+
+
+def leaked(leases: Mapping[str, int], why: str) -> Iterator[str]:
+    """Requests that count as in flight when none is."""
+    for key, count in leases.items():
+        yield f"{count} requests of the account of {key} count as in flight {why}"
+
+
+def settled(pool: str, told: Mapping[str, Any], arrivals: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Budgets of tokens in which something else is counted than what the provider counted of these arrivals."""
+    spent: Counter[tuple[str, str]] = Counter()
+    for one in arrivals:
+        for unit, cost in (("tokens", one["input"] + one["output"]), ("input_tokens", one["input"])):
+            spent[one["account"], unit] += cost
+    for key in told["pools"][pool]["keys"]:
+        for budget in key["budgets"]:
+            cost = spent[POOLS[pool].account(key["id"]), budget["unit"]]
+            if "tokens" in budget["unit"] and budget["used"] != cost:
+                yield f"{pool}/{key['id']} counts {budget['used']} {budget['unit']}, the provider {cost}"
+
+
 def spent(told: Mapping[str, Any]) -> Iterator[str]:
-    """Budgets that are not full, as `sidecar status` tells them: none may be, once every window has passed."""
+    """Budgets that are not full, as `sidecar status` tells them: none may be, once every window but a day is past."""
     for pool, status in told["pools"].items():
         for key in status["keys"]:
-            used = [budget for budget in key["budgets"] if budget["used"]]
+            used = [budget for budget in key["budgets"] if budget["used"] and "calendar" not in budget["per"]]
             if used:
                 yield f"{pool}/{key['id']} has not got all of its budget back: {used}"
+        if any(total["used"] for total in status["total"]):
+            yield f"pool {pool} has not got all of its total back: {status['total']}"
 
 
 def resting(told: Mapping[str, Any]) -> Iterator[str]:
-    """Keys that rest, likewise."""
+    """Keys and pools that rest, and keys that are disabled, likewise."""
     for pool, status in told["pools"].items():
+        if status["cooldowns"]:
+            yield f"pool {pool} still rests: {status['cooldowns']}"
         for key in status["keys"]:
             if key["cooldowns"]:
                 yield f"{pool}/{key['id']} still rests: {key['cooldowns']}"
+            if not key["enabled"]:
+                yield f"{pool}/{key['id']} is still disabled"
 
 
-def bursts(pool: str, sent: Sequence[Sent]) -> Iterator[str]:
-    """A burst on full budgets is granted what they allow, all of it and no more."""
-    ends = Counter(one.end for one in sent)
-    if ends != {200: full(pool), 429: len(sent) - full(pool)}:
-        yield f"a burst on pool {pool} came to {dict(ends)} instead of {full(pool)} times 200, else 429"
-    by_account: Counter[str] = Counter()
-    for one in sent:
-        if one.end == 200 and one.granted:
-            by_account[POOLS[pool][one.granted.key] or one.granted.key] += 1
-    if any(count != SHORT.max for count in by_account.values()):
-        yield f"a burst on pool {pool} used {dict(by_account)} of {SHORT.max} each"
+def bursts(pool: str, batch: Sequence[Sent], others: Sequence[Sent]) -> Iterator[str]:
+    """On full budgets a burst of batch leaves its share, which one of interactive callers gets whole."""
+    first, both = full(pool, SHARE), full(pool)
+    for sent, wanted, whose in ((batch, first, "batch"), (others, both - first, "interactive callers")):
+        ends = Counter(one.end for one in sent)
+        if ends != {200: wanted, 429: len(sent) - wanted}:
+            yield f"a burst of {whose} on pool {pool} came to {dict(ends)} instead of {wanted} times 200, else 429"
+    used = Counter(POOLS[pool].account(one.granted.key) for one in (*batch, *others) if one.end == 200 and one.granted)
+    if any(count > SHORT.max for count in used.values()):
+        yield f"bursts on pool {pool} used {dict(used)} of {SHORT.max} each"
 
 
 # --- replicas --------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""What goes wrong, done: Redis freezes or loses its connections, replicas die, drain and stop, the provider fails."""
+"""What goes wrong, done: Redis freezes or loses its connections, replicas die, drain and stop, the provider fails.
+
+And what operators do meanwhile: keys are disabled for a while, replicas are told another config and the first again.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.plan import DEADLY, MAX_WAIT_S, Kind, Step
+from tests.soak.plan import Kind, Step
+from tests.soak.pools import DEADLY, MAX_WAIT_S, POOLS, SOMETIMES
 from tests.soak.traffic import Sent
 from tests.soak.world import Replica, World, now
 
 NOTICED_S = 0.5  # between a replica's leaving the list that clients choose from and its SIGTERM
 AFTER_S = 6.0  # a call's deadline and the longest pause of a reconnect, and some
 TROUBLE_EVERY_S = 1.1
+LINGERING = {"model": "long-*", "chunk_s": 0.72}  # longer than a lease, so that it must be renewed
 THINKING = {"headers_s": 0.03, "chunk_s": 0.04}  # what befalls every request that nothing worse befalls
+CALM = (LINGERING, THINKING)
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +49,7 @@ class Faults:
     say: Callable[[str], None]
     disruptions: list[Disruption] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    reloads: int = 0
 
     async def storm(self, *sequences: Sequence[Step]) -> None:
         """Each sequence at its moments, side by side; returns when all are over and everything runs again."""
@@ -63,6 +70,8 @@ class Faults:
             "kill": self._kill,
             "drain": self._drain,
             "stop": self._stop,
+            "disable": self._disable,
+            "reload": self._reload,
         }
         await does[step.kind](step)
 
@@ -153,6 +162,32 @@ class Faults:
             victim.sidecar.signal(signal.SIGCONT)
             disruption.ended = now()
 
+    # --- operators ------------------------------------------------------------------------------------
+
+    async def _disable(self, step: Step) -> None:
+        """A key that both configs have. Of this no client may notice anything."""
+        keys = [key for pool in POOLS.values() for key in pool.keys if key != SOMETIMES]
+        key = keys[step.choice % len(keys)]
+        self.say(f"{key} is disabled for {step.seconds:g} s")
+        await self._manage("disable", key)
+        await asyncio.sleep(step.seconds)
+        await self._manage("enable", key)
+        self.say(f"{key} is enabled")
+
+    async def _manage(self, deed: str, key: str) -> None:
+        try:
+            await self.world.manage(deed, key)
+        except TimeoutError:
+            self.failures.append(f"no replica would {deed} {key}")
+
+    async def _reload(self, step: Step) -> None:
+        self.say(f"SIGHUP of all replicas, another config for {step.seconds:g} s")
+        self.reloads += 1
+        self.world.reload(other=True)
+        await asyncio.sleep(step.seconds)
+        self.world.reload(other=False)
+        self.say("SIGHUP of all replicas, the first config")
+
     # --- the provider ---------------------------------------------------------------------------------
 
     async def trouble(self, seed: int) -> None:
@@ -164,7 +199,7 @@ class Faults:
         secrets = self.world.plan.secrets
         while True:
             await asyncio.sleep(draw.uniform(0.5, 1.5) * TROUBLE_EVERY_S)
-            await self.world.order(faults=[_fault(draw, secrets), THINKING])
+            await self.world.order(faults=[_fault(draw, secrets), *CALM])
 
 
 def _fault(draw: random.Random, secrets: Any) -> dict[str, Any]:

@@ -8,28 +8,27 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Literal
 
-from sidecar.simulate.ledger import Budget
+from tests.soak import pools
+from tests.soak.pools import POOLS
 
-GUARD_S = 0.5  # two cores that others use too: a provider may look at an arrival a good deal later than it came
-SHORT, LONG, SLOW = Budget(10, 5.0), Budget(34, 20.0), Budget(4, 5.0, "slow-*")
-BUDGETS = (SHORT, LONG, SLOW)
-RATE = 22.0  # requests a second, about twice what the budgets allow
-MAX_WAIT_S = 3.0
-SUSPICION_S = 30.0  # the longest rest that can be left behind: the sidecar's own, of a replica that was killed
-# By pool, each key's account; None: one of its own.
-POOLS: Mapping[str, Mapping[str, str | None]] = {
-    "chat": {"k0": None, "k1": None, "k2": None, "k3": None, "k4": "acme", "k5": "acme"},
-    "spare": {"s0": None, "s1": None},
-}
-DEADLY = ("k0", "k1", "k2")  # keys that the provider may call invalid; the others then prove it
+NAMESPACE = "soak"
+RATE = 32.0  # requests a second, about twice what the budgets allow
+PROBED_S = 90.0  # the longest rest that can be left behind: of a dead key, which is first tried after a minute
 
-Kind = Literal["freeze", "kill clients", "cut", "cut a reply", "kill", "drain", "stop"]
+Kind = Literal["freeze", "kill clients", "cut", "cut a reply", "kill", "drain", "stop", "disable", "reload"]
 OF_REDIS: tuple[Kind, ...] = ("freeze", "kill clients", "cut", "cut a reply")
 OF_REPLICAS: tuple[Kind, ...] = ("kill", "drain", "stop")
+OF_OPERATORS: tuple[Kind, ...] = ("disable", "reload")
 # How long each may last. A freeze below the store's deadline of 2 s makes replies late, above it makes Redis away.
-SECONDS: Mapping[Kind, tuple[float, ...]] = {"freeze": (0.8, 1.6, 3.0, 5.0), "stop": (0.8, 1.5, 3.0)}
+SECONDS: Mapping[Kind, tuple[float, ...]] = {
+    "freeze": (0.8, 1.6, 3.0, 5.0),
+    "stop": (0.8, 1.5, 3.0),
+    "disable": (1.0, 3.0),
+    "reload": (2.0, 5.0),
+}
+CALM = 0.25  # of a round
+LINGERING_S = 21.0  # longer than any request that a calm may have to wait for
 PAUSE_S = (0.8, 3.5)  # between the end of one and the next
-REST_S = 6.0  # of a key that is called invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Some calm, in which the books must balance exactly, then a storm: its faults of Redis and of replicas."""
+    """Some calm, in which the books must balance exactly, then a storm: faults of Redis, of replicas, and operators."""
 
     calm_s: float
     storm_s: float
     of_redis: tuple[Step, ...]
     of_replicas: tuple[Step, ...]
+    of_operators: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,21 @@ class Plan:
 
     def __post_init__(self) -> None:
         draw = random.Random(f"secrets {self.seed}")
-        ids = [key for keys in POOLS.values() for key in keys]
+        ids = [key for pool in POOLS.values() for key in pool.keys]
         object.__setattr__(self, "secrets", {key: f"sk-soak-{draw.randbytes(18).hex()}" for key in ids})
+
+    @property
+    def _count(self) -> int:
+        return 1 if self.quick else max(1, round(self.minutes))
+
+    @property
+    def _each_s(self) -> float:
+        return 30.0 if self.quick else 60.0 * self.minutes / self._count
+
+    @property
+    def midnight_s(self) -> float:
+        """Seconds from the first request to the midnight of days' budgets: amid the first storm, in any case."""
+        return CALM * self._each_s + LINGERING_S
 
     @property
     def command(self) -> str:
@@ -76,52 +89,26 @@ class Plan:
     def rounds(self) -> Iterator[Round]:
         """As many as fill the time, each about a minute; every kind of fault comes as often as the others."""
         draw = random.Random(f"faults {self.seed}")
-        count = 1 if self.quick else max(1, round(self.minutes))
-        each_s = 30.0 if self.quick else 60.0 * self.minutes / count
-        calm_s = each_s * 0.25
-        redis, replicas = _deck(draw, OF_REDIS), _deck(draw, OF_REPLICAS)
-        for _ in range(count):
-            storm_s = each_s - calm_s
-            yield Round(calm_s, storm_s, tuple(_steps(draw, redis, storm_s)), tuple(_steps(draw, replicas, storm_s)))
+        calm_s = CALM * self._each_s
+        decks = [_deck(draw, kinds) for kinds in (OF_REDIS, OF_REPLICAS, OF_OPERATORS)]
+        for _ in range(self._count):
+            storm_s = self._each_s - calm_s
+            yield Round(calm_s, storm_s, *(tuple(_steps(draw, deck, storm_s)) for deck in decks))
 
     # --- what the processes are told -------------------------------------------------------------------
 
-    def accounts(self) -> dict[str, str | None]:
+    def accounts(self) -> dict[str, str]:
         """What the provider is told: the account of each secret."""
-        return {self.secrets[key]: account for keys in POOLS.values() for key, account in keys.items()}
+        return {self.secrets[key]: pool.account(key) for pool in POOLS.values() for key in pool.keys}
 
-    def config(self, provider_url: str, redis_url: str) -> dict[str, Any]:
-        """A sidecar.yaml without its addresses."""
+    def config(self, provider_url: str, redis_url: str, other: bool) -> dict[str, Any]:
+        """A sidecar.yaml without its addresses; `other`: the one that reloads change to."""
         return {
             "redis": redis_url,
-            "namespace": "soak",
-            "pools": {pool: self._pool(provider_url, keys) for pool, keys in POOLS.items()},
+            "namespace": NAMESPACE,
+            "pools": pools.config(self.secrets, provider_url, other),
             "routes": {"main": [{"pool": "chat", "model": "gpt-4o"}, {"pool": "spare", "model": "gpt-4o-mini"}]},
         }
-
-    def _pool(self, provider_url: str, keys: Mapping[str, str | None]) -> dict[str, Any]:
-        return {
-            "base_url": f"{provider_url}/v1",
-            "dialect": "openai",
-            "keys": [
-                {"id": key, "secret": self.secrets[key]} | ({"account": account} if account else {})
-                for key, account in keys.items()
-            ],
-            "limits": [_limit(budget) for budget in BUDGETS],
-            "cooldown": {"default": "2s", "max": f"{REST_S:g}s"},
-            "max_wait": f"{MAX_WAIT_S:g}s",
-        }
-
-
-def full(pool: str) -> int:
-    """How many requests a pool takes at once when all its budgets are full."""
-    names = POOLS[pool]
-    return SHORT.max * len({account or key for key, account in names.items()})
-
-
-def _limit(budget: Budget) -> dict[str, Any]:
-    limit = {"requests": budget.max, "per": f"{budget.window_s:g}s", "guard": f"{GUARD_S * 1000:g}ms"}
-    return limit | ({"model": budget.model} if budget.model else {})
 
 
 def _deck(draw: random.Random, kinds: tuple[Kind, ...]) -> Iterator[tuple[Kind, float]]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from tests.replicas.test_secrets import dump, leaks
 from tests.soak import checks
-from tests.soak.faults import THINKING, Faults
-from tests.soak.plan import GUARD_S, LONG, SUSPICION_S, Plan, Round, full
+from tests.soak.faults import CALM, Faults
+from tests.soak.plan import PROBED_S, Plan, Round
+from tests.soak.pools import GUARD_S, LONG, POOLS, SHORT, full
 from tests.soak.screen import Screen, counted
 from tests.soak.traffic import TOTAL_S, Clients
 from tests.soak.watch import Books, Watch, watching
@@ -22,6 +23,9 @@ from tests.soak.world import Replica, World, now, world
 SETTLED_S = 1.0  # for what is queued without anybody waiting: releases
 QUIET_S = TOTAL_S + 10  # in which every request must have ended
 MEMORY_SLACK_MIB, DESCRIPTORS_SLACK = 8.0, 12
+LEASE_S = 15.0  # of a request that nobody ends: its replica was killed, or Redis away
+# Requests one after the other, which fit into the first key's budgets, or in turn into all.
+WALKS = {"heavy": 15, "flight": 6, "ranked": 5, "chat": 12, "spare": 6}
 SPARE = 12  # requests of a burst beyond what the budgets allow
 
 
@@ -54,7 +58,7 @@ class Soak:
         for number, turn in enumerate(self.plan.rounds(), 1):
             await self._round(number, turn)
         trouble.cancel()
-        await self.world.order(faults=[THINKING])
+        await self.world.order(faults=CALM)
         await self._afterwards()
 
     async def _round(self, number: int, turn: Round) -> None:
@@ -62,14 +66,26 @@ class Soak:
         self.clients.sending.set()
         await asyncio.sleep(turn.calm_s)
         await self._take_books()
+        self._failed(checks.leaked(await self._leases(), "after a calm"))
         if number == 1:
             self.first = self._size(self.world.serving[0])
         self._enter(f"storm {number}")
         self.clients.sending.set()
         ends = now() + turn.storm_s
-        await self.faults.storm(turn.of_redis, turn.of_replicas)
+        await self.faults.storm(turn.of_redis, turn.of_replicas, turn.of_operators)
         await asyncio.sleep(ends - now())
         await self._take_books()
+        await self._leases_end()
+
+    async def _leases_end(self) -> None:
+        """Those that a storm left behind, by themselves."""
+        left, since = await self._leases(), now()
+        if left:
+            self.screen.say(f"{self.phase}: nobody ended {left}")
+        while left and now() - since < LEASE_S + SETTLED_S:
+            await asyncio.sleep(0.5)
+            left = await self._leases()
+        self._failed(checks.leaked(left, "a lease's length after a storm"))
 
     def _enter(self, phase: str) -> None:
         self.phase = phase
@@ -103,6 +119,10 @@ class Soak:
         self.books, self.undelivered = books, undelivered
         return report
 
+    async def _leases(self) -> dict[str, int]:
+        """How many requests count as in flight; an account is called by one of its keys."""
+        return {self.watch.accounts[account]: count for account, count in (await self.world.leases()).items()}
+
     def _tell(self, books: dict[str, Books], may_lose: int) -> None:
         after, before = Books.total(books.values()), Books.total(self.books.values())
         granted, released, withdrawn, arrived = (now - then for now, then in zip(after, before, strict=True))
@@ -124,26 +144,46 @@ class Soak:
 
     async def _afterwards(self) -> None:
         """All budgets come back, and every process ends well."""
+        self._enter("rests end")
         quiet_since = now()
-        self._enter("windows pass")
-        await asyncio.sleep(LONG.window_s + GUARD_S + 1)
         told = await self.world.status(self.folder)
-        self._failed(checks.spent(told))
-        while list(checks.resting(told)) and now() - quiet_since < SUSPICION_S + 2:
+        while list(checks.resting(told)) and now() - quiet_since < PROBED_S:
             await asyncio.sleep(1)
             told = await self.world.status(self.folder)
         self._failed(checks.resting(told))
+        self._enter("windows pass")  # also those of the tries by which dead keys revived
+        await asyncio.sleep(LONG.window_s + GUARD_S + 1)
+        self._failed(checks.spent(await self.world.status(self.folder)))
+        self._enter("peace")
         self._measured()
-        for pool, model in (("chat", "chat/gpt-4o"), ("spare", "spare/gpt-4o-mini")):
-            self._failed(checks.bursts(pool, await self.clients.burst(model, full(pool) + SPARE)))
+        await self._in_peace()
         report = await self._take_books()
         self._failed(checks.excess(report["excess"], self._names))
+        self._failed(checks.total_excess(report["arrivals"], self._names))
+        self._failed(checks.midnight(report["arrivals"], self._names, self.world.midnight))
+        if self.faults.reloads:
+            self._failed(checks.reloaded(self.watch.grants))
         arrived = [self._names.get(arrival["key"], "no key of ours") for arrival in report["arrivals"]]
         self._failed(checks.numbers(self.clients.sent, self.watch.grants, arrived))
         self._failed(checks.totals(await self.world.status(self.folder), self.watch.grants))
         self._failed(self.watch.gaps + self.watch.leaks + self.clients.leaks + self.faults.failures)
         await self._ended()
         await self._logs()
+
+    async def _in_peace(self) -> None:
+        """Whatever was, the turns are those of the strategies and tokens are counted as the provider counts them."""
+        for pool, count in WALKS.items():
+            begin = len((await self.world.report())["arrivals"])
+            sent = await self.clients.walk(f"{pool}/{POOLS[pool].model}", count)
+            await asyncio.sleep(SETTLED_S)
+            report, told = await self.world.report(), await self.world.status(self.folder)
+            self._failed(checks.turns(pool, sent))
+            self._failed(checks.settled(pool, told, report["arrivals"][begin:]))
+        await asyncio.sleep(SHORT.window_s + GUARD_S)
+        for pool in ("chat", "spare"):  # whose keys were all tried since they rested: until then one is worth one grant
+            model, count = f"{pool}/{POOLS[pool].model}", full(pool) + SPARE
+            batch = await self.clients.burst(model, count, "batch")
+            self._failed(checks.bursts(pool, batch, await self.clients.burst(model, count)))
 
     def _measured(self) -> None:
         """The replica that lived through it all has not grown."""

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 import aiohttp
 from yarl import URL
 
-from tests.soak.plan import RATE, SLOW
+from tests.soak.plan import RATE
+from tests.soak.pools import DENSE_SIGNS, SLOW
 from tests.soak.world import Replica, now
 
 TOTAL_S = 60.0  # what takes longer hangs: the longest freeze, wait and stream together are a third of it
@@ -26,8 +27,20 @@ JSON = {"Content-Type": "application/json"}
 
 Kind = Literal["json", "stream", "abandoned", "impatient", "bad"]
 MIX: Mapping[Kind, int] = {"json": 50, "stream": 25, "abandoned": 8, "impatient": 5, "bad": 7}
-MODELS = ("main", "main", "chat/gpt-4o", f"chat/{SLOW.model.replace('*', '1')}", "spare/gpt-4o-mini")
+DENSE = "!" * DENSE_SIGNS
+LONG_MODEL = "flight/long-1"
+MODELS: Mapping[str, float] = {
+    "main": 8,
+    "chat/gpt-4o": 4,
+    f"chat/{SLOW.model.replace('*', '1')}": 4,
+    "spare/gpt-4o-mini": 4,
+    "heavy/gpt-4o": 8,
+    "flight/gpt-4o": 5,
+    "ranked/gpt-4o": 7,
+}
+LINGERS = 0.006  # of all requests: with those that fail, some two at a time
 WAITS = (None, None, None, "0", "0.4", "6")  # x-sidecar-max-wait; None: the pool's own
+BATCH = 0.15  # of all requests
 
 _ANSWER = re.compile(rb'"id":"chatcmpl-(\d+)"')
 
@@ -115,13 +128,23 @@ class Clients:
         await self._http.close()
         self._http = _session()
 
-    async def burst(self, model: str, count: int) -> list[Sent]:
+    async def burst(self, model: str, count: int, priority: str = "interactive") -> list[Sent]:
         """So many at once, over all replicas, that do not wait for room."""
         before = len(self.sent)
+        headers = {"x-sidecar-max-wait": "0", "x-sidecar-priority": priority}
         for number in range(count):
             replica = self.targets[number % len(self.targets)]
-            self._begin(self._send(Sent("json", replica, now()), _asking(model), {"x-sidecar-max-wait": "0"}))
+            self._begin(self._send(Sent("json", replica, now()), _chat(model), headers))
         await self.quiet()
+        return self.sent[before:]
+
+    async def walk(self, model: str, count: int) -> list[Sent]:
+        """So many one after the other, each to the next replica: texts, streams and dense ones in turn."""
+        before = len(self.sent)
+        for number in range(count):
+            sent = Sent("json", self.targets[number % len(self.targets)], now())
+            stream, dense = number % 3 == 1, number % 3 == 2 and "flight/" in model
+            await self._send(sent, _chat(model, DENSE if dense else "word " * 20, 8, stream, tells=True), {})
         return self.sent[before:]
 
     def _begin(self, calling: Any) -> None:
@@ -135,12 +158,16 @@ class Clients:
         sent = Sent(kind, replica, now())
         wait = draw.choice(WAITS)
         headers = {} if wait is None else {"x-sidecar-max-wait": wait}
+        headers |= {"x-sidecar-priority": "batch"} if draw.random() < BATCH else {}
         if kind == "bad":
             bad = draw.choice(BAD)
             await self._send(sent, bad.body, bad.headers, bad.path)
             return
         streams = kind in {"stream", "abandoned"} or (kind == "impatient" and draw.random() < 0.5)
-        body = _asking(draw.choice(MODELS), stream=streams)
+        model = draw.choices(list(MODELS), list(MODELS.values()))[0]
+        if kind == "stream" and draw.random() < LINGERS / MIX[kind] * sum(MIX.values()):
+            model = LONG_MODEL
+        body = _asking(model, streams, draw)
         if kind != "impatient":
             await self._send(sent, body, headers)
             return
@@ -202,5 +229,14 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TOTAL_S))
 
 
-def _asking(model: str, stream: bool = False) -> bytes:
-    return json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": stream}).encode()
+def _asking(model: str, stream: bool, draw: random.Random) -> bytes:
+    """Of any length. Dense ones go where the provider allows for them, and are no streams, which may tell nothing."""
+    dense = model.startswith("flight/") and not stream and draw.random() < 0.3
+    text = DENSE if dense else "word " * draw.choice((1, 40, 150))
+    return _chat(model, text, draw.choice((8, 24, 100, 300)), stream, tells=draw.random() < 0.5)
+
+
+def _chat(model: str, text: str = "Hi", most: int = 24, stream: bool = False, tells: bool = False) -> bytes:
+    """`most` tokens may be answered; with `tells` a stream says how many there were."""
+    asked = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": most, "stream": stream}
+    return json.dumps(asked | ({"stream_options": {"include_usage": True}} if stream and tells else {})).encode()

@@ -18,7 +18,7 @@ from sidecar.store import scripts
 
 PIPELINE_S = 0.1  # within which Redis has run all that it was sent at once
 
-Turn = tuple[str, str]  # pool and model: which rotation
+Turn = tuple[str, str, str]  # pool, digest of its members and limits, and model: which rotation
 
 
 class Books(NamedTuple):
@@ -45,7 +45,7 @@ class Watch:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self.grants: dict[Turn, list[str]] = defaultdict(list)  # the key of each number
-        self.gaps: list[str] = []  # numbers that were left out, given twice or not given by an acquire
+        self.gaps: list[str] = []  # numbers left out, given twice, not by an acquire, or to a disabled key
         self.leaks: list[str] = []  # scripts and commands whose text held a secret
         self.released: Counter[str] = Counter()
         self.withdrawn: Counter[str] = Counter()
@@ -53,6 +53,9 @@ class Watch:
         self._secrets = secrets
         self._names = {scripts.load(name).sha: name for name in scripts.NAMES}
         self._script, self._member, self._port = "", "", ""
+        self.accounts: dict[str, str] = {}  # what Redis calls the account of a key met so far -> the latest such key
+        self._fingerprints: dict[str, str] = {}  # of the keys met so far
+        self._off: set[str] = set()  # the fields that say which keys are disabled
         self._undelivered = 0
         self._latest: dict[str, list[float]] = defaultdict(list)  # by connection: its latest grants and confirms
         self._heard: dict[str, asyncio.Event] = {}
@@ -86,8 +89,10 @@ class Watch:
             self._port = port
             self._latest[port] = [moment for moment in self._latest[port] if at_s - moment < PIPELINE_S]
             self._latest[port] += [at_s] * (self._script == "confirm")
-            self._member = _key(args[1]) if self._script in {"confirm", "release"} else ""
+            self._member = self._key(args[1]) if self._script in {"confirm", "release"} else ""
             self.released[self._member] += self._script == "release"
+            if self._script == "admin" and args[1] in {"disable", "enable"}:
+                (self._off.add if args[1] == "disable" else self._off.discard)(args[2])
         elif words[:2] == ["CLIENT", "SETNAME"]:
             self._over(port)  # what had this port before
         elif words[0] == "ECHO" and words[1] in self._heard:
@@ -96,10 +101,10 @@ class Watch:
     def _inside(self, words: Sequence[str], at_s: float) -> None:
         match words:
             case ["ZADD", name, _, member] if ":rotation:" in name:
-                self._member = _key(member)  # the last one before `seq` is raised is the key that is granted
+                self._member = self._key(member)  # the last one before `seq` is raised is the key that is granted
             case ["HSET", name, "seq", text, *_] if ":turn:" in name and self._script != "register":
-                _, _, pool, _, model = name.split(":")[1:6]
-                self._granted((pool, model), int(float(text)) - 1)
+                _, _, pool, digest, model = name.split(":")[1:6]
+                self._granted((pool, digest, model), int(float(text)) - 1)
                 self._latest[self._port].append(at_s)
             case ["ZADD", name, *_] if ":wake:" in name and self._script == "confirm":
                 self.withdrawn[self._member] += 1
@@ -109,7 +114,15 @@ class Watch:
             self.gaps.append(
                 f"{'/'.join(turn)}: {self._script} gave number {number} after {len(self.grants[turn]) - 1}"
             )
+        if f"off|{self._fingerprints[self._member]}" in self._off:
+            self.gaps.append(f"{'/'.join(turn)}: grant {number} is of {self._member}, which is disabled")
         self.grants[turn].append(self._member)
+
+    def _key(self, member: str) -> str:
+        """The id, as the member of a rotation names it."""
+        _, _, _, key, fingerprint, account, _ = member.split("|")
+        self._fingerprints[key], self.accounts[account] = fingerprint, key
+        return key
 
     async def caught_up(self, admin: redis.asyncio.Redis) -> None:
         """Returns once all that Redis was sent before was seen here. Raises redis-py's error where seeing has ended."""
@@ -125,10 +138,6 @@ class Watch:
             ready.set()
             async for heard in monitor.listen():
                 self.take(heard["command"], heard["client_port"], heard["time"])
-
-
-def _key(member: str) -> str:
-    return member.split("|")[2]
 
 
 @asynccontextmanager

@@ -10,8 +10,9 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ import redis.asyncio
 import sidecar
 from tests.fleet import Sidecar
 from tests.servers import RedisProcess, own_process
-from tests.soak.plan import BUDGETS, Plan
+from tests.soak import midnight, pools
+from tests.soak.plan import NAMESPACE, Plan
 from tests.store.wire import Proxy, proxy
 
 START_S = 30.0
+STARTED_S = 3.0  # by when everything runs, mostly
+ADMIN_S = 30.0  # in which an operator's order is obeyed, whatever goes on
 WORDS = tuple(f"word{number} " for number in range(24))  # of each answer: a stream of a second
-ENVIRON = {"PYTHONPATH": str(Path(sidecar.__file__).parent.parent)}  # what is soaked is what was imported here
+SOURCE = Path(sidecar.__file__).parent.parent  # what is soaked is what was imported here
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +40,7 @@ class Replica:
     name: str
     sidecar: Sidecar
     exit_code: int | None = None
+    other: bool = False  # whether it was last told the other config
 
     def log(self) -> str:
         return self.sidecar.log.read_text(errors="replace")
@@ -59,23 +64,67 @@ class World:
     admin: redis.asyncio.Redis
     provider_url: str
     http: aiohttp.ClientSession
+    environ: dict[str, str]
+    midnight: float  # seconds since the soak began
+    other: bool = False  # which config replicas are told
     serving: list[Replica] = field(default_factory=list)
     ever: list[Replica] = field(default_factory=list)
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.plan.config(self.provider_url, f"redis://127.0.0.1:{self.wire.port}/0")
+        return self.plan.config(self.provider_url, f"redis://127.0.0.1:{self.wire.port}/0", self.other)
 
     async def start(self) -> Replica:
         """One more replica, ready; clients call it from now on. Raises RuntimeError where it does not get ready."""
-        replica = Replica(f"r{len(self.ever)}", Sidecar(self.config, ENVIRON))
+        replica = Replica(f"r{len(self.ever)}", Sidecar(self.config, self.environ), other=self.other)
         self.ever.append(replica)
         try:
             await replica.sidecar.start()
         except (AssertionError, TimeoutError) as error:
             raise RuntimeError(f"{replica.name} does not get ready: {error or 'no answer'}\n{replica.log()}") from None
         self.serving.append(replica)
+        self._tell(replica)
         return replica
+
+    def reload(self, other: bool) -> None:
+        """Every replica that serves is told this config, and every one to come."""
+        self.other = other
+        for replica in self.serving:
+            self._tell(replica)
+
+    def _tell(self, replica: Replica) -> None:
+        """The config, where it has another one."""
+        if replica.other == self.other:
+            return
+        replica.other = self.other
+        of, folder = replica.sidecar, replica.sidecar.log.parent
+        own = {"listen": f"127.0.0.1:{of.port}", "ops_listen": f"127.0.0.1:{of.ops_port}", "failures": str(of.failures)}
+        (folder / "next").write_text(json.dumps(self.config | own))
+        (folder / "next").replace(folder / "sidecar.yaml")  # it looks for changes by itself too, and must see no half
+        of.signal(signal.SIGHUP)
+
+    async def manage(self, deed: str, key: str) -> None:
+        """What an operator does to a key, by whichever replica does it first. TimeoutError where none does."""
+        async with asyncio.timeout(ADMIN_S):
+            for replica in cycle(list(self.serving)):
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with self.http.post(
+                        f"{replica.sidecar.ops_url}/admin/v1/keys/{key}/{deed}", timeout=aiohttp.ClientTimeout(3)
+                    ) as answer:
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(0.1)
+
+    async def leases(self) -> dict[str, int]:
+        """How many requests of each account count as in flight, as lua/README.md says that Redis keeps them."""
+        seconds, micros = await self.admin.time()
+        found: dict[str, int] = {}
+        fields = self.admin.hscan_iter(f"sc:{{{NAMESPACE}}}:state", match="w|*|concurrency/*")
+        async for name, text in fields:
+            ends = (int(text[at : at + 16]) for at in range(0, len(text), 32))
+            live = sum(end > seconds * 1_000_000 + micros for end in ends)
+            found |= {name.decode().split("|")[1]: live} if live else {}
+        return found
 
     async def end(self, replica: Replica) -> None:
         """SIGTERM, and its exit code once it has gone. TimeoutError where it stays."""
@@ -110,7 +159,7 @@ class World:
         file.write_text(json.dumps(self.config))
         command = (sys.executable, "-m", "sidecar", "status", "--config", str(file), "--json")
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=PIPE, stderr=PIPE, env=os.environ | ENVIRON, cwd=folder
+            *command, stdout=PIPE, stderr=PIPE, env=os.environ | self.environ, cwd=folder
         )
         out, err = await process.communicate()
         if process.returncode:
@@ -130,8 +179,11 @@ async def world(plan: Plan, folder: Path) -> AsyncIterator[World]:
         http = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30), connector=aiohttp.TCPConnector(force_close=True))
         )
-        url = await stack.enter_async_context(_provider(plan, folder))
-        built = World(plan, own, wire, admin, url, http)
+        at_s = round(time.time() + STARTED_S + plan.midnight_s)
+        midnight.write(folder, at_s)
+        environ = {"PYTHONPATH": f"{folder}{os.pathsep}{SOURCE}"}
+        url = await stack.enter_async_context(_provider(plan, folder, environ))
+        built = World(plan, own, wire, admin, url, http, environ, now() + at_s - time.time())
         stack.push_async_callback(_close, built.ever)
         for _ in range(plan.replicas):
             await built.start()
@@ -144,14 +196,14 @@ async def _close(replicas: Sequence[Replica]) -> None:
 
 
 @asynccontextmanager
-async def _provider(plan: Plan, folder: Path) -> AsyncIterator[str]:
+async def _provider(plan: Plan, folder: Path, environ: dict[str, str]) -> AsyncIterator[str]:
     """The URL of a strict provider in a process of its own: nothing of ours can make it late."""
     keys = folder / "keys.json"
     keys.write_text(json.dumps(plan.accounts()))
     command = (sys.executable, "-m", "sidecar.simulate.provider", "--keys", str(keys))
-    told = ("--budgets", json.dumps(BUDGETS), "--words", json.dumps(WORDS))
+    told = ("--budgets", json.dumps([one._asdict() for one in pools.budgets()]), "--words", json.dumps(WORDS))
     process = await asyncio.create_subprocess_exec(
-        *command, *told, stdin=DEVNULL, stdout=PIPE, env=os.environ | ENVIRON, cwd=folder
+        *command, *told, stdin=DEVNULL, stdout=PIPE, env=os.environ | environ, cwd=folder
     )
     try:
         assert process.stdout is not None
