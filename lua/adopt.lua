@@ -5,8 +5,9 @@
 --       moves    count of texts, then three for each move: the old account, the new one, and 1 where no key has the old one
 --                any more, else 0
 -- returns        how many windows and rests of old accounts there were
--- cost           4 commands, one of which reads the names of all fields of the state; for each field of an old account 2,
---                and 2 for each account that it goes to; 1 for each name that stands for another: once a reload
+-- cost           5 commands, one of which reads the names of all fields of the state; for each field of an old account 2,
+--                and 2 for each account that it goes to; 1 for each name that stands for another from now on, and 2 for each
+--                that did: once a reload
 --
 -- Of an old account that nobody has any more all counts are added to those of the new one, for the provider counts the
 -- keys that join together, and the old one is forgotten: whoever reloads next has nothing to add but what was counted

@@ -9,28 +9,28 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from tests.servers import free_port
-
 START_S = 30.0
 
 
 class Sidecar:
-    """One `sidecar run`: its two URLs, its process, and all that it logged."""
+    """One `sidecar run`: its two URLs once it listens, its process, and all that it logged.
+
+    The system chooses its ports: one that was free a moment ago may be somebody else's.
+    """
 
     def __init__(self, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
-        self.port, self.ops_port = free_port(), free_port()
-        self.url, self.ops_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.ops_port}"
-        own = {"listen": f"127.0.0.1:{self.port}", "ops_listen": f"127.0.0.1:{self.ops_port}"}
+        self.url = self.ops_url = ""
         self._folder = tempfile.TemporaryDirectory()
         self.log = Path(self._folder.name) / "log"
         self.failures = Path(self._folder.name) / "failures.jsonl"
-        self._config, self._environ = {"failures": str(self.failures), **config, **own}, dict(environ or {})
+        self._config, self._environ = {"failures": str(self.failures), **config}, dict(environ or {})
+        self._config |= {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"}
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -57,16 +57,21 @@ class Sidecar:
 
     async def _ready(self) -> None:
         async with aiohttp.ClientSession() as http:
-            while True:
+            while not await self._is_ready(http):
                 assert self._process is not None
                 assert self._process.returncode is None, self.log.read_text()
-                try:
-                    async with http.get(f"{self.ops_url}/health/ready") as answer:
-                        if answer.status == 200:
-                            return
-                except aiohttp.ClientError:
-                    pass
                 await asyncio.sleep(0.02)
+
+    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+        lines = (json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n"))
+        told = next((line for line in lines if line["msg"] == "listening"), None)
+        if told is None:
+            return False
+        self.url, self.ops_url = f"http://{told['listen']}", f"http://{told['ops_listen']}"
+        with suppress(aiohttp.ClientError):
+            async with http.get(f"{self.ops_url}/health/ready") as answer:
+                return answer.status == 200
+        return False
 
     @property
     def pid(self) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import monotonic
-from uuid import uuid4
 
 from multidict import CIMultiDict
 
@@ -50,11 +50,12 @@ async def reviving(replica: Replica, upstream: Upstream) -> AsyncIterator[None]:
 async def _look_after(replica: Replica, upstream: Upstream) -> None:
     while True:
         await asyncio.sleep(EVERY_S * random.uniform(2 / 3, 4 / 3))  # noqa: S311 - jitter, not a secret
-        with suppress(StoreAway, StoreUnable):
-            try:
-                await revive(replica.state, upstream)
-            except Exception:
-                log.exception("dead keys cannot be tried")
+        try:
+            await revive(replica.state, upstream)
+        except (StoreAway, StoreUnable):
+            continue  # the store has said so itself
+        except Exception:
+            log.exception("dead keys cannot be tried")
 
 
 async def revive(state: State, upstream: Upstream) -> None:
@@ -101,7 +102,7 @@ def cheap_call(provider: Provider) -> Call | None:
     own = {"Accept": "application/json", "Accept-Encoding": ", ".join(DECODABLE)}
     own["User-Agent"] = f"sidecar/{sidecar.__version__}"
     return Call(
-        request_id=str(uuid4()),
+        request_id=secrets.token_hex(8),
         method="GET",
         place=Place(asked.dialect, native(provider), asked.prefix, asked.operation),
         query="",

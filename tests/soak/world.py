@@ -98,7 +98,7 @@ class World:
             return
         replica.other = self.other
         of, folder = replica.sidecar, replica.sidecar.log.parent
-        own = {"listen": f"127.0.0.1:{of.port}", "ops_listen": f"127.0.0.1:{of.ops_port}", "failures": str(of.failures)}
+        own = {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0", "failures": str(of.failures)}
         (folder / "next").write_text(json.dumps(self.config | own))
         (folder / "next").replace(folder / "sidecar.yaml")  # it looks for changes by itself too, and must see no half
         of.signal(signal.SIGHUP)

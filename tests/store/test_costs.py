@@ -275,10 +275,13 @@ def test_restore(real: Place, keys: int) -> None:
 @pytest.mark.parametrize("accounts", [1, 1000])
 def test_adopt(real: Place, accounts: int) -> None:
     """Nothing for accounts that stay as they are, whatever they hold."""
-    always, a_field, an_account = promised("adopt", r"(\d+) commands, .* of an old account (\d+), and (\d+) for each")
+    of_all = r"(\d+) commands, .* of an old account (\d+), and (\d+) for each .*; (\d+) for each name that stands"
+    always, a_field, an_account, a_name = promised("adopt", of_all)
     spend(real.raw, turns_of(accounts, 1))
     moves = [Moved("acc-k0", f"=new-{n}", gone=True) for n in range(2)]
     assert commands(real.raw, calls.adopt(NAMES, moves, str(NOW))) == always - 1 + a_field + 2 * an_account
+    again = [Moved("=new-0", "=newer", gone=True)]
+    assert commands(real.raw, calls.adopt(NAMES, again, str(NOW))) == always - 1 + a_field + an_account + a_name
 
 
 @pytest.mark.parametrize("keys", [1, 1000])

@@ -13,11 +13,13 @@ import pytest
 from sidecar.model.events import KeyChanged
 from sidecar.model.rests import read
 from sidecar.model.words import Report
+from sidecar.proxy import reviving
 from sidecar.proxy.reviving import revive
 from sidecar.proxy.upstream import Upstream
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store import calls
+from sidecar.store.connect import StoreAway, StoreUnable
 from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
 
 AT_ONCE = {"x-sidecar-max-wait": "0"}
@@ -147,6 +149,31 @@ async def test_try_that_says_nothing_of_the_key_revives_nothing(fault: Fault) ->
 
 
 # --- long rests -------------------------------------------------------------------------------------
+
+
+async def test_store_that_is_away_at_a_look_is_no_mistake(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has been said already; a mistake of ours is told, and neither ends the looking."""
+    looks = asyncio.Queue[None]()
+    faults = [StoreAway("gone"), StoreUnable("not now"), RuntimeError("a mistake")]
+
+    async def inspect(_: object) -> None:
+        looks.put_nowait(None)
+        raise faults[min(looks.qsize(), len(faults)) - 1]
+
+    monkeypatch.setattr(reviving, "EVERY_S", 0.0)
+    async with world(1) as (_, plane):
+        upstream = Upstream()
+        with monkeypatch.context() as patch:
+            patch.setattr(plane.replica.store, "inspect", inspect)
+            async with reviving.reviving(plane.replica, upstream), asyncio.timeout(30):
+                while looks.qsize() < 4:  # noqa: ASYNC110 - each look is told, and they come by themselves
+                    await asyncio.sleep(0)
+        await upstream.close()
+    told = [record for record in caplog.records if record.name == reviving.__name__]
+    assert {record.message for record in told} == {"dead keys cannot be tried"}
+    assert {str(record.exc_info[1]) for record in told if record.exc_info} == {"a mistake"}
 
 
 async def test_long_rest_is_tried_by_one_real_request_after_15_minutes_and_ends_when_it_works() -> None:
