@@ -94,7 +94,9 @@ class Attempts:
                 return await self._run()
         except TimeoutError:
             if self.held is not None and self.under_way:
-                self._unanswered(self.held, TIMED_OUT.kind)
+                self._unanswered(
+                    self.held, (TIMED_OUT if self.held.in_hand else UNREACHED).kind
+                )  # given back: never sent
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:
             raise store_away(str(error)) from None

@@ -263,6 +263,24 @@ async def test_a_provider_that_hangs_is_left_at_the_timeout(provider: StrictProv
         assert [event.outcome for event in plane.of(Attempted)] == ["timeout"]
 
 
+async def test_a_deadline_while_connecting_gives_the_grant_back_and_is_no_send() -> None:
+    """Whoever listens there accepts, and says nothing of TLS."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    limit = {"requests": 1, "per": "minute"}
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        told = pool(f"https://127.0.0.1:{port}", new_keys(1), limits=[limit], max_wait="0s", timeout="400ms")
+        async with sidecar({"chat": told}) as plane:
+            for _ in range(2):
+                reply = await plane.chat()
+                assert (reply.status, reply.attempts, reply.data["error"]["code"]) == (504, 1, "timeout")
+            assert [event.outcome for event in plane.of(Attempted)] == ["connect", "connect"]
+
+
 async def test_a_refused_connection_gives_its_grant_back() -> None:
     """Every key is asked, none pays: the budget of one a minute is there again and again."""
     limit = {"requests": 1, "per": "minute"}
