@@ -94,9 +94,8 @@ class Attempts:
                 return await self._run()
         except TimeoutError:
             if self.held is not None and self.under_way:
-                self._unanswered(
-                    self.held, (TIMED_OUT if self.held.in_hand else UNREACHED).kind
-                )  # given back: never sent
+                outcome = TIMED_OUT if self.held.in_hand else UNREACHED  # given back: it was not sent
+                self._unanswered(self.held, outcome.kind)
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:
             raise store_away(str(error)) from None
