@@ -1,27 +1,56 @@
--- adopt: what is known of an account goes to the account that a changed config gives its keys.
+-- adopt: whose each key is. What is known of an account goes along with keys that have another one since.
 --
 -- KEYS  1        state      HASH
 -- ARGV  now      "" or, in tests, microseconds
---       moves    count of texts, then three for each move: the old account, the new one, and 1 where no key has the old one
---                any more, else 0
+--       keys     count of texts, then two for each key of the caller's config: its fingerprint and its account
 -- returns        how many windows and rests of old accounts there were
--- cost           5 commands, one of which reads the names of all fields of the state; for each field of an old account 2,
---                and 2 for each account that it goes to; 1 for each name that stands for another from now on, and 2 for each
---                that did: once a reload
+-- cost           2 commands, and for each 1,000 keys 1, or 2 where any is new or has another account, and 1 more where names stand
+--                for others already; where any has another account 2 more, one of which reads the names of all fields of the
+--                state; for each field of an old account 2, and 2 for each account that it goes to; 1 for each name that
+--                stands for another from now on, and 2 for each that did: once a change of config
 --
--- Of an old account that nobody has any more all counts are added to those of the new one, for the provider counts the
--- keys that join together, and the old one is forgotten: whoever reloads next has nothing to add but what was counted
--- since. Its name stands for the new one then (parts/accounts.lua), for replicas that have not reloaded yet, and for
--- requests in flight; not where its keys went to several. One that other keys still have stays, and the new one gets as
--- much of each moment as either had: so it may be done any number of times. Of two rests the one that ends later stays. A
--- key's own rests are named after its secret. Nobody is woken, for no key has more room than before.
+-- `of|KEY` says whose a key was when it was last told, so a config that was changed while no sidecar ran moves as much as
+-- one that is reloaded. Of an old account that the config does not name all counts are added to those of the new one, for
+-- the provider counts the keys that join together, and the old one is forgotten. Its name stands for the new one then
+-- (parts/accounts.lua), for replicas that have not reloaded yet, and for requests in flight; not where its keys went to
+-- several. One that other keys still have stays, and the new one gets as much of each moment as either had. Of two rests
+-- the one that ends later stays. A key's own rests are named after its secret. Nobody is woken, for no key has more room.
 --@ use clock cooldown accounts args
-local state = KEYS[1]
+local state, CHUNK = KEYS[1], 1000
 local now, clock_text, moved = clock.read(state, args.text())
-local moves, texts = {}, args.texts()
-for i = 1, #texts, 3 do
-  local old = moves[texts[i]] or { gone = texts[i + 2] == '1', to = {} }
-  old.to[#old.to + 1], moves[texts[i]] = texts[i + 1], old
+local texts, moves, named = args.texts(), {}, {}
+for i = 2, #texts, 2 do
+  named[texts[i]] = true
+end
+
+local function move(old, new)
+  local known = moves[old] or { gone = not named[old], to = {}, has = {} }
+  if not known.has[new] then
+    known.to[#known.to + 1], known.has[new] = new, true
+  end
+  moves[old] = known
+end
+
+for from = 1, #texts, 2 * CHUNK do
+  local fields, names, changed = {}, {}, {}
+  for i = from, math.min(from + 2 * CHUNK - 1, #texts), 2 do
+    fields[#fields + 1], names[#names + 1] = 'of|' .. texts[i], 'as|' .. texts[i + 1]
+  end
+  for i, old in ipairs(redis.call('HMGET', state, unpack(fields))) do
+    local new = texts[from + 2 * i - 1]
+    if old ~= new then
+      changed[#changed + 1], changed[#changed + 2] = fields[i], new
+      if old then
+        move(old, new)
+      end
+    end
+  end
+  if #changed > 0 then
+    redis.call('HSET', state, 'clock', clock_text, unpack(changed))
+  end
+  if moved then
+    redis.call('HDEL', state, unpack(names)) -- what the config names stands for itself
+  end
 end
 
 -- A field's name around its account: `w|` and `|requests/60000000/`.
@@ -76,19 +105,6 @@ local function later(text, other)
   return cooldown.read(other).ends > cooldown.read(text).ends and other or text
 end
 
--- Read before anything is written: accounts may change places.
-local found, aliases = {}, {}
-for _, field in ipairs(redis.call('HKEYS', state)) do
-  local before, account, behind = around(field)
-  local old = before and moves[account]
-  if old then
-    found[#found + 1] =
-      { field = field, before = before, behind = behind, old = old, text = redis.call('HGET', state, field) }
-  elseif string.sub(field, 1, 3) == 'as|' then
-    aliases[string.sub(field, 4)] = redis.call('HGET', state, field)
-  end
-end
-
 local function give(one, account)
   local field = one.before .. account .. one.behind
   local text = redis.call('HGET', state, field)
@@ -102,41 +118,63 @@ local function give(one, account)
   redis.call('HSET', state, field, text)
 end
 
+-- What old accounts hold, and the names that stand for others. All is read before anything is written: accounts may
+-- change places.
+local function read()
+  local found, aliases = {}, {}
+  for _, field in ipairs(redis.call('HKEYS', state)) do
+    local before, account, behind = around(field)
+    local old = before and moves[account]
+    if old then
+      local text = redis.call('HGET', state, field)
+      found[#found + 1] = { field = field, before = before, behind = behind, old = old, text = text }
+    elseif string.sub(field, 1, 3) == 'as|' then
+      aliases[string.sub(field, 4)] = redis.call('HGET', state, field)
+    end
+  end
+  return found, aliases
+end
+
 -- What is copied comes first: what is added is then added to all of it.
-for _, is_gone in ipairs({ false, true }) do
-  for _, one in ipairs(found) do
-    if one.old.gone == is_gone then
-      for _, account in ipairs(one.old.to) do
-        give(one, account)
-      end
-      if is_gone then
-        redis.call('HDEL', state, one.field)
+local function hand_over(found)
+  for _, is_gone in ipairs({ false, true }) do
+    for _, one in ipairs(found) do
+      if one.old.gone == is_gone then
+        for _, account in ipairs(one.old.to) do
+          give(one, account)
+        end
+        if is_gone then
+          redis.call('HDEL', state, one.field)
+        end
       end
     end
   end
 end
 
--- Whom each name stands for from now on. One that somebody has again stands for itself.
-local function renamed(account)
+-- The only heir of an account that nobody has any more; nil: there is none, or several.
+local function heir(account)
   local old = moves[account]
-  return old and old.gone and #old.to == 1 and old.to[1] or account
+  return old and old.gone and #old.to == 1 and old.to[1] or nil
 end
 
-for name, account in pairs(aliases) do
-  redis.call('HDEL', state, 'as|' .. name)
-  aliases[name] = moved and renamed(account) or nil
-end
-for name, old in pairs(moves) do
-  aliases[name] = old.gone and #old.to == 1 and old.to[1] or nil
-end
-for _, old in pairs(moves) do
-  for _, account in ipairs(old.to) do
-    aliases[account] = nil
+local function rename(aliases)
+  redis.call('HDEL', state, 'moved')
+  for name, account in pairs(aliases) do
+    redis.call('HDEL', state, 'as|' .. name)
+    aliases[name] = moved and (heir(account) or account) or nil
+  end
+  for name in pairs(moves) do
+    aliases[name] = heir(name)
+  end
+  for name, account in pairs(aliases) do
+    redis.call('HSET', state, 'as|' .. name, account, 'moved', clock.text(now + accounts.KEEP))
   end
 end
-redis.call('HSET', state, 'clock', clock_text)
-redis.call('HDEL', state, 'moved')
-for name, account in pairs(aliases) do
-  redis.call('HSET', state, 'as|' .. name, account, 'moved', clock.text(now + accounts.KEEP))
+
+if not next(moves) then
+  return 0
 end
+local found, aliases = read()
+hand_over(found)
+rename(aliases)
 return #found

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -16,7 +15,6 @@ import sidecar
 from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
 from sidecar.config.watch import LOOK_S, Source
-from sidecar.model.adoption import Moved, moved
 from sidecar.model.configured import Config, Target
 from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
 from sidecar.pool.pool import Pools
@@ -64,7 +62,6 @@ class Replica:
         self._source, self._follow = source, follow
         self._reloading = asyncio.Lock()
         self._former: WeakSet[Pools] = WeakSet()  # of configs that requests under way still use
-        self._moves: list[tuple[Moved, ...]] = []  # of accounts, by reload, that the store has not answered
         self.counting = Counting(config, store, self.id)
         self.inflight = 0
         self.alive = 0  # replicas that share the store, this one included; 0: not known
@@ -85,7 +82,6 @@ class Replica:
         while True:
             await asyncio.sleep(BEAT_S)
             self.running.renew()
-            self._adopt()
             await self._show_life()
 
     async def _show_life(self) -> None:
@@ -163,19 +159,8 @@ class Replica:
         self._former.add(self.state.pools)
         self.counting.follow(config)
         self._follow(config, [pools.config for pools in self._former])
-        self.store.forget()
-        if moves := moved(self.state.config, config):
-            self._moves.append(moves)
-        self._adopt()
         self.state = State(config, Pools(config, self.store, self.emit, self.running))
-
-    def _adopt(self) -> None:
-        """Again with each beat until it is answered: a store that was away would else begin new accounts from zero."""
-        for moves in self._moves:
-            self.store.adopt(moves, partial(self._adopted, moves))
-
-    def _adopted(self, moves: tuple[Moved, ...]) -> None:
-        self._moves = [others for others in self._moves if others is not moves]
+        self.store.adopt()
 
     # --- requests under way -------------------------------------------------------------------------
 

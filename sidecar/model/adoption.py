@@ -1,12 +1,9 @@
-"""What an account is known for moves with its keys when a config names it otherwise: the twin of `lua/adopt.lua`.
-
-Only who saw both configs knows the old name: of a config that changed while no sidecar ran nothing moves.
-"""
+"""What an account is known for moves with its keys when a config names it otherwise: the twin of `lua/adopt.lua`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from sidecar.model.configured import Config
@@ -20,28 +17,25 @@ class Moved:
 
     old: str
     new: str
-    gone: bool  # no key has the old one any more
+    gone: bool  # no key of the config has the old one any more
 
 
-def moved(old: Config, new: Config) -> tuple[Moved, ...]:
-    """The accounts whose keys, known by their secrets, have another one now; a pair of names once."""
-    before, after = _accounts(old), _accounts(new)
-    stay = set(after.values())
-    moves = {(before[key], account): None for key, account in after.items() if before.get(key, account) != account}
-    return tuple(Moved(was, now, was not in stay) for was, now in moves)
-
-
-def _accounts(config: Config) -> dict[str, str]:
+def owners(config: Config) -> dict[str, str]:
+    """Each key's account, by its fingerprint."""
     return {key.fingerprint: key.account for pool in config.pools.values() for key in pool.keys}
 
 
-def adopt(shared: Shared, moves: Iterable[Moved]) -> int:
-    """Moves windows and rests of accounts; returns how many of old accounts there were.
+def adopt(shared: Shared, told: Mapping[str, str]) -> int:
+    """Takes over whose each key of a config is; returns how many windows and rests of old accounts there were.
 
-    Of an account that nobody has any more everything is added, and its name stands for the new one. One that stays is
-    copied: of each moment the new account gets as much as either had, so that a second time changes nothing.
+    Of an account that the config does not name everything is added, and its name stands for the new one. One that stays
+    is copied: of each moment the new account gets as much as either had.
     """
-    moves = sorted(moves, key=lambda move: move.gone)  # what is added is added to all that was copied
+    moves = sorted(_moves(shared.owners, told), key=lambda move: move.gone)  # what is added is added to all copied
+    shared.owners |= told
+    shared.called = {name: account for name, account in shared.called.items() if name not in told.values()}
+    if not moves:
+        return 0
     moving, gone = {move.old for move in moves}, {move.old for move in moves if move.gone}
     windows = [(*name, held) for name, held in shared.windows.items() if name[0] in moving]
     rests = [(subject, rest) for subject, rest in shared.rests.items() if _is_of(subject, moving)]
@@ -58,12 +52,17 @@ def adopt(shared: Shared, moves: Iterable[Moved]) -> int:
     return len(windows) + len(rests)
 
 
+def _moves(known: Mapping[str, str], told: Mapping[str, str]) -> tuple[Moved, ...]:
+    """The accounts whose keys, known by their secrets, have another one now; a pair of names once."""
+    pairs = dict.fromkeys((known[key], new) for key, new in told.items() if known.get(key, new) != new)
+    return tuple(Moved(old, new, old not in told.values()) for old, new in pairs)
+
+
 def _called(known: Mapping[str, str], moves: Collection[Moved]) -> dict[str, str]:
-    """What stands for each name that nobody should use any more; one that somebody has again stands for itself."""
+    """What stands for each name that nobody should use any more."""
     heirs = Counter(move.old for move in moves)
     renamed = {move.old: move.new for move in moves if move.gone and heirs[move.old] == 1}
-    called = {name: renamed.get(account, account) for name, account in known.items() if name not in heirs} | renamed
-    return {name: account for name, account in called.items() if name not in {move.new for move in moves}}
+    return {name: renamed.get(account, account) for name, account in known.items() if name not in heirs} | renamed
 
 
 def _is_of(subject: Subject, accounts: Collection[str]) -> bool:

@@ -26,6 +26,7 @@ class Shared:
     rests: dict[Subject, Resting] = field(default_factory=dict)
     off: set[str] = field(default_factory=set)  # fingerprints of disabled keys
     granted: dict[str, tuple[int, int]] = field(default_factory=dict)  # fingerprint -> day, grants on it
+    owners: dict[str, str] = field(default_factory=dict)  # fingerprint -> account, as a config last told
     called: dict[str, str] = field(
         default_factory=dict
     )  # what an account is called that nobody should name so any more

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from time import monotonic
 
+from sidecar.model.adoption import owners
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
 from sidecar.model.events import Drifted, Emit, KeyChanged
 from sidecar.model.rests import NEVER
@@ -50,6 +51,7 @@ class Pools:
 
     def __init__(self, config: Config, store: Store, emit: Emit, running: Running | None = None) -> None:
         self.config, self.store, self._emit = config, store, emit
+        store.follow(owners(config))
         self.running = running or Running(store)
         self.waiting = Waiting(config.max_waiting)
         self.rotation = Rotations(config)

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from sidecar.model.adoption import Moved
 from sidecar.model.calendars import Boundaries, periods
 from sidecar.model.configured import Calendar, Key, Limit
 from sidecar.model.counting import Counts, Row
@@ -311,8 +310,9 @@ def restore(names: Names, born: str, off: Mapping[str, str], now: str = "") -> C
     return Call("restore", (names.state,), (now, born, str(len(texts)), *texts))
 
 
-def adopt(names: Names, moves: Iterable[Moved], now: str = "") -> Call:
-    texts = [text for move in moves for text in (move.old, move.new, "1" if move.gone else "0")]
+def adopt(names: Names, owners: Mapping[str, str], now: str = "") -> Call:
+    """`owners`: each key's account, by its fingerprint."""
+    texts = [text for pair in owners.items() for text in pair]
     return Call("adopt", (names.state,), (now, str(len(texts)), *texts))
 
 

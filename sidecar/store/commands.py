@@ -7,12 +7,11 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sidecar.model.adoption import Moved
 from sidecar.model.configured import Key
 from sidecar.model.events import Drifted, Emit, StoreChanged
 from sidecar.model.words import (
@@ -66,6 +65,8 @@ class Store:
         self._back = Lane(open_connection, self._is_away)
         self.counted = Counted(self.names, partial(self._call, lane=self._back))
         self._shared: dict[Rotation, Rotation] = {}
+        self._owners: Mapping[str, str] = {}  # each key's account, by its fingerprint
+        self._owners_told = True
         self._born = ""
         self._off: dict[str, str | None] = {}  # by fingerprint: what says that the key is disabled, as last seen
         self._managing = asyncio.Lock()  # so that nothing that is done here is taken for others' deed
@@ -247,12 +248,20 @@ class Store:
         """Forgets these fields of the state; returns how many there were. `pools`: as for enable."""
         return int(await self._call(calls.reset(self.names, key, fields, pools)))
 
-    def adopt(self, moves: Iterable[Moved], told: Callable[[], None]) -> None:
-        """Moves what is known of accounts to those that their keys have now; queued, and `told` hears when it is done.
+    def adopt(self) -> None:
+        """Says whose each key is, once for each config: what is known of keys that had another account goes along.
 
-        It goes with the acquires: whoever asks after this call finds what was moved.
+        Queued, before all that is asked for after this call. A config that names accounts otherwise has rotations of
+        its own, and none is registered before: nobody is granted a key under the new name who does not know the old.
         """
-        self._queue(self._front, calls.adopt(self.names, moves), lambda _: told())
+        if self._owners_told:
+            return
+        owners = self._owners
+
+        def told(_: Any) -> None:
+            self._owners_told = self._owners is owners
+
+        self._queue(self._front, calls.adopt(self.names, owners), told)
 
     async def models(self, pools: Collection[str]) -> dict[str, tuple[str, ...]]:
         """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""
@@ -277,9 +286,11 @@ class Store:
 
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()
+        self.adopt()
         reply = await self._call(calls.register(self.names, rotation))
         own, born = calls.read_register(reply)
         if self._began(born):
+            self.adopt()
             for grants in self.in_flight():
                 await self._call(calls.renew(self.names, grants))
         if own:
@@ -292,6 +303,7 @@ class Store:
         emptied = bool(self._born and born and born != self._born)
         if emptied:
             self._shared.clear()
+            self._owners_told = False
             self._emit(StoreChanged(up=True, emptied=True, reason="Redis was emptied: all budgets start from zero"))
         self._born = born or self._born
         return emptied
@@ -307,8 +319,12 @@ class Store:
             return ask
         return replace(ask, rotations=tuple(self.serving(rotation) for rotation in ask.rotations))
 
-    def forget(self) -> None:
-        """Lets go of all that is known of rotations, after a change of config; what still counts is asked for anew."""
+    def follow(self, owners: Mapping[str, str]) -> None:
+        """There is a config, or another one, whose keys have these accounts, by their fingerprints.
+
+        Lets go of all that is known of rotations; what still counts is asked for anew.
+        """
+        self._owners, self._owners_told = owners, False
         self._shared.clear()
         calls.forget()
 

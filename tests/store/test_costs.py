@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis
 
-from sidecar.model.adoption import Moved
 from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
 from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
@@ -275,13 +274,18 @@ def test_restore(real: Place, keys: int) -> None:
 @pytest.mark.parametrize("accounts", [1, 1000])
 def test_adopt(real: Place, accounts: int) -> None:
     """Nothing for accounts that stay as they are, whatever they hold."""
-    of_all = r"(\d+) commands, .* of an old account (\d+), and (\d+) for each .*; (\d+) for each name that stands"
-    always, a_field, an_account, a_name = promised("adopt", of_all)
+    of_keys = r"(\d+) commands, and for each 1,000 keys (\d+), or (\d+) .* another account (\d+) more, .*"
+    of_all = of_keys + r"of an old account (\d+), and (\d+) for each .*; (\d+) for each name that stands"
+    always, same, new, moving, a_field, an_account, a_name = promised("adopt", of_all)
     spend(real.raw, turns_of(accounts, 1))
-    moves = [Moved("acc-k0", f"=new-{n}", gone=True) for n in range(2)]
-    assert commands(real.raw, calls.adopt(NAMES, moves, str(NOW))) == always - 1 + a_field + 2 * an_account
-    again = [Moved("=new-0", "=newer", gone=True)]
-    assert commands(real.raw, calls.adopt(NAMES, again, str(NOW))) == always - 1 + a_field + an_account + a_name
+    own = {f"fp-k{n}": f"acc-k{n}" for n in range(1000)}
+
+    def cost(**changed: str) -> int:
+        return commands(real.raw, calls.adopt(NAMES, own | changed, str(NOW)))
+
+    assert cost() == always - 1 + new
+    assert cost() == always - 1 + same
+    assert cost(**{"fp-k0": "=new"}) == always - 1 + new + moving + a_field + an_account + a_name
 
 
 @pytest.mark.parametrize("keys", [1, 1000])
