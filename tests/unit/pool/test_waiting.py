@@ -10,7 +10,7 @@ from sidecar.model.words import Amounts, Exhausted, Refusal
 from sidecar.pool import waiting
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
-from tests.unit.pool.configs import config, held, in_flight, limit, pool, search, tokens
+from tests.unit.pool.configs import config, held, in_flight, key, limit, pool, search, tokens
 from tests.unit.pool.conftest import WatchedStore, World
 
 Got = Held | Refusal | Exhausted
@@ -178,6 +178,33 @@ async def test_who_comes_anew_passes_nobody_at_another_replica(world: World, nob
     assert refused.busy
     await looked(other, there)
     held(await waiter)
+
+
+async def test_pools_that_share_an_account_have_one_line(world: World, nobody_polls: None) -> None:
+    told = config(pool("p", [key("a", "acme")]), pool("q", [key("b", "acme")]), limits=[in_flight(1)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    first = held(await one.acquire(search("q")))
+    (waiter,) = await lined_up(other, there, 1)
+    one.finish(first, None)
+    await here.settled()
+    assert isinstance(await one.acquire(search("q", max_wait_s=0)), Refusal)
+    await looked(other, there)
+    held(await waiter)
+
+
+async def test_who_waits_at_two_pools_leaves_both_lines_at_once(world: World, nobody_polls: None) -> None:
+    told = config(pool("p", ["a"]), pool("q", ["b"]), limits=[in_flight(1)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    busy = [held(await one.acquire(search(name))) for name in ("p", "q")]
+    both = asyncio.create_task(other.acquire(search("p", "q", max_wait_s=300, within_s=300)))
+    await standing(other, 1)
+    await there.settled()
+    one.finish(busy.pop(), None)
+    await looked(other, there)
+    assert held(await both).pool.name == "q"
+    one.finish(busy.pop(), None)
+    await here.settled()
+    held(await one.acquire(search("p", max_wait_s=0)))
 
 
 async def test_who_goes_away_holds_up_nobody(world: World, nobody_polls: None) -> None:
