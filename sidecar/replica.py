@@ -17,8 +17,9 @@ from sidecar.config.problems import ConfigError
 from sidecar.config.watch import LOOK_S, Source
 from sidecar.model.configured import Config, Target
 from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
+from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
-from sidecar.pool.running import EVERY_S, Running
+from sidecar.pool.running import EVERY_S
 from sidecar.pool.usage import Counting
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -56,8 +57,8 @@ class Replica:
         """`source`: where the config came from; None: it is that of this process alone and never changes."""
         self.id = secrets.token_hex(6)
         self.store, self._emit = store, emit
-        self.running = Running(store)
-        self.state = State(config, Pools(config, store, emit, self.running))
+        self._lasting = Lasting(store)
+        self.state = State(config, Pools(config, store, emit, self._lasting))
         self.reloaded = Reloaded("start")  # what came of the latest reading of the config
         self._source, self._follow = source, follow
         self._reloading = asyncio.Lock()
@@ -81,7 +82,7 @@ class Replica:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            self.running.renew()
+            self._lasting.running.renew()
             await self._show_life()
 
     async def _show_life(self) -> None:
@@ -159,7 +160,7 @@ class Replica:
         self._former.add(self.state.pools)
         self.counting.follow(config)
         self._follow(config, [pools.config for pools in self._former])
-        self.state = State(config, Pools(config, self.store, self.emit, self.running))
+        self.state = State(config, Pools(config, self.store, self.emit, self._lasting))
         self.store.adopt()
 
     # --- requests under way -------------------------------------------------------------------------

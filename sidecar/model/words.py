@@ -92,6 +92,11 @@ class Rotation:
         return tuple(dict.fromkeys(limit.calendar for limit in limits if limit.calendar is not None))
 
     @cached_property
+    def keys(self) -> int:
+        """A number that rotations of the same keys have in common, in this process."""
+        return hash(tuple(member.text for member in self.members))
+
+    @cached_property
     def members_by_text(self) -> Mapping[str, Member]:
         return {member.text: member for member in self.members}
 

@@ -29,11 +29,11 @@ from sidecar.model.words import (
     Withdrawn,
     unit_of,
 )
+from sidecar.pool.lasting import Lasting
 from sidecar.pool.rotations import Rotations
-from sidecar.pool.running import Running
 from sidecar.pool.search import Held, Search, guard_s, held
 from sidecar.pool.sight import Sight
-from sidecar.pool.waiting import Full, Waiting
+from sidecar.pool.waiting import Full
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
@@ -49,18 +49,15 @@ class TooLarge(Exception):
 class Pools:
     """The pools of one config over one store."""
 
-    def __init__(self, config: Config, store: Store, emit: Emit, running: Running | None = None) -> None:
+    def __init__(self, config: Config, store: Store, emit: Emit, lasting: Lasting | None = None) -> None:
         self.config, self.store, self._emit = config, store, emit
+        lasting = lasting or Lasting(store)
+        lasting.follow(config)
         store.follow(owners(config))
-        self.running = running or Running(store)
-        self.waiting = Waiting(config.max_waiting)
+        self.running, self.waiting, self._pools_of = lasting.running, lasting.waiting, lasting.pools_of
         self.rotation = Rotations(config)
         self.sight = Sight(config.pools, store, self.rotation)
         self._keys = {pool.name: {key.id: key for key in pool.keys} for pool in config.pools.values()}
-        self._pools_of: dict[str, set[str]] = {}
-        for pool in config.pools.values():
-            for key in pool.keys:
-                self._pools_of.setdefault(key.account, set()).add(pool.name)
 
     def untried(self, search: Search, target: int) -> int:
         """How many keys of a target the request has not tried."""
@@ -100,7 +97,7 @@ class Pools:
                 return answer, asked_at
         line, waited_s, began = self._line(search, targets), search.waited_s, self._now()
         try:
-            async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line):
+            async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line, search):
                 while True:
                     search.waited_s = waited_s + self._now() - began
                     ended = self.waiting.next_end()
@@ -119,11 +116,14 @@ class Pools:
     def _line(self, search: Search, targets: list[int]) -> Hashable:
         """Those who stand in one line of this replica can use the same keys, and need about as much of them.
 
-        So whoever is first in it asks for all; and nobody who needs little waits behind one who needs a lot.
+        So whoever is first in it asks for all, whatever the models; and nobody who needs little waits behind one who
+        needs a lot.
         """
-        amounts = search.amounts(any(self.rotation(search.targets[index]).counts_tokens for index in targets))
+        rotations = [self.rotation(search.targets[index]) for index in targets]
+        amounts = search.amounts(any(one.counts_tokens for one in rotations))
         tried = frozenset((target, key) for target, key in search.tried if target in targets)
-        return tuple(search.targets[index] for index in targets), search.batch, tried, max(amounts).bit_length()
+        keys = tuple((one.pool, one.keys) for one in rotations)
+        return keys, search.batch, tried, max(amounts).bit_length()
 
     def _leave_line(self, search: Search, targets: list[int]) -> None:
         if search.ticket:
@@ -189,9 +189,10 @@ class Pools:
         search.waited_s += now - since
         patience_s = self._most_patience_s(search)
         try:
-            async with asyncio.timeout(patience_s):
-                await self.store.up.wait()
-        except TimeoutError:
+            with self.waiting.one_more(search):
+                async with asyncio.timeout(patience_s):
+                    await self.store.up.wait()
+        except (TimeoutError, Full):
             raise away from None
         finally:
             search.waited_s += self._now() - now
@@ -199,7 +200,7 @@ class Pools:
     async def _wait(self, search: Search, held: Held) -> bool:
         """Sleeps until a reserved grant's moment and confirms it; False: it is gone, ask again."""
         try:
-            async with self.waiting.one_more():
+            with self.waiting.one_more(search):
                 await self._sleep(search, held.grant.wait_us)
             return await self.renew(search, held)
         except Full:
@@ -301,7 +302,7 @@ class Pools:
             self.sight.suspect(held.pool.name, held.key.id)
         accounts = {rest.subject.account for rest in report.rests if rest.throttle}
         accounts |= {subject.account for subject in (*report.clears, *report.ends)}
-        pools = {pool for account in accounts for pool in self._pools_of.get(account, ())}
+        pools = {pool for account in accounts for pool in self._pools_of[account]}
         self.store.report(report, pools, lambda reported: self._told(report, held, reported))
 
     def succeeded(self, held: Held, request_id: str) -> None:

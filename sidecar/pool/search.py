@@ -26,6 +26,7 @@ class Search:
     acquire_s: float = 0.0
     ticket: int = 0  # by which it stands in the store's line for a place in flight; 0: it does not
     expected: Amounts | None = None  # once it was asked
+    waits: bool = False  # now, and is counted among those who do
 
     @property
     def open(self) -> list[int]:

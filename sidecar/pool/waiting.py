@@ -8,8 +8,10 @@ the order between lines, and between replicas, is the store's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from sidecar.pool.search import Search
 
 POLL_S = 0.025
 
@@ -19,10 +21,10 @@ class Full(Exception):
 
 
 class Waiting:
-    """The lines of one replica, and how many wait in them or for a moment."""
+    """The lines of one replica, and how many wait in them, for a moment or for the store: at most `most`."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self) -> None:
+        self.most = 0
         self.count = 0
         self._lines: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
         self._ended = asyncio.Event()
@@ -46,16 +48,21 @@ class Waiting:
             async with asyncio.timeout(POLL_S):
                 await ended.wait()
 
-    @asynccontextmanager
-    async def one_more(self) -> AsyncIterator[None]:
-        """Counts who waits. Raises Full."""
+    @contextmanager
+    def one_more(self, search: Search) -> Iterator[None]:
+        """Counts who waits, once. Raises Full."""
+        if search.waits:
+            yield
+            return
         if self.full:
             raise Full
         self.count += 1
+        search.waits = True
         try:
             yield
         finally:
             self.count -= 1
+            search.waits = False
 
     @property
     def has_lines(self) -> bool:
@@ -67,9 +74,9 @@ class Waiting:
         return of in self._lines
 
     @asynccontextmanager
-    async def first_in_line(self, of: Hashable) -> AsyncIterator[None]:
+    async def first_in_line(self, of: Hashable, search: Search) -> AsyncIterator[None]:
         """Waits until all who came before have left. Raises Full."""
-        async with self.one_more():
+        with self.one_more(search):
             lock, standing = self._lines.setdefault(of, (asyncio.Lock(), []))
             standing.append(None)
             try:

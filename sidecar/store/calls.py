@@ -207,14 +207,19 @@ def leave(names: Names, ticket: int, lines: Iterable[str], now: str = "") -> Cal
     return Call("leave", (names.state,), (now, str(ticket), str(len(fields)), *fields))
 
 
-def renew(names: Names, grants: Iterable[Grant], now: str = "") -> Call:
-    """The requests of these grants are still in flight."""
+def renew(names: Names, grants: Iterable[Grant], owners: Mapping[str, str], now: str = "") -> Call:
+    """The requests of these grants are still in flight. `owners`: the accounts of keys, where they have others now."""
     leases = [
         text
         for grant in grants
         for limit in grant.limits
         if limit.kind == "leases"
-        for text in (grant.member.account, limit.name, str(limit.window_us), str(grant.moment_us))
+        for text in (
+            owners.get(grant.member.key, grant.member.account),
+            limit.name,
+            str(limit.window_us),
+            str(grant.moment_us),
+        )
     ]
     return Call("renew", (names.state,), (now, str(len(leases) // 4), *leases))
 

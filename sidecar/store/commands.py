@@ -158,7 +158,10 @@ class Store:
 
     def renew(self, grants: Iterable[Grant]) -> None:
         """Says that the requests of these grants are still in flight; queued, before what ends of them later."""
-        self._queue(self._front, calls.renew(self.names, grants))
+        self._queue(self._front, self._renewal(grants))
+
+    def _renewal(self, grants: Iterable[Grant]) -> calls.Call:
+        return calls.renew(self.names, grants, self._owners)
 
     def report(self, report: Report, pools: Iterable[str], told: Callable[[Reported], None]) -> None:
         """Sets rests and takes suspicions back; queued, and `told` hears what came of it.
@@ -292,7 +295,7 @@ class Store:
         if self._began(born):
             self.adopt()
             for grants in self.in_flight():
-                await self._call(calls.renew(self.names, grants))
+                await self._call(self._renewal(grants))
         if own:
             self._shared.pop(rotation, None)
         else:
@@ -364,7 +367,7 @@ class Store:
                 while self._kept:
                     await probe.call(self._kept.popleft())
                 for grants in self.in_flight():  # before anybody takes their places, which may have ended meanwhile
-                    await probe.call(calls.renew(self.names, grants))
+                    await probe.call(self._renewal(grants))
                 break
             except StoreBroken as broken:
                 if self.reason != str(broken):

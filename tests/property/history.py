@@ -264,7 +264,7 @@ class Play:
             return
         grant = running[choice % len(running)]
         limits = [limit for limit in grant.limits if limit.kind == "leases"]
-        self._expect(calls.renew(NAMES, [grant], str(self.raw)), int, len(limits))
+        self._expect(calls.renew(NAMES, [grant], {}, str(self.raw)), int, len(limits))
         for limit in limits:
             rules.renewed(self.state, grant.member.account, limit, grant.moment_us, self.raw)
             self.judge.renewed(grant.member.account, limit, grant.moment_us, self.now)

@@ -237,7 +237,7 @@ def test_renew(real: Place, requests: int) -> None:
     turns = rotation(requests, Limit("concurrency", 1, LEASE_US, 0))
     grants = [Grant(0, turns, member, 0, NOW, 0) for member in turns.members]
     always, a_lease = promised("renew", r"(\d+) commands, and (\d+) a lease")
-    assert commands(real.raw, calls.renew(NAMES, grants, str(NOW))) == always - 1 + requests * a_lease
+    assert commands(real.raw, calls.renew(NAMES, grants, {}, str(NOW))) == always - 1 + requests * a_lease
 
 
 def test_inspect_models_and_beat(real: Place) -> None:

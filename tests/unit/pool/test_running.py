@@ -8,8 +8,9 @@ import pytest
 
 from sidecar.model.configured import LEASE_US, SECOND_US
 from sidecar.model.words import Refusal
+from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
-from sidecar.pool.running import EVERY_S, Running
+from sidecar.pool.running import EVERY_S
 from sidecar.pool.search import Held
 from tests.unit.pool.configs import config, held, in_flight, limit, pool, search
 from tests.unit.pool.conftest import World
@@ -29,12 +30,12 @@ async def is_free(pools: Pools) -> bool:
 async def test_leases_are_renewed_while_their_requests_run_whatever_config_they_began_with(world: World) -> None:
     """A reload swaps the pools; what runs is renewed for hours, and is freed by the pools that it began with."""
     _, store = world.pools(ONE_AT_A_TIME)
-    running = Running(store)
-    old, new = (Pools(ONE_AT_A_TIME, store, world.events.append, running) for _ in range(2))
+    lasting = Lasting(store)
+    old, new = (Pools(ONE_AT_A_TIME, store, world.events.append, lasting) for _ in range(2))
     first = held(await old.acquire(search()))
     for _ in range(10):
         await store.skip(EVERY_S)
-        running.renew()
+        lasting.running.renew()
         await store.settled()
         assert not await is_free(new)
     old.finish(first, None)

@@ -6,10 +6,16 @@ import asyncio
 
 import pytest
 
+from sidecar.model.configured import Target
+from sidecar.model.events import Event
 from sidecar.model.words import Amounts, Exhausted, Refusal
 from sidecar.pool import waiting
+from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
+from sidecar.store import connect
+from sidecar.store.connect import StoreAway
+from tests.servers import RedisProcess
 from tests.unit.pool.configs import config, held, in_flight, key, limit, pool, search, tokens
 from tests.unit.pool.conftest import WatchedStore, World
 
@@ -120,6 +126,73 @@ async def test_request_beyond_the_bound_is_refused_at_once(world: World, nobody_
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    pools.finish(first, None)
+
+
+async def test_bound_holds_over_changes_of_config(world: World, nobody_polls: None) -> None:
+    """Who waits with the config of before counts; and a request of before that ends is seen by who waits now."""
+    told = config(pool(keys=1), limits=[in_flight(1)], max_waiting=1)
+    old, store = world.pools(told)
+    lasting = Lasting(store)
+    old, new = (Pools(told, store, world.events.append, lasting) for _ in range(2))
+    first = held(await old.acquire(search()))
+    (waiter,) = await lined_up(new, store, 1)
+    assert isinstance(await old.acquire(search(request="one too many", max_wait_s=300, within_s=300)), Refusal)
+    old.finish(first, None)
+    held(await waiter)
+
+
+async def test_bound_holds_for_those_who_wait_for_the_store(
+    redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more is told at once that it is away."""
+    events: list[Event] = []
+    store = WatchedStore(connect.opener(redis_process.url), "test", events.append)
+    pools = Pools(config(pool(keys=1), limits=[in_flight(1)], max_waiting=1), store, events.append)
+    redis_process.kill()
+    waiter = asyncio.create_task(pools.acquire(search(max_wait_s=300, within_s=300)))
+    await standing(pools, 1)
+    with pytest.raises(StoreAway):
+        await pools.acquire(search(request="one too many", max_wait_s=300, within_s=300))
+    redis_process.start()
+    held(await waiter)
+    await store.close()
+
+
+async def test_who_waits_in_a_pool_that_a_reload_added_hears_of_requests_of_before(
+    world: World, nobody_polls: None
+) -> None:
+    before = config(pool("p", [key("a", "acme")]), limits=[in_flight(1)])
+    after = config(pool("p", [key("a", "acme")]), pool("q", [key("b", "acme")]), limits=[in_flight(1)])
+    _, store = world.pools(before)
+    lasting = Lasting(store)
+    old = Pools(before, store, world.events.append, lasting)
+    first = held(await old.acquire(search()))
+    new = Pools(after, store, world.events.append, lasting)
+    waiter = asyncio.create_task(new.acquire(search("q", max_wait_s=300, within_s=300)))
+    await standing(new, 1)
+    await store.settled()
+    old.finish(first, None)
+    held(await waiter)
+
+
+async def test_whatever_their_models_those_who_need_the_same_keys_stand_in_one_line(
+    world: World, nobody_polls: None
+) -> None:
+    """Any client may name any model, and each line asks for itself."""
+    pools, store = world.pools(config(pool(keys=1), limits=[in_flight(1)]))
+    first = held(await pools.acquire(search()))
+    await lined_up(pools, store, 1)
+    asked = len(store.asked)
+    others = [
+        asyncio.create_task(pools.acquire(search(Target("p", f"m{n}"), max_wait_s=300, within_s=300))) for n in range(9)
+    ]
+    await standing(pools, 10)
+    await store.settled()
+    assert len(store.asked) == asked
+    for one in others:
+        one.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
     pools.finish(first, None)
 
 
