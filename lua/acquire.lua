@@ -69,7 +69,7 @@ local function walk(at, target, turn)
   while true do
     local text, score = rotation.at(turn, position)
     local parked = text and score >= rotation.PARKED
-    if not text or passed == rotation.MOST_PASSED or (parked and best and score >= best.own) then
+    if not text or passed == rotation.MOST_PASSED or (parked and best and score >= best.moment) then
       return nil, best
     end
     local member = accounts.of(state, rotation.read_member(text), moved)
@@ -92,16 +92,18 @@ local function walk(at, target, turn)
         return nil, best
       elseif (free > now and parked and free <= score) or (free <= now and known) then
         local own, held = room.free_for(of, free, ask)
-        local has_room = room.free_in_pool(of, own, ask) <= now
+        local moment = room.free_in_pool(of, own, ask)
+        local has_room = moment <= now
         if has_room and (of.line == '' or not line.has_earlier(of.line, came, room.freed_at(of, now), now)) then
           return grant(at, turn, member, of, place, now), nil
         end
-        passed = passed + (own < cooldown.NEVER and 1 or 0)
-        if own < cooldown.NEVER and (not best or own < best.own) then
+        passed = passed + (moment < cooldown.NEVER and 1 or 0)
+        if moment < cooldown.NEVER and (not best or moment < best.moment) then
           busy = has_room and cooldown.NEVER or math.max(busy, held)
-          best = { turn = turn, at = at, member = member, of = of, own = own, ask = ask, place = place, busy = busy }
+          best = { turn = turn, at = at, member = member, of = of, moment = moment, place = place, busy = busy }
         end
-        if own == free and not has_room then
+        -- Keys behind this one have room no earlier, and their pool is the same.
+        if not has_room and moment == room.free_of_pool(of, free, ask) then
           return nil, best
         end
         position = position + 1
@@ -158,11 +160,8 @@ local function choose()
       waits[target.line] = true
     end
     if candidate then
-      local moment = room.free_in_pool(candidate.of, candidate.own, candidate.ask)
-      candidate.moment = moment
-      if moment < cooldown.NEVER then
-        earliest = math.min(earliest or moment, moment)
-      end
+      local moment = candidate.moment
+      earliest = math.min(earliest or moment, moment)
       if candidate.busy <= now and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
         soonest = candidate
       end

@@ -12,7 +12,7 @@ local function add_windows(of, account, limits)
     kinds[kind] = kinds[kind] or makers[kind]()
     limit.keeper = kinds[kind]
     of.limits[n], of.fields[n] = limit, 'w|' .. account .. '|' .. limit.name
-    of.calendar, of.leases = of.calendar or kind == 'calendar', of.leases or kind == 'leases'
+    of.leases = of.leases or kind == 'leases'
     of.tokens = of.tokens or limit.unit ~= REQUESTS
   end
   return #of.limits
@@ -91,8 +91,8 @@ local function need(limit, amounts, share)
   return math.min(limit.max, wanted + math.ceil(limit.max * share))
 end
 
--- From `t` on, when the windows first to last have room, requests in flight aside. A log that has room keeps it; a
--- calendar with room now may have none after the next midnight, so its moments are looked at again.
+-- From `t` on, when the windows first to last have room, requests in flight aside. One that has room now may have none
+-- later, after a midnight or where somebody reserved it: so until all have it at one moment.
 local function free(of, first, last, t, amounts, share)
   repeat
     local before = t
@@ -106,7 +106,7 @@ local function free(of, first, last, t, amounts, share)
         t = limit.keeper.free_at(limit, of.texts[i], t, wanted)
       end
     end
-  until t == before or not of.calendar
+  until t == before
   return t
 end
 
@@ -190,7 +190,13 @@ function room.free_for(of, t, ask)
   return with_place, with_place > t and with_place or 0
 end
 
--- From `t` on, when the pool as a whole has room as well.
+-- From `t` on, when the pool as a whole has room, whatever the key.
+function room.free_of_pool(of, t, ask)
+  t = rested(of, t, ask.probing, true)
+  return of.all == of.own and t or free(of, of.own + 1, of.all, t, ask.amounts, ask.share)
+end
+
+-- From `t` on, when the key and its pool as a whole have room.
 function room.free_in_pool(of, t, ask)
   t = rested(of, t, ask.probing, true)
   return of.all == of.own and t or free(of, 1, of.all, t, ask.amounts, ask.share)

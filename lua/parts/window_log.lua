@@ -1,13 +1,13 @@
 -- A sliding window as a text of 16-digit numbers: the total of its counts, then ascending pairs (moment, count), past
 -- and reserved alike. The total makes a look at a window cost the same however full it is: with room nothing is read,
--- without room only what is older than the newest that fill the maximum.
+-- without room only what is older than the newest that fill the maximum, and all where some of it is reserved.
 --
--- Up to a maximum of EXACT each moment has a pair of its own. Above, moments are rounded *up* to a sixtieth of the
--- window, which bounds the text to some 62 pairs and may admit too little, never too much. Both read what the other
--- wrote. An entry goes when it can matter to nobody, at moment + window + guard: trimming at `now - window`, or by
+-- Up to a maximum of EXACT each moment has a pair of its own. Above, and where nothing is refused, moments are rounded
+-- *up* to a sixtieth of the window, which bounds the text to some 62 pairs and may admit too little, never too much.
+-- Both read what the other wrote. An entry goes when it can matter to nobody, at moment + window + guard: trimming at `now - window`, or by
 -- count, breaks the budget as soon as a reservation is given back.
 --
--- A limit is {max, window, guard}, its times in microseconds. An amount is what one grant counts: 1, or its tokens.
+-- A limit is {max, holds, window, guard}, its times in microseconds. An amount is what one grant counts: 1, or its tokens.
 local window = { EXACT = 64, TOTAL = 16 }
 
 local function total_of(text)
@@ -21,12 +21,56 @@ local function rounded_up(limit, moment)
   return over == 0 and moment or moment + step - over
 end
 
+local function stamp_of(limit, moment)
+  return limit.max <= window.EXACT and limit.holds and moment or rounded_up(limit, moment)
+end
+
+-- What is reserved for later leaves room before it: as much as leaves no window with more than the maximum. Windows
+-- begin with an entry, or with the grant itself; what was rounded up may be a sixtieth earlier than it says, so that they
+-- reach as much further. Both ends of a window only move on: each entry is looked at a few times.
+local function free_between(limit, text, t, need)
+  local left, length, reach = limit.max - need, limit.window + limit.guard, math.ceil(limit.window / 60)
+  local moments, counts = {}, {}
+  for i = window.TOTAL + 1, #text, PAIR do
+    moments[#moments + 1], counts[#counts + 1] = number_at(text, i), number_at(text, i + 16)
+  end
+  -- What lies within the window that begins with `start`; asked with ascending starts.
+  local function counter()
+    local first, last, sum = 1, 1, 0
+    return function(start)
+      while last <= #moments and moments[last] < start + length + reach do
+        sum, last = sum + counts[last], last + 1
+      end
+      while first < last and moments[first] < start do
+        sum, first = sum - counts[first], first + 1
+      end
+      return sum
+    end
+  end
+  local from_entry, from_grant, i = counter(), counter(), 1
+  while true do
+    while i <= #moments and moments[i] <= stamp_of(limit, t) do
+      if moments[i] + length > t and from_entry(moments[i]) > left then
+        t = moments[i] + length
+      end
+      i = i + 1
+    end
+    if i > #moments or from_grant(t) <= left then
+      return t
+    end
+    t = moments[i]
+  end
+end
+
 -- From when on there is room for `need` more, `t` at the earliest: `window + guard` after the entry with which the
 -- newest ones leave too little.
 function window.free_at(limit, text, t, need)
   local older = total_of(text) + need - limit.max
   if older <= 0 then
     return t
+  end
+  if number_at(text, #text - PAIR + 1) > stamp_of(limit, t) then
+    return free_between(limit, text, t, need)
   end
   local i = window.TOTAL + 1
   while older > number_at(text, i + 16) do
@@ -54,7 +98,7 @@ end
 
 -- The text with a grant more, in its place, and without what can matter to nobody at `now`.
 function window.enter(limit, text, moment, now, amount)
-  local stamp = limit.max <= window.EXACT and moment or rounded_up(limit, moment)
+  local stamp = stamp_of(limit, moment)
   local total, first, at = total_of(text), window.TOTAL + 1, #text + 1
   while first < at and number_at(text, first) + limit.window + limit.guard <= now do
     total = total - number_at(text, first + 16)

@@ -57,7 +57,11 @@ def own(rotation: Rotation, member: Member) -> list[Window]:
 
 
 def all_windows(rotation: Rotation, member: Member) -> list[Window]:
-    return [*own(rotation, member), *((account_of(rotation.pool), limit) for limit in rotation.total)]
+    return [*own(rotation, member), *_total(rotation)]
+
+
+def _total(rotation: Rotation) -> list[Window]:
+    return [(account_of(rotation.pool), limit) for limit in rotation.total]
 
 
 def need(limit: Limit, amounts: Amounts | None, share: float) -> int:
@@ -143,14 +147,23 @@ def free_for(
     return with_place, with_place if with_place > t else 0
 
 
+def free_of_pool(
+    shared: Shared, rotation: Rotation, t: int, amounts: Amounts, share: float, probing: bool, now: int
+) -> int:
+    """From `t` on, when the pool as a whole has room for this ask, whatever the key."""
+    pause = shared.rests.get(resting_pool(rotation.pool))
+    if pause is not None:
+        t = max(t, rests.free_at(pause, probing))
+    return free_at(shared, _total(rotation), t, amounts, share, now)
+
+
 def free_in_pool(
     shared: Shared, rotation: Rotation, member: Member, t: int, amounts: Amounts, share: float, probing: bool, now: int
 ) -> int:
     """From `t` on, when the key and its pool as a whole have room for this ask."""
-    pause = shared.rests.get(resting_pool(rotation.pool))
-    if pause is not None:
-        t = max(t, rests.free_at(pause, probing))
-    return free_at(shared, all_windows(rotation, member), t, amounts, share, now) if rotation.total else t
+    t = free_of_pool(shared, rotation, t, amounts, share, probing, now)
+    of = [window for window in all_windows(rotation, member) if window[1].kind != "leases"]
+    return free_at(shared, of, t, amounts, share, now) if rotation.total else t
 
 
 def free_before(shared: Shared, of: Iterable[Window], moment: int, amounts: Amounts, now: int) -> int:

@@ -109,7 +109,7 @@ def register(state: State, rotation: Rotation, raw: int) -> None:
 class _Candidate:
     target: int
     member: Member
-    own: int  # from when on the key has room for the ask, its pool aside
+    moment: int  # from when on the key and its pool have room for the ask
     place: float
     busy: int  # until when it hangs on requests in flight, which may end sooner
 
@@ -149,8 +149,8 @@ def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Gran
         if (turn.waits and turn.busy > now) or (candidate is not None and candidate.busy > now):
             busy = True
             waits |= {rotation.line} if ask.max_wait_us[target] else set()
-        if candidate is not None and (moment := _in_pool(state, ask, candidate, now)) < NEVER:
-            found.append((moment, candidate))
+        if candidate is not None:
+            found.append((candidate.moment, candidate))
     in_time = [(at, c) for at, c in found if c.busy <= now and at - now <= ask.max_wait_us[c.target]]
     if in_time:
         moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
@@ -160,11 +160,6 @@ def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Gran
 
 def _share(ask: Ask, target: int) -> float:
     return ask.shares[target] if ask.shares else 0.0
-
-
-def _in_pool(state: State, ask: Ask, c: _Candidate, now: int) -> int:
-    rotation, share = ask.rotations[c.target], _share(ask, c.target)
-    return room.free_in_pool(state.shared, rotation, c.member, c.own, ask.amounts, share, ask.probing, now)
 
 
 def _place_what_is_due(turn: Turn, now: int) -> None:
@@ -197,7 +192,7 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
     for member in _in_turn(turn, ask, target, passed):
         score = turn.scores[member.text]
         parked = score >= PARKED
-        if full == MOST_PASSED or (best is not None and parked and score >= best.own):
+        if full == MOST_PASSED or (best is not None and parked and score >= best.moment):
             return best, False
         free, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
         place = orders.due(rotation.strategy, turn.last, member) if parked else score
@@ -214,30 +209,30 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
             continue
         if free >= NEVER:
             return best, False
-        candidate, has_room = _candidate(state, ask, _Candidate(target, member, free, place, busy), now)
+        candidate = _candidate(state, ask, _Candidate(target, member, free, place, busy), now)
+        has_room = candidate.moment <= now
         if has_room and not candidate.busy:
             return candidate, True
-        full += candidate.own < NEVER
-        if candidate.own < NEVER and (best is None or candidate.own < best.own):
+        full += candidate.moment < NEVER
+        if candidate.moment < NEVER and (best is None or candidate.moment < best.moment):
             best = candidate
-        if candidate.own == free and not has_room:
+        pools = room.free_of_pool(shared, rotation, free, ask.amounts, _share(ask, target), ask.probing, now)
+        if not has_room and candidate.moment == pools:
             return best, False
         passed.add(member.text)
     return best, False
 
 
-def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> tuple[_Candidate, bool]:
-    """From when on the key has room for this ask, and whether that is now.
+def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
+    """From when on the key and its pool have room for this ask; `of.moment`: from when on the key has for anybody.
 
-    Busy it is also if it has, but somebody who waits for a place since before this request came is to look at it first.
+    Busy it is also if it has room, but somebody who waits for a place since before this request came is to look first.
     """
-    rotation, share = ask.rotations[of.target], _share(ask, of.target)
-    own, busy = room.free_for(state.shared, rotation, of.member, of.own, ask.amounts, share, now)
-    found = replace(of, own=own, busy=max(of.busy, busy))
-    has_room = _in_pool(state, ask, found, now) <= now
-    if has_room and _stands_back(state, ask, of.target, of.member, now):
-        return replace(found, busy=NEVER), True
-    return found, has_room
+    rotation, share, shared = ask.rotations[of.target], _share(ask, of.target), state.shared
+    own, busy = room.free_for(shared, rotation, of.member, of.moment, ask.amounts, share, now)
+    moment = room.free_in_pool(shared, rotation, of.member, own, ask.amounts, share, ask.probing, now)
+    stands_back = moment <= now and _stands_back(state, ask, of.target, of.member, now)
+    return replace(of, moment=moment, busy=NEVER if stands_back else max(of.busy, busy))
 
 
 def _stands_back(state: State, ask: Ask, target: int, member: Member, now: int) -> bool:

@@ -9,37 +9,64 @@ from bisect import bisect_right, insort
 
 from sidecar.model.configured import Limit
 
-EXACT = 64  # up to this maximum each moment has a pair of its own; above, a sixtieth of the window shares one
+# Up to this maximum each moment has a pair of its own; above, and where nothing is refused, a sixtieth of the window
+# shares one.
+EXACT = 64
 
 Log = tuple[tuple[int, int], ...]
 
 
+def _step(limit: Limit) -> int:
+    return -(-limit.window_us // 60)
+
+
 def rounded_up(limit: Limit, moment: int) -> int:
     """The end of the sixtieth of the window that the moment lies in."""
-    step = -(-limit.window_us // 60)
-    return -(-moment // step) * step
+    return -(-moment // _step(limit)) * _step(limit)
+
+
+def _stamp(limit: Limit, moment: int) -> int:
+    return moment if limit.max <= EXACT and limit.enforce else rounded_up(limit, moment)
 
 
 def free_at(limit: Limit, log: Log, t: int, need: int = 1) -> int:
-    """From which moment on, `t` at the earliest, there is room for `need` more."""
-    left = limit.max - need
-    for moment, count in reversed(log):
-        left -= count
-        if left < 0:
-            return max(t, moment + limit.window_us + limit.guard_us)
-    return t
+    """The first moment, `t` at the earliest, at which `need` more leave no window with too many: of those who reserved
+    later ones too."""
+    if sum(count for _, count in log) + need <= limit.max:
+        return t
+    ends = (moment + limit.window_us + limit.guard_us for moment, _ in log)
+    moments = {t, *(moment for moment, _ in log), *ends}
+    return next(at for at in sorted(moments) if at >= t and _has_room(limit, log, at, need))
+
+
+def _has_room(limit: Limit, log: Log, at: int, need: int) -> bool:
+    """Whether `need` more may be granted at this moment.
+
+    Of every window that holds it: those that begin with an entry before, and the one that it begins. What was rounded
+    up may be a sixtieth earlier than it says, so that windows reach as much further.
+    """
+    length = limit.window_us + limit.guard_us
+    begins = [moment for moment, _ in log if at - length < moment <= _stamp(limit, at)]
+    return all(
+        sum(count for moment, count in log if first <= moment < first + length + _step(limit)) + need <= limit.max
+        for first in (at, *begins)
+    )
 
 
 def free_before(limit: Limit, log: Log, moment: int, need: int = 1) -> int:
-    """As `free_at`, with regard only to grants up to `moment`, and to rounded ones whose sixtieth has begun."""
-    bound = rounded_up(limit, moment)
-    past = tuple(entry for entry in log if entry[0] <= moment or bound >= entry[0] == rounded_up(limit, entry[0]))
-    return free_at(limit, past, moment, need)
+    """From `moment` on, with regard only to grants up to it, and to rounded ones whose sixtieth has begun."""
+    bound, left = rounded_up(limit, moment), limit.max - need
+    for at, count in reversed(log):
+        if at <= moment or bound >= at == rounded_up(limit, at):
+            left -= count
+            if left < 0:
+                return max(moment, at + limit.window_us + limit.guard_us)
+    return moment
 
 
 def enter(limit: Limit, log: Log, moment: int, now: int, amount: int = 1) -> Log:
     """The log with a grant more, and without what can matter to nobody at `now`."""
-    stamp = moment if limit.max <= EXACT else rounded_up(limit, moment)
+    stamp = _stamp(limit, moment)
     kept = [entry for entry in log if entry[0] + limit.window_us + limit.guard_us > now]
     at = bisect_right(kept, stamp, key=lambda entry: entry[0])
     if at and kept[at - 1][0] == stamp:

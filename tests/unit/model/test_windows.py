@@ -32,21 +32,44 @@ def counted(moments: Sequence[int], limit: Limit, at: int) -> int:
 
 
 def as_kept(limit: Limit, moment: int) -> int:
-    return moment if limit.max <= windows.EXACT else windows.rounded_up(limit, moment)
+    return windows._stamp(limit, moment)
 
 
-@given(LIMITS, GAPS, st.integers(0, 500))
-def test_room_exists_from_the_first_moment_at_which_fewer_than_the_maximum_count(
-    limit: Limit, gaps: list[int], more: int
-) -> None:
-    """`free_at` is that moment exactly: a microsecond earlier there is none."""
-    moments = [as_kept(limit, sum(gaps[: i + 1])) for i in range(len(gaps))] * (1 + more % limit.max)
-    free = windows.free_at(limit, log_of(limit, moments), 0)
-    assert counted(moments, limit, free) < limit.max
-    if free:
-        assert counted(moments, limit, free - 1) >= limit.max
-    else:
-        assert len(moments) < limit.max
+def overfull(limit: Limit, moments: Sequence[int], at: int) -> bool:
+    """Whether one more then would leave a window with too many, by looking at every window that holds it."""
+    length, everything = limit.window_us + limit.guard_us, [*moments, at]
+    begins = range(at - length + 1, at + 1)
+    return any(sum(begin <= moment < begin + length for moment in everything) > limit.max for begin in begins)
+
+
+@given(EXACT, GAPS, st.integers(0, 2000))
+def test_room_is_at_the_first_moment_that_leaves_no_window_with_too_many(limit: Limit, gaps: list[int], t: int) -> None:
+    """Between grants and reservations alike: not a microsecond later, but for a sixtieth before a reservation."""
+    moments: list[int] = []
+    for moment in (sum(gaps[: i + 1]) for i in range(len(gaps))):
+        if not overfull(limit, moments, moment):
+            moments.append(moment)
+    free = windows.free_at(limit, log_of(limit, moments), t)
+    assert not overfull(limit, moments, free)
+    earlier = (at for at in range(t, free) if not overfull(limit, moments, at))
+    reach = limit.window_us + limit.guard_us + -(-limit.window_us // 60)
+    assert all(any(at < moment < at + reach for moment in moments) for at in earlier)
+    if not moments or moments[-1] <= t:
+        assert not list(earlier)
+
+
+def test_what_is_reserved_for_later_leaves_room_before_it() -> None:
+    limit = Limit("requests", 1, 60, 0)
+    log = log_of(limit, [1000])
+    assert windows.free_at(limit, log, 0) == 0
+    assert windows.free_at(limit, log, 939) == 939
+    assert windows.free_at(limit, log, 940) == 1060
+
+
+def test_what_nobody_is_refused_for_is_kept_in_sixtieths() -> None:
+    """So it is bounded too, whatever its maximum."""
+    counting = Limit("requests", 1, 6000, 0, enforce=False)
+    assert len(log_of(counting, range(6000), 0)) <= 61
 
 
 @given(LIMITS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 3)), min_size=1, max_size=150))
