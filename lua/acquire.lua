@@ -31,18 +31,27 @@
 local state = KEYS[1]
 local now, clock_text, moved = clock.read(state, args.text())
 local amounts, probing = args.amounts(), args.text() == '1'
-local ticket, came, tried = args.number(), now - args.number(), {}
+local ticket, came, tried = args.number(), now - args.number(), nil
 came = ticket > 0 and ticket or came
 for _, pair in ipairs(args.texts()) do
+  tried = tried or {}
   tried[pair] = true
 end
 
 local targets, last = {}, (#KEYS - 1) / 3 - 1
 for target = 0, last do
   local first = 2 + 3 * target
-  local of = { names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] } }
-  of.model, of.strategy, of.max_wait, of.share = args.text(), orders[args.text()](), args.number(), args.number()
-  of.line, of.pause, of.total, of.sets = args.text(), args.text(), args.total(), {}
+  local of = {
+    names = { state = state, set = KEYS[first], hash = KEYS[first + 1], wake = KEYS[first + 2] },
+    model = args.text(),
+    strategy = orders[args.text()](),
+    max_wait = args.number(),
+    share = args.number(),
+    line = args.text(),
+    pause = args.text(),
+    total = args.total(),
+    sets = {},
+  }
   for i = 1, args.number() do
     of.sets[i] = args.limits()
   end
@@ -58,13 +67,13 @@ local function grant(at, turn, member, of, place, moment)
   room.write(state, of, clock_text, more)
   local free, busy = room.free_for_any(of, now, probing)
   local number = rotation.granted(turn, member, place, free, busy, now)
-  local wait = string.format('%.0f', math.max(0, moment - now))
-  return { 'granted', at, member.text, clock.text(moment), wait, string.format('%.0f', number), finds }
+  local wait = moment > now and string.format('%.0f', moment - now) or '0'
+  return { 'granted', at, member.text, clock.text(moment), wait, number, finds }
 end
 
 -- Walks one target from its head. Returns a granted reply, or its earliest candidate, or nothing if no key is left.
 local function walk(at, target, turn)
-  local position, best, passed, corrected = 0, nil, 0, 0
+  local position, best, passed, corrected = '0', nil, 0, 0 -- a text spares Redis writing one
   local ask = { amounts = amounts, probing = probing, share = target.share }
   while true do
     local text, score = rotation.at(turn, position)
@@ -73,7 +82,7 @@ local function walk(at, target, turn)
       return nil, best
     end
     local member = accounts.of(state, rotation.read_member(text), moved)
-    if tried[at .. '|' .. member.id] then
+    if tried and tried[at .. '|' .. member.id] then
       position = position + 1
     else
       local limits, counts = target.sets[member.limits + 1], turn.strategy.counts
@@ -112,15 +121,8 @@ local function walk(at, target, turn)
   end
 end
 
-for target = 0, last do
-  local of = targets[target]
-  local known = args.knows(of.total.limits, now)
-  for _, limits in ipairs(of.sets) do
-    known = known and args.knows(limits, now)
-  end
-  if not known then
-    return { 'calendar', clock.text(now) }
-  end
+if not args.knows(now) then
+  return { 'calendar', clock.text(now) }
 end
 
 -- Stands in these lines, and in no other of its targets'.
@@ -165,7 +167,7 @@ local function choose()
       if candidate.busy <= now and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
         soonest = candidate
       end
-    elseif turn.size > 0 and redis.call('EXISTS', target.names.set) == 0 then
+    elseif not rotation.exists(turn) then
       return { 'missing', at }
     end
   end

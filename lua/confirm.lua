@@ -31,7 +31,7 @@ if now < moment then
 end
 
 local of = room.read(state, member, target, limits, false)
-if not args.knows(of.limits, now) then
+if not args.knows(now) then
   return { 'calendar', clock.text(now) }
 end
 

@@ -1,13 +1,27 @@
 -- ARGV read from left to right. What repeats is preceded by its count.
-local args = { at = 0 }
+local args = {}
+
+local at, calendars = 0, {}
+
+-- Numbers by their texts, each read once: most are small, and the same for every limit.
+local numbers = setmetatable({}, {
+  __index = function(known, text)
+    local number = tonumber(text)
+    if number then
+      known[text] = number
+    end
+    return number
+  end,
+})
 
 function args.text()
-  args.at = args.at + 1
-  return ARGV[args.at]
+  at = at + 1
+  return ARGV[at]
 end
 
 function args.number()
-  return tonumber(args.text())
+  at = at + 1
+  return numbers[ARGV[at]]
 end
 
 function args.texts()
@@ -20,12 +34,16 @@ end
 
 -- What a request counts in each unit: a list of six (sidecar/model/words.py).
 function args.amounts()
-  local at, amounts = args.at, {}
-  for unit = 1, 6 do
-    amounts[unit] = tonumber(ARGV[at + unit])
-  end
-  args.at = at + 6
-  return amounts
+  local first = at + 1
+  at = at + 6
+  return {
+    numbers[ARGV[first]],
+    numbers[ARGV[first + 1]],
+    numbers[ARGV[first + 2]],
+    numbers[ARGV[first + 3]],
+    numbers[ARGV[first + 4]],
+    numbers[ARGV[first + 5]],
+  }
 end
 
 -- A set of limits: for each its name, kind of window, unit, maximum, whether it is enforced (1 or 0), window and guard,
@@ -33,29 +51,30 @@ end
 function args.limits()
   local limits = {}
   for i = 1, args.number() do
-    local at = args.at
+    local name, kind, unit, max, holds, length, guard = unpack(ARGV, at + 1, at + 7)
+    at = at + 7
     local limit = {
-      name = ARGV[at + 1],
-      kind = ARGV[at + 2],
-      unit = tonumber(ARGV[at + 3]),
-      max = tonumber(ARGV[at + 4]),
-      holds = ARGV[at + 5] == '1',
-      window = tonumber(ARGV[at + 6]),
-      guard = tonumber(ARGV[at + 7]),
+      name = name,
+      kind = kind,
+      unit = numbers[unit],
+      max = numbers[max],
+      holds = holds == '1',
+      window = numbers[length],
+      guard = numbers[guard],
     }
-    args.at = at + 7
-    if limit.kind == 'calendar' then
+    if kind == 'calendar' then
       limit.bounds = { args.number(), args.number(), args.number(), args.number(), args.number() }
+      calendars[#calendars + 1] = limit.bounds
     end
     limits[i] = limit
   end
   return limits
 end
 
--- Whether the boundaries of the calendars among these limits are of the time around `now`.
-function args.knows(limits, now)
-  for _, limit in ipairs(limits) do
-    if limit.bounds and not (limit.bounds[2] <= now and now < limit.bounds[4]) then
+-- Whether the boundaries of the calendars that were read are of the time around `now`.
+function args.knows(now)
+  for _, bounds in ipairs(calendars) do
+    if not (bounds[2] <= now and now < bounds[4]) then
       return false
     end
   end

@@ -7,6 +7,8 @@
 -- lies within the offset.
 local clock = {}
 
+local texts = { [0] = '0000000000000000' }
+
 -- `given` is "" or, in tests, the raw moment. Returns now, the text to store beside whatever is written, and whether
 -- accounts were given other names of late (parts/accounts.lua).
 function clock.read(state, given)
@@ -17,19 +19,23 @@ function clock.read(state, given)
   end
   local found = redis.call('HMGET', state, 'clock', 'moved')
   local text = found[1] or string.rep('0', 32)
-  local last, offset = tonumber(string.sub(text, 1, 16)), tonumber(string.sub(text, 17))
-  if raw >= last then
-    offset = 0
-  elseif raw + offset < last then
-    offset = last - raw
-  else
-    offset = offset - math.floor((raw + offset - last) / 10)
+  local last, offset = tonumber(string.sub(text, 1, 16)), 0
+  if raw < last then
+    offset = tonumber(string.sub(text, 17))
+    local passed = raw + offset - last
+    offset = passed < 0 and last - raw or offset - math.floor(passed / 10)
   end
   local now = raw + offset
   return now, clock.text(now) .. clock.text(offset), found[2] and now < tonumber(found[2])
 end
 
--- Moments are text of 16 digits: a JSON or Lua number would lose the last ones on its way through Redis.
+-- Moments are text of 16 digits: a JSON or Lua number would lose the last ones on its way through Redis. Each is written
+-- once: a grant's stands in every window that it enters, and to format one costs as much as a command.
 function clock.text(moment)
-  return string.format('%016.0f', moment)
+  local text = texts[moment]
+  if not text then
+    text = string.format('%016.0f', moment)
+    texts[moment] = text
+  end
+  return text
 end

@@ -53,7 +53,7 @@ function line.with(text, ticket, stands, now)
     return one[1] < other[1]
   end)
   for _, pair in ipairs(list) do
-    written = written .. digits(pair[1], pair[2])
+    written = written .. digits(pair[1]) .. digits(pair[2])
   end
   return written
 end

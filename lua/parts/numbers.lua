@@ -5,6 +5,4 @@ local function number_at(text, i)
   return tonumber(string.sub(text, i, i + 15))
 end
 
-local function digits(...)
-  return string.format(string.rep('%016.0f', select('#', ...)), ...)
-end
+local digits = clock.text

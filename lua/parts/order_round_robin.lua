@@ -11,7 +11,7 @@ function orders.round_robin()
     at = orders.same,
     granted = function(turn, _, place)
       local last = math.max(tonumber(turn.last), place)
-      turn.last = string.format('%.17g', last)
+      turn.last = last
       return above(last)
     end,
   }

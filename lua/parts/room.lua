@@ -6,42 +6,42 @@ local kinds, makers = { log = window }, { calendar = make_calendar, leases = mak
 
 local REQUESTS = 1 -- the unit; the others are of tokens
 
-local function add_windows(of, account, limits)
-  for _, limit in ipairs(limits) do
-    local n, kind = #of.limits + 1, limit.kind
+local function add_windows(of, from, account, limits)
+  local prefix, count = 'w|' .. account .. '|', #limits
+  for i = 1, count do
+    local limit = limits[i]
+    local kind = limit.kind
     kinds[kind] = kinds[kind] or makers[kind]()
     limit.keeper = kinds[kind]
-    of.limits[n], of.fields[n] = limit, 'w|' .. account .. '|' .. limit.name
+    of.limits[from + i], of.fields[from + i] = limit, prefix .. limit.name
     of.leases = of.leases or kind == 'leases'
     of.tokens = of.tokens or limit.unit ~= REQUESTS
   end
-  return #of.limits
+  return from + count
 end
 
--- The windows of an account and of its pool's total; `own` of them are the account's. Nothing is read yet.
+-- The windows of an account and of its pool's total; `own` of all are the account's. Nothing is read yet.
 local function windows_of(account, limits, total)
-  local of = { limits = {}, fields = {} }
-  of.own = add_windows(of, account, limits)
-  of.all = add_windows(of, total.account, total.limits)
+  local of = { limits = {}, fields = {}, leases = false, tokens = false, own = 0, all = 0 }
+  of.own = add_windows(of, 0, account, limits)
+  of.all = add_windows(of, of.own, total.account, total.limits)
   return of
 end
 
-local function fill(state, of, more)
-  local asked = { unpack(of.fields) }
-  for i, field in ipairs(more) do
-    asked[of.all + i] = field
-  end
-  local found = #asked > 0 and redis.call('HMGET', state, unpack(asked)) or {}
+-- The texts of the windows, and of whatever fields follow theirs.
+local function fill(state, of)
+  local texts = #of.fields > 0 and redis.call('HMGET', state, unpack(of.fields)) or {}
   for i = 1, of.all do
-    found[i] = found[i] or ''
+    texts[i] = texts[i] or ''
   end
-  of.texts = found
-  return of
+  of.texts = texts
 end
 
 -- Only the windows, for what gives back or settles.
 function room.windows(state, account, limits, total)
-  return fill(state, windows_of(account, limits, total), {})
+  local of = windows_of(account, limits, total)
+  fill(state, of)
+  return of
 end
 
 -- One HMGET, whatever the number of limits. `target` = {model, total, pause, line}: `pause` is the field of the pool's own
@@ -49,22 +49,27 @@ end
 -- grants of today.
 function room.read(state, member, target, limits, counts)
   local of = windows_of(member.account, limits, target.total)
-  local more = { cooldown.fields(member.key, member.account, target.model) }
-  more[5], more[6] = target.pause, 'off|' .. member.key
-  more[7] = counts and 'granted|' .. member.key or target.line
-  more[8] = counts and target.line or nil
-  fill(state, of, more)
-  of.rests = {}
+  local fields, n, line, rests = of.fields, of.all, target.line, {}
+  fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = cooldown.fields(member.key, member.account, target.model)
+  fields[n + 5], fields[n + 6] = target.pause, 'off|' .. member.key
+  if counts then
+    fields[n + 7] = 'granted|' .. member.key
+  end
+  if line ~= '' then
+    fields[#fields + 1] = line
+  end
+  fill(state, of)
+  local texts = of.texts
   for i = 1, 5 do
-    local rest = cooldown.read(of.texts[of.all + i])
-    if rest then
-      rest.field, rest.of_pool = more[i], i == 5
-      of.rests[#of.rests + 1] = rest
+    if texts[n + i] then
+      local rest = cooldown.read(texts[n + i])
+      rest.field, rest.of_pool = fields[n + i], i == 5
+      rests[#rests + 1] = rest
     end
   end
-  of.off = of.texts[of.all + 6]
-  of.line = of.texts[of.all + (counts and 8 or 7)] or ''
-  of.count_field, of.count_text = counts and more[7], of.texts[of.all + 7]
+  of.rests, of.off = rests, texts[n + 6]
+  of.line = line ~= '' and texts[#fields] or ''
+  of.count_field, of.count_text = counts and fields[n + 7], counts and texts[n + 7]
   return of
 end
 
@@ -94,16 +99,17 @@ end
 -- From `t` on, when the windows first to last have room, requests in flight aside. One that has room now may have none
 -- later, after a midnight or where somebody reserved it: so until all have it at one moment.
 local function free(of, first, last, t, amounts, share)
+  local limits, texts = of.limits, of.texts
   repeat
     local before = t
     for i = first, last do
-      local limit = of.limits[i]
+      local limit = limits[i]
       if limit.holds and limit.kind ~= 'leases' then
         local wanted = (limit.unit == REQUESTS and share == 0) and 1 or need(limit, amounts, share)
         if wanted > limit.max then
           return cooldown.NEVER
         end
-        t = limit.keeper.free_at(limit, of.texts[i], t, wanted)
+        t = limit.keeper.free_at(limit, texts[i], t, wanted)
       end
     end
   until t == before
@@ -223,10 +229,12 @@ function room.rests_until(of)
 end
 
 function room.enter(of, moment, now, amounts)
-  for i, limit in ipairs(of.limits) do
+  local texts = of.texts
+  for i = 1, of.all do
+    local limit = of.limits[i]
     local amount = amounts[limit.unit]
     if amount > 0 then
-      of.texts[i] = limit.keeper.enter(limit, of.texts[i], moment, now, amount)
+      texts[i] = limit.keeper.enter(limit, texts[i], moment, now, amount)
     end
   end
 end
@@ -284,9 +292,10 @@ end
 -- One HSET: the windows, what else is given, and the clock that they were written by.
 function room.write(state, of, clock_text, more)
   local args = more or {}
-  args[#args + 1], args[#args + 2] = 'clock', clock_text
-  for i, field in ipairs(of.fields) do
-    args[#args + 1], args[#args + 2] = field, of.texts[i]
+  local n = #args
+  for i = 1, of.all do
+    args[n + 1], args[n + 2] = of.fields[i], of.texts[i]
+    n = n + 2
   end
-  redis.call('HSET', state, unpack(args))
+  redis.call('HSET', state, 'clock', clock_text, unpack(args))
 end

@@ -13,41 +13,51 @@
 -- tokens are almost spent would else be looked at by every request that needs more.
 local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000, MOST_PASSED = 64 }
 
-local function score(value)
-  return string.format('%.17g', value)
-end
+local LOWEST_MOMENT = '1e14' -- rotation.PARKED as Redis reads it: to write a number costs half a command
 
--- A member as `register` was given it: order|weight|priority|id|key|account|limits
+-- A member as `register` was given it: order|weight|priority|id|key|account|limits. Its numbers are texts still.
 function rotation.read_member(text)
   local order, weight, priority, id, key, account, limits =
     string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|([^|]*)|(%d+)$')
-  local member = { text = text, id = id, key = key, account = account, limits = tonumber(limits) }
-  member.order, member.weight, member.priority = tonumber(order), tonumber(weight), tonumber(priority)
-  return member
+  return {
+    text = text,
+    order = order,
+    weight = weight,
+    priority = priority,
+    id = id,
+    key = key,
+    account = account,
+    limits = limits,
+  }
 end
 
 -- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
 function rotation.open(names, strategy)
-  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'size', 'busy', 'waits', 'day')
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'busy', 'waits', 'day')
   if not meta[1] then
     return nil
   end
   return {
     names = names,
     strategy = strategy,
-    seq = tonumber(meta[1]),
+    seq = meta[1],
     last = meta[2],
-    woken = tonumber(meta[3]),
+    woken = meta[3],
     kept = tonumber(meta[4]),
-    size = tonumber(meta[5]),
-    busy = tonumber(meta[6]) or 0,
-    waits = tonumber(meta[7]) or 0,
-    day = tonumber(meta[8]) or 0,
+    busy = tonumber(meta[5] or 0),
+    waits = tonumber(meta[6] or 0),
+    day = tonumber(meta[7] or 0),
   }
 end
 
+-- Whether its set is there: one of no members never is.
+function rotation.exists(turn)
+  local names = turn.names
+  return redis.call('EXISTS', names.set) == 1 or redis.call('HGET', names.hash, 'size') == '0'
+end
+
 function rotation.put(turn, member, value)
-  redis.call('ZADD', turn.names.set, score(value), member)
+  redis.call('ZADD', turn.names.set, value, member)
 end
 
 -- Until `moment` the member has no room. `busy`: until when that hangs on requests in flight; 0: it does not.
@@ -55,8 +65,8 @@ function rotation.park(turn, member, moment, busy, now)
   rotation.put(turn, member.text, moment)
   if busy > now then
     turn.busy = math.max(turn.busy, busy)
-    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, 'b|' .. member.text, score(busy))
-    redis.call('HSET', turn.names.hash, 'busy', score(turn.busy), 'waits', score(turn.waits))
+    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, 'b|' .. member.text, busy)
+    redis.call('HSET', turn.names.hash, 'busy', turn.busy, 'waits', turn.waits)
   elseif turn.waits > 0 then
     rotation.not_busy(turn, { member.text })
   end
@@ -71,7 +81,7 @@ function rotation.not_busy(turn, members)
     end
     turn.waits = turn.waits - redis.call('HDEL', turn.names.hash, unpack(fields))
   end
-  redis.call('HSET', turn.names.hash, 'waits', score(turn.waits))
+  redis.call('HSET', turn.names.hash, 'waits', turn.waits)
 end
 
 -- Whether a request in flight that ends may give a key room.
@@ -84,7 +94,7 @@ local function put_all(set, members, value, ...)
   for from = 1, #members, rotation.CHUNK do
     local args = { ... }
     for i = from, math.min(from + rotation.CHUNK - 1, #members) do
-      args[#args + 1] = type(value) == 'string' and value or score(value(members[i]))
+      args[#args + 1] = type(value) == 'function' and value(members[i]) or value
       args[#args + 1] = members[i]
     end
     redis.call('ZADD', set, unpack(args))
@@ -110,7 +120,7 @@ function rotation.begin(names, strategy, members, seq, last, now)
   for account, texts in pairs(of_account) do
     redis.call('HSET', names.hash, 'a|' .. account, texts)
   end
-  redis.call('HSET', names.hash, 'seq', score(seq), 'last', last, 'woken', score(woken), 'size', #members)
+  redis.call('HSET', names.hash, 'seq', seq, 'last', last, 'woken', woken, 'size', #members)
   rotation.keep(names, now)
 end
 
@@ -128,7 +138,7 @@ local function bring_forward(turn, accounts, now)
       end
     end
   end
-  put_all(turn.names.set, members, score(now), 'XX', 'LT')
+  put_all(turn.names.set, members, now, 'XX', 'LT')
   if turn.waits > 0 and #members > 0 then
     rotation.not_busy(turn, members)
   end
@@ -137,7 +147,7 @@ end
 -- Members that were made available earlier come now, and those whose moment has come get their place.
 function rotation.ready(turn, now)
   local set = turn.names.set
-  local woken = redis.call('ZRANGEBYSCORE', turn.names.wake, '(' .. score(turn.woken), '+inf', 'WITHSCORES')
+  local woken = redis.call('ZRANGEBYSCORE', turn.names.wake, '(' .. turn.woken, '+inf', 'WITHSCORES')
   if #woken > 0 then
     local accounts = {}
     for i = 1, #woken, 2 do
@@ -148,10 +158,10 @@ function rotation.ready(turn, now)
   end
   if turn.strategy.counts and turn.day ~= math.floor(now / 86400e6) then
     turn.day = math.floor(now / 86400e6)
-    put_due(turn, redis.call('ZRANGEBYSCORE', set, 0, '(' .. score(rotation.PARKED)))
-    redis.call('HSET', turn.names.hash, 'day', score(turn.day))
+    put_due(turn, redis.call('ZRANGEBYSCORE', set, 0, '(' .. LOWEST_MOMENT))
+    redis.call('HSET', turn.names.hash, 'day', turn.day)
   end
-  local due = redis.call('ZRANGEBYSCORE', set, score(rotation.PARKED), score(now))
+  local due = redis.call('ZRANGEBYSCORE', set, LOWEST_MOMENT, clock.text(now))
   if #due > 0 then
     put_due(turn, due)
     if turn.waits > 0 then
@@ -178,13 +188,13 @@ function rotation.granted(turn, member, place, free, busy, now)
   if now - turn.kept > 86400 * 1000000 then
     rotation.keep(turn.names, now)
   end
-  redis.call('HSET', turn.names.hash, 'seq', score(number + 1), 'last', turn.last)
+  redis.call('HSET', turn.names.hash, 'seq', number + 1, 'last', turn.last)
   return number
 end
 
 -- A rotation is kept for KEEP_S after a grant, give or take the day between renewals.
 function rotation.keep(names, now)
-  redis.call('HSET', names.hash, 'kept', score(now))
+  redis.call('HSET', names.hash, 'kept', now)
   redis.call('EXPIRE', names.hash, rotation.KEEP_S + 86400)
   redis.call('EXPIRE', names.set, rotation.KEEP_S + 86400)
   redis.call('EXPIRE', names.state, rotation.STATE_KEEP_S)
@@ -198,9 +208,9 @@ function rotation.wake(wakes, account, now, told)
   for _, wake in ipairs(wakes) do
     local top = redis.call('ZREVRANGE', wake, 0, 0, 'WITHSCORES')
     local at = math.max(now, (tonumber(top[2]) or 0) + 1)
-    redis.call('ZADD', wake, score(at), account)
+    redis.call('ZADD', wake, at, account)
     if told and told ~= account then
-      redis.call('ZADD', wake, score(at + 1), told)
+      redis.call('ZADD', wake, at + 1, told)
     end
     redis.call('EXPIRE', wake, rotation.STATE_KEEP_S)
   end

@@ -58,14 +58,14 @@ local function make_calendar()
     for period = first, last do
       local _, at = counted(limit, text, period)
       if at then
-        local more = digits(number_at(text, at), number_at(text, at + 16) + amount)
+        local more = string.sub(text, at, at + 15) .. digits(number_at(text, at + 16) + amount)
         text = string.sub(text, 1, at - 1) .. more .. string.sub(text, at + PAIR)
       else
         at = 1
         while at <= #text and number_at(text, at) < limit.bounds[period] do
           at = at + PAIR
         end
-        text = string.sub(text, 1, at - 1) .. digits(limit.bounds[period], amount) .. string.sub(text, at)
+        text = string.sub(text, 1, at - 1) .. digits(limit.bounds[period]) .. digits(amount) .. string.sub(text, at)
       end
     end
     return text
@@ -79,7 +79,7 @@ local function make_calendar()
       local _, at = counted(limit, text, period)
       if at then
         local count = number_at(text, at + 16) - amount
-        local kept = count > 0 and digits(number_at(text, at), count) or ''
+        local kept = count > 0 and string.sub(text, at, at + 15) .. digits(count) or ''
         text, found = string.sub(text, 1, at - 1) .. kept .. string.sub(text, at + PAIR), true
       end
     end

@@ -33,7 +33,8 @@ local function make_leases()
     if moment > now then
       return text
     end
-    return string.sub(text, math.max(1, first_live(text, now) - PAIR)) .. digits(now + limit.window, moment)
+    local kept = string.sub(text, math.max(1, first_live(text, now) - PAIR))
+    return kept .. digits(now + limit.window) .. digits(moment)
   end
 
   -- The text with a lease of this moment ended, and whether one ran.
@@ -41,7 +42,7 @@ local function make_leases()
     local first = first_live(text, now)
     for i = first, #text, PAIR do
       if number_at(text, i + 16) == moment then
-        return digits(now, moment) .. string.sub(text, first, i - 1) .. string.sub(text, i + PAIR), true
+        return digits(now) .. digits(moment) .. string.sub(text, first, i - 1) .. string.sub(text, i + PAIR), true
       end
     end
     return text, false
@@ -58,7 +59,7 @@ local function make_leases()
         kept = kept .. string.sub(text, i, i + PAIR - 1)
       end
     end
-    return kept .. string.rep(digits(now + limit.window, moment), math.max(1, count))
+    return kept .. string.rep(digits(now + limit.window) .. digits(moment), math.max(1, count))
   end
 
   return leases

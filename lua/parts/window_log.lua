@@ -104,15 +104,18 @@ function window.enter(limit, text, moment, now, amount)
     total = total - number_at(text, first + 16)
     first = first + PAIR
   end
-  while at > first and number_at(text, at - PAIR) > stamp do
+  local newest = at > first and number_at(text, at - PAIR) or 0
+  while newest > stamp do
     at = at - PAIR
+    newest = at > first and number_at(text, at - PAIR) or 0
   end
   local count, older = amount, at - 1
-  if at > first and number_at(text, at - PAIR) == stamp then
+  if newest == stamp then
     count = number_at(text, at - PAIR + 16) + amount
     older = older - PAIR
   end
-  return digits(total + amount) .. string.sub(text, first, older) .. digits(stamp, count) .. string.sub(text, at)
+  local kept, newer = string.sub(text, first, older), string.sub(text, at)
+  return digits(total + amount) .. kept .. digits(stamp) .. digits(count) .. newer
 end
 
 -- The text without the grant of `moment`, and whether it was still there. Another config may have entered it exactly
@@ -127,7 +130,7 @@ function window.leave(limit, text, moment, now, amount)
     if at == moment or at == rounded then
       local gone = math.min(amount, number_at(text, i + 16))
       local count = number_at(text, i + 16) - gone
-      local kept = string.sub(text, window.TOTAL + 1, i - 1) .. (count > 0 and digits(at, count) or '')
+      local kept = string.sub(text, window.TOTAL + 1, i - 1) .. (count > 0 and digits(at) .. digits(count) or '')
       return digits(total_of(text) - gone) .. kept .. string.sub(text, i + PAIR), true
     end
   end

@@ -65,19 +65,19 @@ MUTATIONS = {
     "who is gone is waited for": ("and asked + line.PATIENCE > now then", "then"),
     "who is served stays in line": ("if stands then", "if true then"),
     "the last to end is forgotten": (
-        "return digits(now, moment) .. string.sub(text, first, i - 1)",
+        "return digits(now) .. digits(moment) .. string.sub(text, first, i - 1)",
         "return string.sub(text, first, i - 1)",
     ),
     "batch takes the last place": ("need(limit, nil, share))", "need(limit, nil, 0))"),
     # The pool as a whole, and what is left to others.
     "a total is not asked": ("local has_room = room.free_in_pool(of, own, ask) <= now", "local has_room = own <= now"),
     "a total is not entered": (
-        "for i, limit in ipairs(of.limits) do\n    local amount",
+        "for i = 1, of.all do\n    local limit = of.limits[i]\n    local amount",
         "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",
     ),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
     "a limit that is not enforced refuses": (
-        "holds = ARGV[at + 5] == '1'",
+        "holds = holds == '1'",
         "holds = true",
     ),
     "what was settled is not taken back": (
@@ -96,8 +96,8 @@ MUTATIONS = {
     "priorities share one last place": ("local others = string.gsub(known, entry(member), ';')", "local others = ';'"),
     "grants are counted for ever": ("tonumber(day) == math.floor(now / room.DAY) and", "true and"),
     "tried kept by key, not by target and key": (
-        "tried[at .. '|' .. member.id]",
-        "(tried['0|' .. member.id] or tried['1|' .. member.id])",
+        "tried and tried[at .. '|' .. member.id]",
+        "tried and (tried['0|' .. member.id] or tried['1|' .. member.id])",
     ),
     "nobody is woken": ("if #woken > 0 then", "if false then"),
     "a key without room for this request ends the search": (
@@ -123,7 +123,7 @@ MUTATIONS = {
     ),
     "a proved rest taken back": ("rest.kind == '0' and rest.request == request", "rest.request == request"),
     "a later rest shortened": ("if old.ends >= ends then", "if false then"),
-    "the model's rest forgotten": ("if rest then\n      rest.field", "if rest and i ~= 2 then\n      rest.field"),
+    "the model's rest forgotten": ("if texts[n + i] then", "if texts[n + i] and i ~= 2 then"),
     "the end of a rest is worth any number of grants": ("rest.next = moment + guard", "rest.next = rest.ends"),
     "a long rest is probed only once": ("math.min(rest.ends, moment + math.min(", "rest.ends, (0 * math.min("),
     "a dead key is tried by anybody": ("(rest.kind == '2' and not probing)", "(false)"),
@@ -133,7 +133,7 @@ MUTATIONS = {
     "two accounts are a throttle": ("ACCOUNTS = 3", "ACCOUNTS = 2"),
     "a throttled pool's keys rest": ("rest.ends == line.ends", "false"),
     # The clock.
-    "the clock goes back": ("elseif raw + offset < last then", "elseif false then"),
+    "the clock goes back": ("passed < 0 and last - raw or offset - math", "offset - math"),
 }
 
 
