@@ -32,6 +32,6 @@ else
 end
 redis.call('HSET', state, 'clock', clock_text)
 if what ~= 'disable' then
-  rotation.wake({ unpack(KEYS, 2) }, account, now)
+  rotation.wake({ unpack(KEYS, 2) }, { account }, now)
 end
 return changed

@@ -4,27 +4,28 @@
 -- ARGV  now      "" or, in tests, microseconds
 --       keys     count of texts, then two for each key of the caller's config: its fingerprint and its account
 -- returns        how many windows and rests of old accounts there were
--- cost           2 commands, and for each 1,000 keys 1, or 2 where any is new or has another account, and 1 more where names stand
---                for others already; where any has another account 2 more, one of which reads the names of all fields of the
---                state; for each field of an old account 2, and 2 for each account that it goes to; 1 for each name that
---                stands for another from now on, and 2 for each that did: once a change of config
+-- cost           2 commands, and for each 1,000 keys 1, or 2 where any is new or has another account, and 1 more where names
+--                stand for others already; where any has another account 2 more, one of which reads the names of all fields
+--                of the state; for each field of an old account 2, and 2 for each account that it goes to; 3 for each name
+--                that stands for another from now on, and 3 for each that did: once a change of config
 --
 -- `of|KEY` says whose a key was when it was last told, so a config that was changed while no sidecar ran moves as much as
--- one that is reloaded. Of an old account that the config does not name all counts are added to those of the new one, for
--- the provider counts the keys that join together, and the old one is forgotten. Its name stands for the new one then
--- (parts/accounts.lua), for replicas that have not reloaded yet, and for requests in flight; not where its keys went to
--- several. One that other keys still have stays, and the new one gets as much of each moment as either had. Of two rests
--- the one that ends later stays. A key's own rests are named after its secret. Nobody is woken, for no key has more room.
+-- one that is reloaded. Of an old account with which no key of the config stays all counts are added to those of the new
+-- one, for the provider counts the keys that join together, and the old one is forgotten. Its name stands for the new one
+-- then (parts/accounts.lua), for replicas that have not reloaded yet, and for requests in flight; not where its keys went
+-- to several. One that other keys still have stays, and the new one gets as much of each moment as either had. Of two
+-- rests the one that ends later stays. A key's own rests are named after its secret. Nobody is woken, for no key has
+-- more room.
 --@ use clock cooldown accounts args
 local state, CHUNK = KEYS[1], 1000
 local now, clock_text, moved = clock.read(state, args.text())
-local texts, moves, named = args.texts(), {}, {}
+local texts, moves, named, kept = args.texts(), {}, {}, {}
 for i = 2, #texts, 2 do
   named[texts[i]] = true
 end
 
 local function move(old, new)
-  local known = moves[old] or { gone = not named[old], to = {}, has = {} }
+  local known = moves[old] or { to = {}, has = {} }
   if not known.has[new] then
     known.to[#known.to + 1], known.has[new] = new, true
   end
@@ -38,6 +39,7 @@ for from = 1, #texts, 2 * CHUNK do
   end
   for i, old in ipairs(redis.call('HMGET', state, unpack(fields))) do
     local new = texts[from + 2 * i - 1]
+    kept[new] = kept[new] or not old or old == new
     if old ~= new then
       changed[#changed + 1], changed[#changed + 2] = fields[i], new
       if old then
@@ -130,6 +132,8 @@ local function read()
       found[#found + 1] = { field = field, before = before, behind = behind, old = old, text = text }
     elseif string.sub(field, 1, 3) == 'as|' then
       aliases[string.sub(field, 4)] = redis.call('HGET', state, field)
+    elseif string.sub(field, 1, 3) == 'sa|' then
+      redis.call('HDEL', state, field)
     end
   end
   return found, aliases
@@ -137,14 +141,16 @@ end
 
 -- What is copied comes first: what is added is then added to all of it.
 local function hand_over(found)
+  for _, one in ipairs(found) do
+    if one.old.gone then
+      redis.call('HDEL', state, one.field)
+    end
+  end
   for _, is_gone in ipairs({ false, true }) do
     for _, one in ipairs(found) do
       if one.old.gone == is_gone then
         for _, account in ipairs(one.old.to) do
           give(one, account)
-        end
-        if is_gone then
-          redis.call('HDEL', state, one.field)
         end
       end
     end
@@ -154,7 +160,7 @@ end
 -- The only heir of an account that nobody has any more; nil: there is none, or several.
 local function heir(account)
   local old = moves[account]
-  return old and old.gone and #old.to == 1 and old.to[1] or nil
+  return old and old.gone and not named[account] and #old.to == 1 and old.to[1] or nil
 end
 
 local function rename(aliases)
@@ -167,12 +173,17 @@ local function rename(aliases)
     aliases[name] = heir(name)
   end
   for name, account in pairs(aliases) do
+    local others = redis.call('HGET', state, 'sa|' .. account)
     redis.call('HSET', state, 'as|' .. name, account, 'moved', clock.text(now + accounts.KEEP))
+    redis.call('HSET', state, 'sa|' .. account, (others and others .. '\n' or '') .. name)
   end
 end
 
 if not next(moves) then
   return 0
+end
+for account, old in pairs(moves) do
+  old.gone = not kept[account]
 end
 local found, aliases = read()
 hand_over(found)

@@ -39,7 +39,7 @@ local before = { unpack(of.texts, 1, of.all) }
 room.leave(of, moment, now, amounts, runs)
 if of.off or (finds ~= '2' and room.rests_until(of) > now) or room.is_busy(of, now, share) then
   room.write(state, of, clock_text)
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now, member.told)
+  rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)
   return { 'withdrawn' }
 end
 if now - moment <= (room.guard(of) or math.huge) and room.free_before(of, moment, amounts) <= moment then

@@ -19,6 +19,6 @@ local of = room.windows(state, member.account, args.limits(), args.total())
 local held = room.leave(of, moment, now, amounts, runs)
 if held > 0 then
   room.write(state, of, clock_text)
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now, member.told)
+  rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)
 end
 return held

@@ -61,7 +61,7 @@ for i = 1, args.number() do
   local mine = cooldown.is_suspicion_of(read(field), request)
   if mine then
     redis.call('HDEL', state, field)
-    rotation.wake(wakes, account, now, told)
+    rotation.wake(wakes, accounts.names(state, account, told, moved), now)
   end
   clears[i] = mine and 1 or 0
 end
@@ -73,7 +73,7 @@ for i = 1, args.number() do
   if over then
     redis.call('HDEL', state, field)
     if account ~= '' and math.max(rest.ends, rest.next) > now then
-      rotation.wake(wakes, account, now, told)
+      rotation.wake(wakes, accounts.names(state, account, told, moved), now)
     end
   end
   ends[i] = over and rest.ends > now and 1 or 0

@@ -18,7 +18,7 @@ local before = room.free_in_windows(of, now)
 room.settle(of, moment, now, expected, actual)
 room.write(state, of, clock_text)
 if before > now and room.free_in_windows(of, now) < before then
-  rotation.wake({ unpack(KEYS, 2) }, member.account, now, member.told)
+  rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)
   return 1
 end
 return 0

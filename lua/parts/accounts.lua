@@ -18,6 +18,20 @@ function accounts.rest(field, told, account)
   return 'c|account|' .. account .. string.sub(field, #of_told + 1)
 end
 
+-- All names by which rotations may know an account, that of the caller among them; `sa|NEW` of the state has the old ones.
+function accounts.names(state, account, told, moved)
+  local names = { account }
+  if told ~= account then
+    names[2] = told
+  end
+  for name in string.gmatch(moved and redis.call('HGET', state, 'sa|' .. account) or '', '[^\n]+') do
+    if name ~= told then
+      names[#names + 1] = name
+    end
+  end
+  return names
+end
+
 -- A member with its account's name of now. `told` stays what its rotation calls it.
 function accounts.of(state, member, moved)
   member.told = member.account

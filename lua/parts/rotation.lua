@@ -202,15 +202,14 @@ end
 
 -- Tells every rotation of the pools with these wake sets that an account may have room earlier than its keys were
 -- parked for. It names the account, not members: those differ between replicas whose configs do. Scores are moments,
--- each above the last, so that no rotation misses one or reads one twice, also after the set expired. `told`: what the
--- caller calls the account, where that is another name.
-function rotation.wake(wakes, account, now, told)
+-- each above the last, so that no rotation misses one or reads one twice, also after the set expired. `names`: all that
+-- the account may have (parts/accounts.lua).
+function rotation.wake(wakes, names, now)
   for _, wake in ipairs(wakes) do
     local top = redis.call('ZREVRANGE', wake, 0, 0, 'WITHSCORES')
     local at = math.max(now, (tonumber(top[2]) or 0) + 1)
-    redis.call('ZADD', wake, at, account)
-    if told and told ~= account then
-      redis.call('ZADD', wake, at + 1, told)
+    for i, name in ipairs(names) do
+      redis.call('ZADD', wake, at + i - 1, name)
     end
     redis.call('EXPIRE', wake, rotation.STATE_KEEP_S)
   end

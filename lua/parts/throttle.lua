@@ -38,7 +38,7 @@ function throttle.seen(state, pool, account, moment, now, wakes)
     local rest = cooldown.read(redis.call('HGET', state, line.field))
     if rest and rest.ends == line.ends then
       redis.call('HDEL', state, line.field)
-      rotation.wake(wakes, line.account, now)
+      rotation.wake(wakes, { line.account }, now)
     end
   end
   redis.call('HDEL', state, 't|' .. pool)

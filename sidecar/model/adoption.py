@@ -17,7 +17,7 @@ class Moved:
 
     old: str
     new: str
-    gone: bool  # no key of the config has the old one any more
+    gone: bool  # no key stays with the old one
 
 
 def owners(config: Config) -> dict[str, str]:
@@ -28,8 +28,8 @@ def owners(config: Config) -> dict[str, str]:
 def adopt(shared: Shared, told: Mapping[str, str]) -> int:
     """Takes over whose each key of a config is; returns how many windows and rests of old accounts there were.
 
-    Of an account that the config does not name everything is added, and its name stands for the new one. One that stays
-    is copied: of each moment the new account gets as much as either had.
+    Of an account with which no key stays everything is added, and its name, unless other keys have it now, stands for
+    the new one. One that stays is copied: of each moment the new account gets as much as either had.
     """
     moves = sorted(_moves(shared.owners, told), key=lambda move: move.gone)  # what is added is added to all copied
     shared.owners |= told
@@ -39,6 +39,8 @@ def adopt(shared: Shared, told: Mapping[str, str]) -> int:
     moving, gone = {move.old for move in moves}, {move.old for move in moves if move.gone}
     windows = [(*name, held) for name, held in shared.windows.items() if name[0] in moving]
     rests = [(subject, rest) for subject, rest in shared.rests.items() if _is_of(subject, moving)]
+    shared.windows = {name: held for name, held in shared.windows.items() if name[0] not in gone}
+    shared.rests = {subject: rest for subject, rest in shared.rests.items() if not _is_of(subject, gone)}
     for move in moves:
         for _, limit, held in (one for one in windows if one[0] == move.old):
             own = shared.windows.get((move.new, limit), ())
@@ -46,22 +48,21 @@ def adopt(shared: Shared, told: Mapping[str, str]) -> int:
         for subject, rest in (one for one in rests if one[0].account == move.old):
             there = replace(subject, account=move.new)
             shared.rests[there] = max(shared.rests.get(there, rest), rest, key=lambda one: one.ends)
-    shared.windows = {name: held for name, held in shared.windows.items() if name[0] not in gone}
-    shared.rests = {subject: rest for subject, rest in shared.rests.items() if not _is_of(subject, gone)}
-    shared.called = _called(shared.called, moves)
+    shared.called = _called(shared.called, moves, told.values())
     return len(windows) + len(rests)
 
 
 def _moves(known: Mapping[str, str], told: Mapping[str, str]) -> tuple[Moved, ...]:
     """The accounts whose keys, known by their secrets, have another one now; a pair of names once."""
     pairs = dict.fromkeys((known[key], new) for key, new in told.items() if known.get(key, new) != new)
-    return tuple(Moved(old, new, old not in told.values()) for old, new in pairs)
+    kept = {new for key, new in told.items() if known.get(key, new) == new}
+    return tuple(Moved(old, new, old not in kept) for old, new in pairs)
 
 
-def _called(known: Mapping[str, str], moves: Collection[Moved]) -> dict[str, str]:
+def _called(known: Mapping[str, str], moves: Collection[Moved], named: Collection[str]) -> dict[str, str]:
     """What stands for each name that nobody should use any more."""
     heirs = Counter(move.old for move in moves)
-    renamed = {move.old: move.new for move in moves if move.gone and heirs[move.old] == 1}
+    renamed = {move.old: move.new for move in moves if move.gone and heirs[move.old] == 1 and move.old not in named}
     return {name: renamed.get(account, account) for name, account in known.items() if name not in heirs} | renamed
 
 

@@ -27,6 +27,10 @@ MUTATIONS = {
         "number_at(text, at - PAIR + 16) + amount",
         "number_at(text, at - PAIR + 16) + 1",
     ),
+    "what is reserved blocks all before it": ("> stamp_of(limit, t) then", "> 9e15 then"),
+    "a window begins with an entry only": ("if i > #moments or from_grant(t) <= left then", "if true then"),
+    "a window with a reservation behind it is not looked at": ("from_entry(moments[i]) > left then", "false then"),
+    "what nobody is refused for is kept exactly": ("and limit.holds and moment", "and moment"),
     # A calendar.
     "a grant before midnight counts on its own side only": (
         "limit.bounds[i] <= moment + limit.guard",
@@ -70,7 +74,7 @@ MUTATIONS = {
     ),
     "batch takes the last place": ("need(limit, nil, share))", "need(limit, nil, 0))"),
     # The pool as a whole, and what is left to others.
-    "a total is not asked": ("local has_room = room.free_in_pool(of, own, ask) <= now", "local has_room = own <= now"),
+    "a total is not asked": ("local moment = room.free_in_pool(of, own, ask)", "local moment = own"),
     "a total is not entered": (
         "for i = 1, of.all do\n    local limit = of.limits[i]\n    local amount",
         "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",
@@ -101,8 +105,8 @@ MUTATIONS = {
     ),
     "nobody is woken": ("if #woken > 0 then", "if false then"),
     "a key without room for this request ends the search": (
-        "        if own == free and not has_room then\n",
-        "        if not has_room then\n",
+        "if not has_room and moment == room.free_of_pool(of, free, ask) then",
+        "if not has_room then",
     ),
     "numbers skip where a wait is refused": (
         "if earliest then\n",

@@ -149,6 +149,30 @@ async def test_a_name_that_another_key_is_given_stands_for_itself(store: Store) 
     assert await left(store, second) == 20
 
 
+async def test_keys_that_change_places_take_along_what_each_has_spent(store: Store) -> None:
+    before = renamed(rotation(2, TEN), k0="=acme", k1="=corp")
+    after = renamed(before, k0="=corp", k1="=acme")
+    adopt(store, before)
+    for _ in range(4):
+        granted(await store.acquire(ask(before, tried=[(0, "k1")]), unexpected))
+    adopt(store, after)
+    assert await left(store, replace(after, members=after.members[:1], digest="k0")) == 6
+    assert await left(store, replace(after, members=after.members[1:], digest="k1")) == 10
+
+
+async def test_who_waits_under_the_old_name_hears_of_what_ends_under_the_new(store: Store) -> None:
+    """And its rotation, whose key was parked until the end of the lease, looks at it at once."""
+    turns = rotation(2, Limit("concurrency", 1, LEASE_US, 0))
+    after = renamed(turns, k0="=acme")
+    adopt(store, turns)
+    first = granted(await acquire(store, turns))
+    granted(await acquire(store, turns))
+    assert isinstance(await acquire(store, turns), Refusal)
+    adopt(store, after)
+    store.settle(replace(first, rotation=after, member=after.members[0]), first.amounts, ("p",))
+    assert granted(await acquire(store, turns)).member.id == "k0"
+
+
 async def test_what_was_granted_under_the_old_name_is_given_back_settled_and_rests(store: Store) -> None:
     """Requests end with the config that they began with."""
     turns = rotation(1, tokens(100))
@@ -158,8 +182,9 @@ async def test_what_was_granted_under_the_old_name_is_given_back_settled_and_res
     adopt(store, after)
     assert isinstance(await store.acquire(Ask((after,), (0,), amounts=of(40)), unexpected), Refusal)
     store.settle(large, of(10), ("p",))
-    assert isinstance(await store.confirm(other, ("p",), lambda _: None), Confirmed)
-    store.release(other, ("p",))
+    confirmed = await store.confirm(other, ("p",), lambda _: None)
+    assert isinstance(confirmed, Confirmed)
+    store.release(replace(other, moment_us=confirmed.moment_us), ("p",))
     await store.inspect(())
     again = granted(await store.acquire(Ask((after,), (0,), amounts=of(90)), unexpected))
     rest = Rest(Subject("acc-k0"), 600 * SECOND_US, "rate_limit_day")
