@@ -26,13 +26,15 @@ local function stamp_of(limit, moment)
 end
 
 -- What is reserved for later leaves room before it: as much as leaves no window with more than the maximum. Windows
--- begin with an entry, or with the grant itself; what was rounded up may be a sixtieth earlier than it says, so that they
--- reach as much further. Both ends of a window only move on: each entry is looked at a few times.
+-- begin with an entry, or with the grant itself; where some are rounded up, which may be a sixtieth earlier than they
+-- say, all reach as much further. Both ends of a window only move on: each entry is looked at a few times.
 local function free_between(limit, text, t, need)
-  local left, length, reach = limit.max - need, limit.window + limit.guard, math.ceil(limit.window / 60)
+  local left, length, reach = limit.max - need, limit.window + limit.guard, 0
   local moments, counts = {}, {}
   for i = window.TOTAL + 1, #text, PAIR do
-    moments[#moments + 1], counts[#counts + 1] = number_at(text, i), number_at(text, i + 16)
+    local at = number_at(text, i)
+    moments[#moments + 1], counts[#counts + 1] = at, number_at(text, i + 16)
+    reach = at == rounded_up(limit, at) and math.ceil(limit.window / 60) or reach
   end
   -- What lies within the window that begins with `start`; asked with ascending starts.
   local function counter()

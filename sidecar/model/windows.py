@@ -42,13 +42,14 @@ def free_at(limit: Limit, log: Log, t: int, need: int = 1) -> int:
 def _has_room(limit: Limit, log: Log, at: int, need: int) -> bool:
     """Whether `need` more may be granted at this moment.
 
-    Of every window that holds it: those that begin with an entry before, and the one that it begins. What was rounded
-    up may be a sixtieth earlier than it says, so that windows reach as much further.
+    Of every window that holds it: those that begin with an entry before, and the one that it begins. Where some are
+    rounded up, which may be a sixtieth earlier than they say, all reach as much further.
     """
     length = limit.window_us + limit.guard_us
+    reach = _step(limit) if any(moment == rounded_up(limit, moment) for moment, _ in log) else 0
     begins = [moment for moment, _ in log if at - length < moment <= _stamp(limit, at)]
     return all(
-        sum(count for moment, count in log if first <= moment < first + length + _step(limit)) + need <= limit.max
+        sum(count for moment, count in log if first <= moment < first + length + reach) + need <= limit.max
         for first in (at, *begins)
     )
 

@@ -59,11 +59,11 @@ def test_room_is_at_the_first_moment_that_leaves_no_window_with_too_many(limit: 
 
 
 def test_what_is_reserved_for_later_leaves_room_before_it() -> None:
-    limit = Limit("requests", 1, 60, 0)
-    log = log_of(limit, [1000])
+    limit = Limit("requests", 1, 600, 0)
+    log = log_of(limit, [5555])
     assert windows.free_at(limit, log, 0) == 0
-    assert windows.free_at(limit, log, 939) == 939
-    assert windows.free_at(limit, log, 940) == 1060
+    assert windows.free_at(limit, log, 4955) == 4955
+    assert windows.free_at(limit, log, 4956) == 6155
 
 
 def test_what_nobody_is_refused_for_is_kept_in_sixtieths() -> None:
