@@ -221,7 +221,8 @@ def _in_list(asked: Asked, pool: Pool, before: Opened, place: Place) -> _Written
 def _in_folder(asked: Asked, pool: Pool, folder: FilePath, before: Opened, place: Place) -> Addition:
     """A file of the folder, called like the key."""
     name = asked.id or _free_id(pool)
-    file = (place.cwd / before.file).parent / folder / name if before.file else place.cwd / folder / name
+    beside = (place.cwd / before.file).parent if before.file else place.cwd
+    file = before.environment.path(os.fspath(folder), beside) / name
     if os.path.lexists(file.parent / "..data"):
         raise ConfigError(
             [f"{shown(os.fspath(folder))} is mounted by Kubernetes. Add the key to the secret behind it."]

@@ -33,6 +33,11 @@ class Environment(Mapping[str, str]):
         """`env OPENAI_API_KEY_2` or `.env OPENAI_API_KEY_2`."""
         return f"env {name}" if name in self.real else f".env {name}"
 
+    def path(self, text: str, folder: FilePath) -> FilePath:
+        """Where a path of the config leads: `~` is HOME, where that is set; a relative one begins at `folder`."""
+        home, parts = self.get("HOME"), FilePath(text).parts
+        return FilePath(home, *parts[1:]) if home and parts[:1] == ("~",) else folder / text
+
     def alike(self, name: str) -> list[str]:
         """Variables that share a word with this name, at most 8: what an error may offer."""
         words = {word for word in name.upper().split("_") if len(word) > 2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path as FilePath
 
 from sidecar.config import accounts
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
@@ -116,8 +115,7 @@ def _failures(value: str | None, sources: Sources) -> str:
     if value is None:
         state = state or (f"{home}/.local/state" if home else None)
         return f"{state}/sidecar/failures.jsonl" if state else ""
-    within = value.removeprefix("~/")
-    return str(FilePath(home, within) if home and within != value else sources.folder / value)
+    return str(sources.path(value))
 
 
 def _planes(document: Document, clients: bool, problems: Problems) -> tuple[Address, Address]:

@@ -47,6 +47,9 @@ class Sources:
     problems: Problems
     files: Files
 
+    def path(self, text: str) -> FilePath:
+        return self.environment.path(text, self.folder)
+
 
 def fingerprint(secret: str, namespace: str) -> str:
     """What Redis calls a secret: 20 hex digits of a hash keyed with the namespace, so that two namespaces do not tell
@@ -186,7 +189,7 @@ def _one(pool: str, entry: KeyEntry, path: Path, sources: Sources, *, needed: bo
     if entry.secret is not None:
         text = _usable(entry.secret, "the secret", (*path, "secret"), sources.problems)
     elif entry.secret_file is not None:
-        file = sources.folder / entry.secret_file
+        file = sources.path(entry.secret_file)
         sources.files.note(file)
         text = _read_file(file, f"file {shown(entry.secret_file)}", (*path, "secret_file"), sources.problems)
         origin = f"file {shown(entry.secret_file)}"
@@ -203,7 +206,7 @@ def _one(pool: str, entry: KeyEntry, path: Path, sources: Sources, *, needed: bo
 def _from_dir(name: str, path: Path, sources: Sources) -> list[Found]:
     """A key from each file of a folder, sorted by name, called like the file; what begins with a dot is not one:
     Kubernetes keeps `..data` and the folders behind it beside the files."""
-    folder = sources.folder / name
+    folder = sources.path(name)
     sources.files.note(folder)
     try:
         entries = sorted(entry for entry in os.listdir(folder) if not entry.startswith("."))  # noqa: PTH208

@@ -217,6 +217,14 @@ def test_a_key_of_a_folder_is_a_file_of_its_own(desk: Desk) -> None:
     assert sorted(tree(desk.folder / "keys")) == [str(desk.folder / "keys" / name) for name in ("b", "team-c")]
 
 
+def test_a_folder_may_lie_in_the_users_home(desk: Desk) -> None:
+    desk.write("home/keys/b", "b1\n")
+    desk.write("sidecar.yaml", "pools: {p: {provider: openai, keys: {from_dir: ~/keys}}}")
+    environ = {"HOME": str(desk.folder / "home")}
+    assert add(desk, "", environ, id="c").where == 'file "~/keys/c"'
+    assert keys(desk, "p", environ) == [("b", "b1"), ("c", NEW)]
+
+
 def test_a_folder_that_kubernetes_mounts_is_left_alone(desk: Desk) -> None:
     desk.write("keys/..2025/b", "b1\n")
     (desk.folder / "keys/..data").symlink_to("..2025")

@@ -129,6 +129,19 @@ def test_relative_paths_are_below_the_config_file(desk: Desk, tmp_path: Path) ->
     assert secrets(desk.load(None, {"SIDECAR_CONFIG": "conf/my.yaml"}).pools["p"]) == ["k1"]
 
 
+@pytest.mark.parametrize(
+    "said", ["keys: [{id: a, secret_file: ~/keys/a}]", "keys: {from_dir: ~/keys}", "from_dir: ~/keys/"]
+)
+def test_a_path_may_begin_at_the_users_home(desk: Desk, said: str) -> None:
+    """It is shown as it is written, and a folder that is called `~` is found where no home is known."""
+    desk.write("home/keys/a", "k1")
+    desk.write("~/keys/a", "k2")
+    text = f"pools: {{p: {{provider: openai, {said}}}}}"
+    pool = desk.load(text, {"HOME": str(desk.folder / "home")}).pools["p"]
+    assert (secrets(pool), pool.keys[0].origin) == (["k1"], 'file "~/keys/a"')
+    assert secrets(desk.load(text).pools["p"]) == ["k2"]
+
+
 def test_api_without_keys_gets_one_that_is_never_sent(desk: Desk) -> None:
     """Its secret is not empty, since whoever hides secrets in an answer replaces their text."""
     config = desk.load("pools: {a: {base_url: http://h, auth: none}, b: {base_url: http://h, auth: none}}")
