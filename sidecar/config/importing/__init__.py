@@ -23,8 +23,16 @@ def imported(
     `provider` and `pool` are for keys that stand alone. Raises ConfigError where the text is none of what is known, or
     holds no key.
     """
-    gathered = Gathered(environment)
     data = _data(text)
+    # Twice, for a secret must not get a name that a later entry reads: the variable may be set only where it runs.
+    first = Gathered(environment)
+    _gather(data, text, provider, pool, first)
+    gathered = Gathered(environment, first.named)
+    _gather(data, text, provider, pool, gathered)
+    return gathered.done()
+
+
+def _gather(data: object, text: str, provider: str | None, pool: str | None, gathered: Gathered) -> None:
     if isinstance(data, dict) and "pools" in data:
         raise ConfigError(["this is a config of sidecar already. Try `sidecar check --config FILE`."])
     if isinstance(data, dict) and isinstance(data.get("providers"), dict | list):
@@ -39,7 +47,6 @@ def imported(
         provider = pool = None
     if provider or pool:
         gathered.note("--provider and --pool are for a list of keys: this file says itself what its keys are for.")
-    return gathered.done()
 
 
 def _data(text: str) -> object:

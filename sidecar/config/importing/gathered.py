@@ -6,7 +6,7 @@ No secret is in the YAML: what stood in the input becomes a variable, for a file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -45,13 +45,18 @@ class Line(dict[str, Any]):
 
 @dataclass
 class Gathered:
-    """Filled by the reader of one shape. `environment` says which variables are taken."""
+    """Filled by the reader of one shape. Names that `environment` has or `reserved` are given to no secret.
+
+    `named`: the variables that the input itself names, set or not.
+    """
 
     environment: Mapping[str, str] = field(repr=False)
+    reserved: Collection[str] = ()
     document: Data = field(default_factory=dict)
     pools: dict[str, Data] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     reads: dict[str, None] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
@@ -64,8 +69,9 @@ class Gathered:
             self.note(f"{place}: no counterpart for {names}.")
 
     def variable(self, name: str) -> str:
-        self.reads[name] = None
-        return f"${{{name}}}"
+        """`${NAME}` for a variable that the input names."""
+        self.named.add(name)
+        return self._read(name)
 
     def text(self, value: object) -> str:
         """A text of the input; one that names a variable as ours would."""
@@ -83,7 +89,7 @@ class Gathered:
         if wrong:
             self.note(f"{place}: the key {wrong}, so it is left out.")
             return None
-        return self.variable(self._kept(Secret(cleaned), base))
+        return self._read(self._kept(Secret(cleaned), base))
 
     def hold(self, name: str, value: object, place: str) -> None:
         """Keeps the value of a variable that the input itself sets."""
@@ -93,15 +99,18 @@ class Gathered:
         elif name not in self.environment:
             self.secrets[name] = Secret(text)
 
+    def _read(self, name: str) -> str:
+        self.reads[name] = None
+        return f"${{{name}}}"
+
     def _kept(self, secret: Secret, base: str) -> str:
         for name, known in self.secrets.items():
             if known == secret:
                 return name
-        taken = {**self.environment, **dict.fromkeys(self.secrets, "")}
         same = [name for name in self.environment if _is_of(name, base) and Secret(self.environment[name]) == secret]
         if same:
             return same[0]
-        name = free_name(base, taken)
+        name = free_name(base, {*self.environment, *self.secrets, *self.reserved})
         self.secrets[name] = secret
         return name
 

@@ -161,7 +161,7 @@ def _clients(general: Mapping[str, Any], made: Settings, gathered: Gathered) -> 
 def _variables(said: Mapping[str, Any], gathered: Gathered) -> None:
     """Variables that the file sets itself: those that are read become secrets beside it."""
     for name, value in said.items():
-        if name in gathered.reads:
+        if name in gathered.named:
             gathered.hold(name, value, f"environment_variables.{name}")
         else:
             gathered.note(f"environment_variables: {shown(str(name))} is left out, since nothing here reads it.")

@@ -114,6 +114,15 @@ def test_a_key_that_a_variable_holds_already_is_read_from_there() -> None:
     assert pools(made)["gemini"]["keys"][0]["secret"] == "${GEMINI_API_KEY_7}"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_key_gets_no_name_that_another_reads(desk: Desk, order: int) -> None:
+    """Though the variable may be set only where the config runs, and the other may come later."""
+    made = imported(pool_json(*[SECRETS[0], "GEMINI_API_KEY_PLACEHOLDER"][::order]), {})
+    assert made.secrets == {"GEMINI_API_KEY_1": Secret(SECRETS[0])}
+    found = load(desk, made, {"GEMINI_API_KEY": "other"}).pools["gemini"].keys
+    assert [key.secret.reveal() for key in found] == [SECRETS[0], "other"][::order]
+
+
 def test_ids_are_kept_unless_they_cannot_be(desk: Desk) -> None:
     """Two of one name, one with a space, one without any."""
     keys = [{"api_key": f"K{at}_PLACEHOLDER", "key_id": name} for at, name in enumerate(["a", "a", "b c", ""])]
@@ -279,6 +288,30 @@ def test_litellm_deployments_are_pools_keys_and_routes(desk: Desk) -> None:
     assert config.routes["hidden"] == (Target("openai", "gpt-4o-mini"),)
     assert config.routes["*"] == (Target("openrouter", None),)
     assert "anthropic/*" not in config.routes
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("other", [{"api_key": "os.environ/OPENAI_API_KEY"}, {}])
+def test_a_litellm_key_gets_no_name_that_another_deployment_reads(
+    desk: Desk, other: Mapping[str, str], order: int
+) -> None:
+    """Neither one that it names nor the one that its provider's keys are read from where it names none."""
+    params: list[dict[str, str]] = [{"model": "openai/m", "api_key": SECRETS[0]}, {"model": "openai/m", **other}]
+    models = [{"model_name": "m", "litellm_params": said} for said in params[::order]]
+    made = imported(json.dumps({"model_list": models}), {})
+    assert made.secrets == {"OPENAI_API_KEY_1": Secret(SECRETS[0])}
+    found = load(desk, made, {"OPENAI_API_KEY": "other"}).pools["openai"].keys
+    assert [key.secret.reveal() for key in found] == [SECRETS[0], "other"][::order]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_variable_that_the_litellm_config_sets_writes_over_no_key(desk: Desk, named: bool) -> None:
+    """Whether it is a key's, or nothing reads it."""
+    params = [{"model": "openai/m", "api_key": SECRETS[0]}, *([{"model": "openai/m"}] if named else [])]
+    models = [{"model_name": "m", "litellm_params": said} for said in params]
+    text = json.dumps({"model_list": models, "environment_variables": {"OPENAI_API_KEY": SECRETS[1]}})
+    found = load(desk, imported(text, {})).pools["openai"].keys
+    assert [key.secret.reveal() for key in found] == list(SECRETS[: len(params)])
 
 
 def test_litellm_settings_that_have_a_counterpart_are_kept(desk: Desk) -> None:
