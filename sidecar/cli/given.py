@@ -56,6 +56,11 @@ def store(config: Config) -> Store:
         fail(f"redis: {error}")
 
 
+def closed(file: str) -> str:
+    """What is told of a file of secrets that `replacing.replace` closed."""
+    return f"{file}: was open to everyone. Its mode is 0600 now."
+
+
 def fail(text: str) -> NoReturn:
     """Ends the command with a message that says what to do."""
     click.echo(text, err=True)

@@ -67,10 +67,11 @@ def _import(text: str, provider: str | None, pool: str | None, output: Path | No
     made = imported(text, taken, provider=provider, pool=pool)
     texts = {beside: env_file.appended(before, made.secrets)} if made.secrets else {}
     yaml = _HEAD + rendered(made.document)
-    replace(texts | ({output: yaml} if output else {}))
+    closed = replace(texts | ({output: yaml} if output else {}), beside)
     if not output:
         click.echo(yaml, nl=False)
-    for line in (*made.notes, *_kept(made, beside), *_unready(made, yaml, taken, output)):
+    told = (given.closed(str(beside)),) if closed else ()
+    for line in (*made.notes, *_kept(made, beside), *told, *_unready(made, yaml, taken, output)):
         click.echo(line, err=True)
 
 

@@ -61,12 +61,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A key that can be added. `also`: the `pool/id` of keys in other pools that have its secret."""
+    """A key that can be added. `also`: the `pool/id` of keys in other pools that have its secret; `private`: the file
+    that will hold it."""
 
     pool: str
     id: str
     where: str  # `.env OPENAI_API_KEY_3`, `file "keys/team-c"`
     also: tuple[str, ...]
+    private: FilePath
     texts: Mapping[FilePath, str] = field(repr=False)
 
 
@@ -107,10 +109,11 @@ def plan(asked: Asked, place: Place) -> Addition:
     return _tried(asked, pool.name, pool.keys, where, texts, place)
 
 
-def save(addition: Addition) -> None:
-    """Writes what was planned: every file whole, or none. Raises ConfigError."""
+def save(addition: Addition) -> bool:
+    """Writes what was planned: every file whole, or none. True: everyone could read the file of the secret, until now.
+    Raises ConfigError."""
     try:
-        replace(addition.texts)
+        return replace(addition.texts, addition.private)
     except OSError as error:
         names = ", ".join(path.name for path in addition.texts)
         raise ConfigError([f"{names}: cannot be written: {error.strerror}. No key was added."]) from None
@@ -230,7 +233,8 @@ def _in_folder(asked: Asked, pool: Pool, folder: FilePath, before: Opened, place
     if os.path.lexists(file) or name.startswith("."):
         raise ConfigError([f"{shown(name)} cannot be the name of a new file of {shown(os.fspath(folder))}."])
     where = f"file {shown(os.fspath(folder / name))}"
-    return Addition(pool.name, name, where, _also(asked, pool.name, before), {file: asked.secret.reveal() + "\n"})
+    texts = {file: asked.secret.reveal() + "\n"}
+    return Addition(pool.name, name, where, _also(asked, pool.name, before), file, texts)
 
 
 def _with_variable(name: str, secret: Secret, place: Place) -> str:
@@ -271,7 +275,7 @@ def _tried(
     added = [key for key in found if key.secret == asked.secret]
     if len(added) != 1 or [key for key in found if key is not added[0]] != list(keys):
         raise ConfigError([f"{where} would not be one more key of pool {shown(pool)}. No key was added."])
-    return Addition(pool, added[0].id, where, _also(asked, pool, after), texts)
+    return Addition(pool, added[0].id, where, _also(asked, pool, after), place.env_file, texts)
 
 
 def _also(asked: Asked, pool: str, opened: Opened) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_PRIVATE = 0o600
 _LINE = ("\r\n", "\n")
 
 
@@ -33,32 +34,40 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def replace(texts: Mapping[Path, str]) -> None:
+def replace(texts: Mapping[Path, str], private: Path) -> bool:
     """Gives files new texts, in this order, and only after each could be written; a new file has mode 0600.
 
-    A link stays one: what it points at is replaced. Raises OSError.
+    So has `private` afterwards, the file of them that holds secrets, if others than its owner and group had access:
+    True if this changed. A link stays one: what it points at is replaced. Raises OSError.
     """
     prepared: list[tuple[str, Path]] = []
+    closed = private in texts and _is_open(private)
     try:
         for path, text in texts.items():
             target = path.resolve()
-            prepared.append((_beside(target, text), target))
+            prepared.append((_beside(target, text, closed=closed and path == private), target))
         for temporary, target in prepared:
             os.replace(temporary, target)  # noqa: PTH105 - the pair of names, not a path's method
     finally:
         for temporary, _ in prepared:
             with suppress(FileNotFoundError):
                 Path(temporary).unlink()
+    return closed
 
 
-def _beside(target: Path, text: str) -> str:
-    """A temporary file with the text, and with owner and mode of the file that it will replace. It begins with a dot,
-    so that no folder of keys takes it for one."""
+def _is_open(file: Path) -> bool:
+    """Whether everyone may read or write it. That a group may is somebody's choice, as for a service that reads it."""
+    return file.exists() and bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+
+
+def _beside(target: Path, text: str, *, closed: bool) -> str:
+    """A temporary file with the text, and with owner and mode of the file that it will replace, unless it is `closed`:
+    then with mode 0600. It begins with a dot, so that no folder of keys takes it for one."""
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             if target.exists():
-                _own_alike(handle, target.stat())
+                _own_alike(handle, target.stat(), closed=closed)
             file.write(text)
             file.flush()
             os.fsync(handle)
@@ -68,7 +77,7 @@ def _beside(target: Path, text: str) -> str:
     return temporary
 
 
-def _own_alike(handle: int, old: os.stat_result) -> None:
+def _own_alike(handle: int, old: os.stat_result, *, closed: bool) -> None:
     with suppress(PermissionError):  # only root may give files away
         os.fchown(handle, old.st_uid, old.st_gid)
-    os.fchmod(handle, stat.S_IMODE(old.st_mode))
+    os.fchmod(handle, _PRIVATE if closed else stat.S_IMODE(old.st_mode))

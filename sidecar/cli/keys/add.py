@@ -37,10 +37,10 @@ def add(pool: str, key_id: str, config_file: Path | None) -> None:
         cwd = Path.cwd()
         with alone(cwd):
             addition = plan(Asked(secret, pool, key_id), Place(config_file, dict(os.environ), cwd))
-            save(addition)
+            closed = save(addition)
     except ConfigError as error:
         given.fail(str(error))
-    _tell(addition)
+    _tell(addition, closed=closed)
 
 
 def _secret() -> Secret:
@@ -53,7 +53,9 @@ def _secret() -> Secret:
         raise ConfigError(["what was given is not UTF-8, so it is no key."]) from None
 
 
-def _tell(addition: Addition) -> None:
+def _tell(addition: Addition, *, closed: bool) -> None:
     click.echo(f"pool {addition.pool} has one more key: {addition.id} ({addition.where})")
     if addition.also:
         click.echo(f"It is one account with {', '.join(addition.also)}, which has the same secret.")
+    if closed:
+        click.echo(given.closed(addition.private.name))

@@ -56,6 +56,18 @@ def test_output_and_the_env_file_beside_it(tmp_path: Path) -> None:
     assert "reads the .env of the folder it starts in" in done.stderr
 
 
+def test_an_env_file_that_is_open_to_everyone_is_closed_and_told(tmp_path: Path) -> None:
+    """Once a key is written to it; a config without a key in it keeps its mode."""
+    (tmp_path / ".env").write_text("A=b\n")
+    (tmp_path / "sidecar.yaml").write_text("# old\n")
+    for name in (".env", "sidecar.yaml"):
+        (tmp_path / name).chmod(0o644)
+    done = run("-", "-o", "sidecar.yaml", "--force", "--provider", "openai", stdin=SECRETS[0])
+    assert ".env: was open to everyone. Its mode is 0600 now.\n" in done.stderr
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (".env", "sidecar.yaml")] == [0o600, 0o644]
+    assert "everyone" not in run("-", "--provider", "openai", stdin=SECRETS[1]).stderr
+
+
 def test_twice_is_once(tmp_path: Path) -> None:
     """A key that the env file has is not appended again."""
     first = run("-", "--provider", "openai", stdin=SECRETS[0])

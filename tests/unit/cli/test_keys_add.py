@@ -39,6 +39,14 @@ def test_a_list_of_the_file_gets_an_entry(written: Written, command: Command) ->
     assert "3 keys of 3 accounts" in command("check").output
 
 
+def test_an_env_file_that_is_open_to_everyone_is_closed_and_told(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"OPENAI_API_KEY={SECRETS[0]}\n")
+    file.chmod(0o644)
+    assert add(stdin=SECRETS[1]).splitlines()[1:] == [".env: was open to everyone. Its mode is 0600 now."]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_duplicate_is_refused_by_id(written: Written, tmp_path: Path) -> None:
     written()
     told = add(stdin=SECRETS[1], code=1)

@@ -97,6 +97,17 @@ def test_what_stands_in_the_env_file_stays(desk: Desk, text: str) -> None:
     assert (mode(file), keys(desk, "p")[1:]) == (0o640, [("p-2", NEW)])
 
 
+@pytest.mark.parametrize(("before", "after"), [(0o644, 0o600), (0o602, 0o600), (0o640, 0o640), (0o600, 0o600)])
+def test_a_file_that_a_secret_goes_to_is_open_to_everyone_no_more(desk: Desk, before: int, after: int) -> None:
+    """Also behind a link. A group that has access keeps it: it may be that of the service."""
+    target = desk.write("shared/env", "OPENAI_API_KEY=a1\n")
+    target.chmod(before)
+    (desk.folder / ".env").symlink_to(target)
+    addition = plan(Asked(Secret(NEW)), Place(None, {}, desk.folder))
+    assert save(addition) == (before != after)
+    assert mode(target) == after
+
+
 def test_a_link_to_the_env_file_stays_a_link(desk: Desk) -> None:
     target = desk.write("shared/env", "OPENAI_API_KEY=a1\n")
     (desk.folder / ".env").symlink_to(target)
