@@ -22,7 +22,7 @@ _BARE = (
 _OWN_ADDRESS = ("custom_openai", "openai_like", "litellm_proxy", "lm_studio", "llamafile", "oobabooga", "xinference")
 _KEYLESS = ("ollama", "vllm")
 _READ = {"model", "api_key", "api_base", "base_url", "rpm", "tpm", "weight", "order", "custom_llm_provider"}
-_OUTER = {"model_name", "litellm_params", "model_info", "rpm", "tpm"}
+_OUTER = {"model_name", "litellm_params", "rpm", "tpm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Deployment:
     model: str  # may end in `*`
     order: float  # lowest first
     weight: float | None
+    rates: Mapping[str, float]  # `rpm` before `tpm`, as its litellm_params have them
     limits: tuple[Line, ...]
 
 
@@ -56,10 +57,32 @@ def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | Non
     said = {name: entry.get(name) or params.get(name) for name in ("rpm", "tpm")}
     found = limits(said, "UTC", "" if model == "*" else model)
     found.tell(place, gathered)
-    more = [name for name, value in params.items() if name not in _READ and value is not None]
-    gathered.lost(place, (shown(str(name)) for name in (*more, *(name for name in entry if name not in _OUTER))))
-    weight, order, pool = number(params.get("weight")), number(params.get("order")), _pool(api, secret, gathered)
-    return Deployment(group, pool, secret, model, 1 if order is None else order, weight, tuple(found.limits))
+    gathered.lost(place, (*_rest(params, _READ), *_rest(entry, _OUTER)))
+    weight, order = (_number(params, name, place, gathered) for name in ("weight", "order"))
+    if weight is not None and weight <= 0:
+        gathered.note(f"{place}: LiteLLM never picks it, with the weight {weight}. Here its key has turns like others.")
+    rates = {name: rate for name in ("rpm", "tpm") if (rate := number(params.get(name))) is not None and rate > 0}
+    return Deployment(
+        group,
+        _pool(api, secret, gathered),
+        secret,
+        model,
+        1 if order is None else order,
+        weight if weight and weight > 0 else None,
+        rates,
+        tuple(found.limits),
+    )
+
+
+def _rest(fields: Mapping[str, Any], known: set[str]) -> list[str]:
+    return [shown(str(name)) for name, value in fields.items() if name not in known and value not in (None, {}, [])]
+
+
+def _number(params: Mapping[str, Any], name: str, place: str, gathered: Gathered) -> float | None:
+    said, found = params.get(name), number(params.get(name))
+    if said is not None and found is None:
+        gathered.note(f"{place}: {shown(name)} holds no number that can be read, so it is left out.")
+    return found
 
 
 def _provider(params: Mapping[str, Any]) -> tuple[str, str]:

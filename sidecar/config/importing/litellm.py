@@ -13,6 +13,7 @@ from sidecar.config.importing import litellm_settings
 from sidecar.config.importing.budgets import lowest
 from sidecar.config.importing.deployments import Deployment, deployment
 from sidecar.config.importing.gathered import Data, Gathered, Line
+from sidecar.config.importing.shares import shares
 from sidecar.config.importing.turns import settle
 from sidecar.config.problems import shown
 from sidecar.providers import catalogue
@@ -22,10 +23,10 @@ Routes = dict[str, list[Line]]
 
 def read(data: Mapping[str, Any], gathered: Gathered) -> None:
     """Pools, keys, routes, and what of the other settings has a counterpart."""
-    entries = [entry for entry in data["model_list"] if isinstance(entry, dict)]
-    found = [made for entry in entries if (made := deployment(entry, gathered))]
+    found = [made for at, entry in enumerate(data["model_list"]) if (made := _entry(at, entry, gathered))]
+    shuffled = litellm_settings.shuffles(data)
     for name, members in _by(found, "pool").items():
-        _fill(name, members, gathered)
+        _fill(name, members, gathered, shuffled=shuffled)
     routes = _routes(found, gathered)
     settings = litellm_settings.read(data, gathered)
     settings.extend(routes, gathered)
@@ -41,6 +42,13 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
     gathered.document |= settings.top | ({"routes": routes} if routes else {})
 
 
+def _entry(at: int, entry: Any, gathered: Gathered) -> Deployment | None:
+    if isinstance(entry, dict):
+        return deployment(entry, gathered)
+    gathered.note(f"model_list[{at}]: is no mapping, so it is left out.")
+    return None
+
+
 def _by(found: Iterable[Deployment], field: str) -> dict[str, list[Deployment]]:
     grouped: dict[str, list[Deployment]] = {}
     for one in found:
@@ -48,10 +56,11 @@ def _by(found: Iterable[Deployment], field: str) -> dict[str, list[Deployment]]:
     return grouped
 
 
-def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
-    """The pool's keys, each with what its deployments say of it."""
+def _fill(pool: str, members: list[Deployment], gathered: Gathered, *, shuffled: bool) -> None:
+    """The pool's keys, each with what its deployments say of it. `shuffled`: by the strategy simple-shuffle."""
     models = {one.model for one in members}
     ranked = {group for group, same in _by(members, "group").items() if len({one.order for one in same}) > 1}
+    often = _often(pool, members, gathered, ranked=bool(ranked)) if shuffled else {}
     for secret, own in _by(members, "secret").items():
         if not secret:
             continue
@@ -62,6 +71,8 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
         place = f"pool {pool}, key {secret}"
         if weights := [one.weight for one in own if one.weight]:
             key["weight"] = _one("weight", weights, place, gathered)
+        elif secret in often:
+            key["weight"] = often[secret]
         if ranked:
             orders = [one.order for one in own if one.group in ranked]
             key["priority"] = _one("order", orders, place, gathered) if orders else 1
@@ -71,6 +82,20 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered) -> None:
             _differing(said, budgets, place, gathered)
         gathered.add_key(pool, key, secret)
     settle(pool, gathered)
+
+
+def _often(pool: str, members: list[Deployment], gathered: Gathered, *, ranked: bool) -> Mapping[str, int]:
+    """The weights that rates come to, where no deployment has one of its own."""
+    if any(one.weight for one in members):
+        return {}
+    often = shares(members)
+    if often is None or (often and ranked):
+        gathered.note(
+            f"pool {pool}: LiteLLM picks its deployments by rpm or tpm, in a ratio that no weights of keys come to."
+            " Here keys take turns, each within its limits."
+        )
+        return {}
+    return often
 
 
 def _differing(said: Iterable[Line], lowest: Iterable[Line], place: str, gathered: Gathered) -> None:

@@ -7,18 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from sidecar.config.importing.gathered import Data, Gathered, Line
+from sidecar.config.importing.gathered import Data, Gathered, Line, number
 from sidecar.config.problems import shown
 
-_STRATEGIES = {
-    "simple-shuffle": None,  # turns, or weights where the deployments have them
-    "least-busy": None,
-    "usage-based-routing": "least_used",
-    "usage-based-routing-v2": "least_used",
-    "latency-based-routing": None,
-    "cost-based-routing": None,
-}
-_SECTIONS = ("model_list", "router_settings", "litellm_settings", "general_settings", "environment_variables")
+_STRATEGIES = {"usage-based-routing": "least_used", "usage-based-routing-v2": "least_used"}
+_SHUFFLE = (None, "simple-shuffle")
+_SECTIONS = ("router_settings", "litellm_settings", "general_settings", "environment_variables")
 _REDIS = ("redis_url", "redis_host", "redis_port", "redis_password", "redis_username", "redis_ssl", "redis_db")
 
 
@@ -54,14 +48,22 @@ class Settings:
         routes[name] += [target for target in own[other] if target not in routes[name]]
 
 
+def shuffles(data: Mapping[str, Any]) -> bool:
+    """Whether LiteLLM picks deployments by its default strategy, `simple-shuffle`."""
+    return _router(data).get("routing_strategy") in _SHUFFLE
+
+
 def read(data: Mapping[str, Any], gathered: Gathered) -> Settings:
     """Everything but the model list. What is said twice counts as LiteLLM's router has it."""
     made = Settings()
-    sections: dict[str, Data] = {name: said if isinstance(said := data.get(name), dict) else {} for name in _SECTIONS}
-    router = {**sections["litellm_settings"], **sections["router_settings"]}
+    sections = {name: _section(data, name) for name in _SECTIONS}
+    for name in _SECTIONS:
+        if data.get(name) and not isinstance(data[name], dict):
+            gathered.note(f"{name}: is no mapping, so it is left out.")
+    router = _router(data)
     for_all = router.get("default_fallbacks")
     _strategy(router, made, gathered)
-    _numbers(router, made)
+    _numbers(router, made, gathered)
     _redis(router, made, gathered)
     made.fallbacks = _chains(router.get("fallbacks")) | ({"*": [str(one) for one in for_all]} if for_all else {})
     made.aliases = _aliases(router.get("model_group_alias"))
@@ -70,7 +72,7 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> Settings:
     for name in ("router_settings", "litellm_settings"):
         gathered.lost(name, (shown(said) for said in sections[name] if said not in _ROUTER))
     gathered.lost("general_settings", (shown(said) for said in sections["general_settings"] if said != "master_key"))
-    gathered.lost("file", (shown(str(said)) for said in data if said not in _SECTIONS))
+    gathered.lost("file", (shown(str(said)) for said in data if said not in {"model_list", *_SECTIONS}))
     return made
 
 
@@ -80,28 +82,36 @@ _ROUTER = {
 }  # fmt: skip
 
 
+def _section(data: Mapping[str, Any], name: str) -> Data:
+    said = data.get(name)
+    return said if isinstance(said, dict) else {}
+
+
+def _router(data: Mapping[str, Any]) -> Data:
+    return {**_section(data, "litellm_settings"), **_section(data, "router_settings")}
+
+
 def _strategy(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
     said = router.get("routing_strategy")
-    if said is None or said == "simple-shuffle":
-        return
     ours = _STRATEGIES.get(str(said))
     if ours:
         made.pool["strategy"] = ours
-    else:
+    elif said not in _SHUFFLE:
         gathered.note(f"router_settings: no counterpart for routing_strategy {shown(str(said))}. Keys take turns.")
 
 
-def _numbers(router: Mapping[str, Any], made: Settings) -> None:
-    retries = router.get("num_retries")
-    timeout = router.get("timeout") or router.get("request_timeout")
-    if isinstance(retries, int) and retries >= 0:
-        made.pool["max_attempts"] = min(100, retries + 1)
-    if isinstance(timeout, int | float) and timeout > 0:
+def _numbers(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
+    least = {"num_retries": 0, "timeout": 1e-3, "request_timeout": 1e-3, "cooldown_time": 1e-3}
+    said = {name: number(router[name]) for name in least if router.get(name) is not None}
+    usable = {name: value for name, value in said.items() if value is not None and value >= least[name]}
+    gathered.lost("router_settings", (f"the value of {shown(name)}" for name in said if name not in usable))
+    if "num_retries" in usable:
+        made.pool["max_attempts"] = min(100, int(usable["num_retries"]) + 1)
+    if timeout := usable.get("timeout") or usable.get("request_timeout"):
         made.pool["timeout"] = f"{min(timeout, 86_400):g}s"
         if timeout < 10:  # the wait for room is a part of it
             made.pool["max_wait"] = made.pool["timeout"]
-    cooldown = router.get("cooldown_time")
-    if isinstance(cooldown, int | float) and cooldown > 0:
+    if cooldown := usable.get("cooldown_time"):
         made.pool["cooldown"] = Line(default=f"{cooldown:g}s")
 
 
