@@ -9,12 +9,13 @@
 --       who      of a disable: who asks for it, else ""
 --       fields   of a reset: count, then the fields to forget: rests, and windows; else 0
 -- returns        how many fields changed; 0: it was so already
--- cost           disable 4 commands; enable 4 and 3 a pool; reset 3, 1 for each 1,000 fields and 3 a pool
+-- cost           disable 5 commands; enable 4 and 3 a pool; reset 3, 1 for each 1,000 fields and 3 a pool
 --
 -- A disabled key is never granted: `room.read` finds the field, whose presence is all that counts. It is named after the
 -- secret's fingerprint, so a new secret under the key's id is not disabled. Who disables it again changes nothing: since
 -- when and by whom is told of the first. Rotations are not told of a disable, as of no rest: each finds out when the
--- key comes to its head, and a grant that waits for its moment when it is confirmed.
+-- key comes to its head, and a grant that waits for its moment when it is confirmed. A disable may be all that the state
+-- holds: it begins with it, so that a Redis that is emptied before the first request is known to be another.
 --@ use clock rotation args
 local state = KEYS[1]
 local now, clock_text = clock.read(state, args.text())
@@ -23,6 +24,7 @@ local what, off, account, who, fields = args.text(), args.text(), args.text(), a
 local changed = 0
 if what == 'disable' then
   changed = redis.call('HSETNX', state, off, clock.text(now) .. '|' .. who)
+  redis.call('HSETNX', state, 'born', clock.text(now))
 elseif what == 'enable' then
   changed = redis.call('HDEL', state, off)
 else

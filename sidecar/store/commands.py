@@ -93,8 +93,7 @@ class Store:
 
         A caller that is cancelled while the script runs leaves its grant to `orphaned`, and no place in line.
         """
-        if not self._born:
-            self._born = (await self.inspect(("born",))).fields["born"] or ""
+        self._born = self._born or await self._birth()
         for _ in range(2 * len(ask.rotations) + 2):
             known = self._with_shared(ask)
 
@@ -215,6 +214,7 @@ class Store:
             changed = bool(await self._call(calls.disable(self.names, key, who)))
             if changed:
                 self._off[key.fingerprint] = write_off(Disabled(self._clock_us(), who))
+                self._born = self._born or await self._birth()
             return changed
 
     async def enable(self, key: Key, pools: Iterable[str]) -> bool:
@@ -232,7 +232,7 @@ class Store:
         fields = {off_field(key): key for key in keys}
         async with self._managing:
             found = await self.inspect(("born", *fields))
-            if self._born and found.fields["born"] != self._born:
+            if found.fields["born"] != self._born:
                 await self._restore()
                 found = await self.inspect(("born", *fields))
             self._began(found.fields["born"] or "")
@@ -300,6 +300,10 @@ class Store:
             self._shared.pop(rotation, None)
         else:
             await self._share(rotation)
+
+    async def _birth(self) -> str:
+        """When the state began; "" where it holds nothing yet."""
+        return (await self.inspect(("born",))).fields["born"] or ""
 
     def _began(self, born: str) -> bool:
         """Whether Redis was emptied. `born`: when its state began; "": it holds none yet."""

@@ -176,6 +176,35 @@ async def test_a_disabled_key_stays_so_in_a_redis_that_was_emptied(
     assert sorted(await ids(other.store, 2)) == ["k0", "k1"]
 
 
+@pytest.mark.parametrize("looked", [True, False], ids=["seen", "not seen"])
+@pytest.mark.parametrize("looks", [True, False], ids=["a beat finds it", "a request finds it"])
+async def test_a_key_that_was_disabled_before_anything_else_stays_so_in_a_redis_that_was_emptied(
+    place: Place, open_store: OpenStore, *, looked: bool, looks: bool
+) -> None:
+    """No rotation had begun the state; and Redis may be emptied before anybody has looked."""
+    one = open_store(place.open)
+    assert await seen(one.store, K0, K1) == {}
+    await one.store.disable(K0, "op")
+    if looked:
+        assert await seen(one.store, K0, K1) == {}
+    place.raw.flushall()
+    if looks:
+        assert await seen(one.store, K0, K1) == {}
+    assert await ids(one.store, 2) == ["k1"] * 2
+    assert await seen(one.store, K0, K1) == {}
+    assert one.emptied == 1
+
+
+async def test_what_another_enables_before_the_first_look_at_it_stays_enabled(
+    place: Place, open_store: OpenStore
+) -> None:
+    one, other = open_store(place.open).store, open_store(place.open).store
+    await one.disable(K0, "op")
+    await other.enable(K0, ["p"])
+    assert await seen(one, K0, K1) == {K0.fingerprint: None}
+    assert await ids(one, 2) == ["k0", "k1"]
+
+
 async def test_a_key_that_was_enabled_before_redis_was_emptied_stays_enabled(
     place: Place, open_store: OpenStore
 ) -> None:
