@@ -11,7 +11,8 @@
 --       clears   count, then for each suspicion: field, account
 --       ends     count, then for each rest of the key that succeeded: field, account
 -- returns        three lists: for each rest how long the key rests now (microseconds; -1: its pool does, instead), for each
---                clear 1 if it was taken back, for each end 1 if a rest ended early; then how long the pool rests now, or 0
+--                clear 1 if it was taken back, for each end 1 if a rest ended early; then how long the pool rests now, or 0,
+--                and field and account of each rest that its throttle takes back
 -- cost           3 commands, 1 a rest, 2 a suspicion taken back or a rest that ended, and 3 for each of its pools; a refusal
 --                that may be the provider's throttle 5 instead of 1, but 2 while its pool rests for that; the one that
 --                finds it out 4, and 2 and 3 a pool for each rest that it takes back
@@ -23,7 +24,7 @@
 local state, wakes = KEYS[1], { unpack(KEYS, 2) }
 local now, clock_text, moved = clock.read(state, args.text())
 local request, moment, pool_rests = args.text(), args.number(), '0'
-local rests, clears, ends, written = {}, {}, {}, { 'clock', clock_text }
+local rests, clears, ends, freed, written = {}, {}, {}, {}, { 'clock', clock_text }
 
 -- A rest's field and its account: of now, and as the caller calls it.
 local function subject()
@@ -40,7 +41,13 @@ for i = 1, args.number() do
   local field, account = subject()
   local set, pool = { delay = args.number(), most = args.number(), request = request }, nil
   set.named, set.kind, set.reason, pool = set.most == 0, args.text(), args.text(), args.text()
-  local paused = pool ~= '' and throttle.seen(state, pool, account, moment, now, wakes)
+  local told, paused, back = set.named and set.delay or 0, nil, {}
+  if pool ~= '' then
+    paused, back = throttle.seen(state, pool, account, moment, told, now, wakes)
+  end
+  for _, text in ipairs(back) do
+    freed[#freed + 1] = text
+  end
   if paused then
     rests[i], pool_rests = '-1', string.format('%.0f', paused - now)
   else
@@ -49,8 +56,8 @@ for i = 1, args.number() do
     written[#written + 1] = field
     written[#written + 1] = text
     rests[i] = string.format('%.0f', until_then - now)
-    if pool ~= '' and (not old or old.ends <= now or throttle.set_it(state, pool, account, old.ends)) then
-      throttle.remember(state, pool, account, field, until_then, now)
+    if pool ~= '' and (not old or old.ends <= now or throttle.set_it(state, pool, account, field, told, old.ends)) then
+      throttle.remember(state, pool, account, field, told, until_then, now)
     end
   end
 end
@@ -78,4 +85,4 @@ for i = 1, args.number() do
   end
   ends[i] = over and rest.ends > now and 1 or 0
 end
-return { rests, clears, ends, pool_rests }
+return { rests, clears, ends, pool_rests, freed }

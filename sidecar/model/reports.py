@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US
@@ -11,7 +12,8 @@ from sidecar.model.words import Report, Reported, Rest, Subject
 
 # The provider's throttle: the same refusal without details from so many accounts within so long.
 THROTTLED_ACCOUNTS, THROTTLED_WITHIN_US = 3, 5 * SECOND_US
-THROTTLE = Rest(Subject(""), SECOND_US, "throttled", most_us=60 * SECOND_US)
+NOBODYS = Subject("")  # instead of what rests, of a refusal that named its length: that rest stays
+THROTTLE = Rest(NOBODYS, SECOND_US, "throttled", most_us=60 * SECOND_US)
 
 
 # --- what an attempt taught -------------------------------------------------------------------------
@@ -21,8 +23,9 @@ def report(state: State, report: Report, raw: int) -> Reported:
     """Sets rests, takes suspicions back, and ends the rests of a key that succeeded."""
     now, known, pool_rests = tick(state, raw), state.shared.rests, 0
     told: list[int | None] = []
+    freed: list[Subject] = []
     for rest in report.rests:
-        paused = _throttled(state, rest, report.moment_us, now) if rest.throttle else None
+        paused = _throttled(state, rest, report.moment_us, now, freed) if rest.throttle else None
         if paused is not None:
             pool_rests = paused - now
             told.append(None)
@@ -34,31 +37,54 @@ def report(state: State, report: Report, raw: int) -> Reported:
         lately = state.refused.setdefault(rest.throttle, {})
         before = lately.get(rest.subject.account)
         is_its_own = before is not None and old is not None and before.ends == old.ends
-        if rest.throttle and (old is None or old.ends <= now or is_its_own):
+        is_like_it = before is not None and (_names_length(rest) or before.subject == rest.subject)
+        if rest.throttle and (old is None or old.ends <= now or (is_its_own and is_like_it)):
             lately.pop(rest.subject.account, None)
-            lately[rest.subject.account] = Refused(now, set_now.ends, rest.subject)
+            whose = NOBODYS if _names_length(rest) else rest.subject
+            lately[rest.subject.account] = Refused(now, set_now.ends, whose)
     clears = tuple(_take_back(state, subject, report.request, now) for subject in report.clears)
     subjects = (*report.ends, *([room.resting_pool(report.pool)] if report.pool else []))
     ends = tuple(_end(state, subject, report.moment_us, now) for subject in subjects)
-    return Reported(tuple(told), clears, ends, pool_rests)
+    return Reported(tuple(told), clears, ends, pool_rests, tuple(freed))
 
 
-def _throttled(state: State, rest: Rest, moment: int, now: int) -> int | None:
-    """Until when the pool rests for a refusal without details; None: it may still be the key's."""
+def _names_length(rest: Rest) -> bool:
+    return rest.most_us == 0
+
+
+def _is_alike(refused: Refused, rest: Rest, now: int) -> bool:
+    """Whether it named no length either, or one that ends with this one's."""
+    if not _names_length(rest):
+        return refused.subject != NOBODYS
+    return refused.subject == NOBODYS and abs(refused.ends - now - rest.delay_us) <= THROTTLED_WITHIN_US
+
+
+def _throttled(state: State, rest: Rest, moment: int, now: int, freed: list[Subject]) -> int | None:
+    """Until when the pool rests for a refusal without details; None: it may still be the key's. What it was taken for
+    before, where no length was named, ends, and is added to `freed`."""
     pool, known = room.resting_pool(rest.throttle), state.shared.rests
     resting = known.get(pool)
     if resting is None or resting.ends + THROTTLE.most_us <= now:
         lately = state.refused.get(rest.throttle, {})
-        others = {a: r for a, r in lately.items() if r.at + THROTTLED_WITHIN_US > now and a != rest.subject.account}
+        others = {
+            account: refused
+            for account, refused in lately.items()
+            if refused.at + THROTTLED_WITHIN_US > now
+            and account != rest.subject.account
+            and _is_alike(refused, rest, now)
+        }
         if len(others) + 1 < THROTTLED_ACCOUNTS:
             return None
         for refused in others.values():
             if refused.subject in known and known[refused.subject].ends == refused.ends:
                 del known[refused.subject]
                 wake(state, {refused.subject.account}, now)
+                freed.append(refused.subject)
         del state.refused[rest.throttle]
         resting = None
-    known[pool] = rests.refused(resting, THROTTLE, "", moment, now)
+    named_us = rest.delay_us if _names_length(rest) else 0
+    paused = replace(THROTTLE, delay_us=min(THROTTLE.most_us, max(THROTTLE.delay_us, named_us)))
+    known[pool] = rests.refused(resting, paused, "", moment, now)
     return known[pool].ends
 
 

@@ -232,6 +232,7 @@ class Outcome:
     delay_s: float | None = None  # what the answer names; None: it names nothing
     until: Literal["midnight", "month"] | None = None  # of the provider's zone, where no usable delay was named
     named: NamedLimit | None = None  # of a rate limit: the one that was hit, where the answer names its maximum
+    bare: bool = False  # of a rate limit: the answer may name a length, but says nothing of a quota
 
 
 LEAST_TOKENS = 16  # no request is estimated below: a key without room for so many rests
@@ -321,3 +322,4 @@ class Reported:
     clears: tuple[bool, ...]
     ends: tuple[bool, ...]
     pool_rests_us: int = 0
+    freed: tuple[Subject, ...] = ()  # what rested for refusals that are the provider's throttle, and rests no more

@@ -293,8 +293,11 @@ class Pools:
 
     # --- what was learnt ----------------------------------------------------------------------------
 
-    def report(self, report: Report, held: Held) -> None:
-        """Queues what an attempt with this key taught, ahead of every later acquire."""
+    def report(self, report: Report, held: Held, drift: Drifted | None = None) -> None:
+        """Queues what an attempt with this key taught, ahead of every later acquire.
+
+        `drift`: what it is that the provider refused, if a key rests for it.
+        """
         if not (report.rests or report.clears or report.ends):
             return
         report = replace(report, moment_us=held.grant.moment_us)
@@ -303,7 +306,7 @@ class Pools:
         accounts = {rest.subject.account for rest in report.rests if rest.throttle}
         accounts |= {subject.account for subject in (*report.clears, *report.ends)}
         pools = {pool for account in accounts for pool in self._pools_of[account]}
-        self.store.report(report, pools, lambda reported: self._told(report, held, reported))
+        self.store.report(report, pools, lambda reported: self._told(report, held, reported, drift))
 
     def succeeded(self, held: Held, request_id: str) -> None:
         """A request was served with this key. Where the key rested, or does still, it rests no more."""
@@ -311,11 +314,15 @@ class Pools:
             ends = subjects(held.grant.member, held.model)
             self.report(Report(request_id, ends=ends, pool=held.pool.name), held)
 
-    def _told(self, report: Report, held: Held, reported: Reported) -> None:
+    def _told(self, report: Report, held: Held, reported: Reported, drift: Drifted | None) -> None:
         self.sight.forget()
         for rest, rests_us in zip(report.rests, reported.rests, strict=True):
             if rests_us is not None:
-                self._emit(self._changed(report, rest.subject, held, rest.reason, rests_us, rest.proved))
+                self._changed(report, rest.subject, held, rest.reason, rests_us, rest.proved)
+                if drift is not None:
+                    self._drifted(held, drift)
+        for subject in reported.freed:
+            self._changed(report, subject, held, "taken back", 0, True)
         if reported.pool_rests_us:
             pool = KeyChanged(
                 held.pool.name, "", None, "throttled", reported.pool_rests_us / SECOND_US, True, report.request
@@ -323,12 +330,12 @@ class Pools:
             self._emit(pool)
         for subject, taken_back in zip(report.clears, reported.clears, strict=True):
             if taken_back:
-                self._emit(self._changed(report, subject, held, "taken back", 0, False))
+                self._changed(report, subject, held, "taken back", 0, False)
         for subject, ended in zip(report.ends, reported.ends, strict=False):
             if ended:
-                self._emit(self._changed(report, subject, held, "works again", 0, True))
+                self._changed(report, subject, held, "works again", 0, True)
 
-    def drifted(self, held: Held, event: Drifted) -> None:
+    def _drifted(self, held: Held, event: Drifted) -> None:
         """Queues a refusal that our budgets did not expect, and tells of it unless it belongs to one told before."""
 
         def told(count: int) -> None:
@@ -337,22 +344,24 @@ class Pools:
 
         self.store.drifted(held.key.fingerprint, held.grant, event, told)
 
-    def _changed(
-        self, report: Report, subject: Subject, held: Held, reason: str, rests_us: int, proved: bool
-    ) -> KeyChanged:
-        pool, key = self._named(subject, held)
-        seconds = math.inf if rests_us > NEVER // 2 else rests_us / SECOND_US
-        return KeyChanged(pool.name, key.id, subject.model, reason, seconds, proved, report.request)
+    def _changed(self, report: Report, subject: Subject, held: Held, reason: str, rests_us: int, proved: bool) -> None:
+        """Tells of a key, unless no config here has it: then who has it set what is over."""
+        named = self._named(subject, held)
+        if named is not None:
+            seconds = math.inf if rests_us > NEVER // 2 else rests_us / SECOND_US
+            pool, key = named
+            self._emit(KeyChanged(pool.name, key.id, subject.model, reason, seconds, proved, report.request))
 
-    def _named(self, subject: Subject, held: Held) -> tuple[Pool, Key]:
+    def _named(self, subject: Subject, held: Held) -> tuple[Pool, Key] | None:
         """A pool and a key that the subject means: those at hand where they fit, else the first in config order."""
         pools = (held.pool, *self.config.pools.values())
         known = [(held.pool, held.key), *((pool, key) for pool in pools for key in pool.keys)]
-        return next(
+        meant = (
             (pool, key)
             for pool, key in known
             if key.account == subject.account and subject.key in {None, key.fingerprint}
         )
+        return next(meant, None)
 
     async def outlast_suspicion(self, search: Search) -> bool:
         """After a refusal: pauses where an untried key rests or just rested on suspicion, for that ends with an answer.

@@ -23,17 +23,17 @@ def subject(outcome: Outcome, member: Member, model: str, of_key: bool) -> Subje
 def rest(outcome: Outcome, member: Member, model: str, pool: Pool, now_us: int) -> Rest | None:
     """The rest of an account that cannot serve now; None where nothing rests, or where `blame` decides what does.
 
-    A refusal that names no length doubles with every one in a row. One that names nothing at all may be the provider's
+    A refusal that names no length doubles with every one in a row. One that names no quota may be the provider's
     throttle of all the pool's keys.
     """
     if outcome.kind in _RESTS_NOTHING | REFUSALS or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}:
         return None
     delay_us = _delay_us(outcome, pool.cooldowns, pool.provider.zone, now_us)
     whose = subject(outcome, member, model, of_key=False)
-    if outcome.delay_s is not None or outcome.until is not None or outcome.kind is Class.BILLING:
-        return Rest(whose, delay_us, outcome.kind)
-    throttle = pool.name if outcome.kind is Class.RATE_LIMIT_MINUTE else ""
-    return Rest(whose, delay_us, outcome.kind, most_us=pool.cooldowns.max_us, throttle=throttle)
+    named = outcome.delay_s is not None or outcome.until is not None or outcome.kind is Class.BILLING
+    maybe = outcome.kind is Class.RATE_LIMIT_MINUTE and (outcome.bare or not named)
+    most_us = 0 if named else pool.cooldowns.max_us
+    return Rest(whose, delay_us, outcome.kind, most_us=most_us, throttle=pool.name if maybe else "")
 
 
 def _delay_us(outcome: Outcome, cooldowns: Cooldowns, zone: str, now_us: int) -> int:

@@ -230,6 +230,16 @@ def spent(fault: Fault) -> bool:
     return any(bucket.remaining == 0 for bucket in _buckets(fault))
 
 
+def is_page(fault: Fault) -> bool:
+    """Whether it is no API's answer, but that of somebody in front who counts what comes from one address."""
+    return fault.html or fault.says(signs.ADDRESS)
+
+
+def is_bare(fault: Fault, quota: Quota) -> bool:
+    """Whether neither words nor headers tell anything of the quota; how long to wait tells nothing of one."""
+    return is_page(fault) or (replace(quota, google=False) == Quota() and not spent(fault))
+
+
 def _buckets(fault: Fault) -> list[NamedLimit]:
     return limits.of_headers((*fault.headers.items(), *fault.named.items()), fault.now_s)
 

@@ -187,11 +187,12 @@ def _rate(provider: Provider, fault: Fault) -> Outcome | None:
         return Outcome(Class.BILLING, Scope.KEY, other=True, until="month")
     delay_s = quotas.wait(fault, quota)
     named = quotas.named(fault, quota, delay_s)
-    if quota.window in {"day", "session"} or (not quota.window and (delay_s or 0) >= quotas.HOUR_S):
+    long = not quota.window and (delay_s or 0) >= quotas.HOUR_S and not quotas.is_page(fault)
+    if quota.window in {"day", "session"} or long:
         until = quotas.until(quota, delay_s)
         return Outcome(Class.RATE_LIMIT_DAY, scope, other=True, delay_s=delay_s, until=until, named=named)
     kind = Class.RATE_LIMIT_TOKENS if quota.unit == "tokens" else Class.RATE_LIMIT_MINUTE
-    return Outcome(kind, scope, other=True, delay_s=delay_s, named=named)
+    return Outcome(kind, scope, other=True, delay_s=delay_s, named=named, bare=quotas.is_bare(fault, quota))
 
 
 _SERVER_RULES: tuple[Rule, ...] = (_server,)

@@ -37,8 +37,11 @@ REGION = _sign(
 )
 # A page in front of the API takes the sidecar for a robot.
 EGRESS = _words(
-    r"automated queries|unusual traffic|attention required|you have been blocked|just a moment|error 10\d\d",
+    r"automated queries|unusual traffic|attention required|you have been blocked|just a moment|error 10(?!15)\d\d",
 )
+# Or has had too many requests from our address (developers.cloudflare.com/support/troubleshooting/http-status-codes/
+# cloudflare-1xxx-errors/error-1015): a text or a page, with a `retry-after` of its own.
+ADDRESS = _words(r"error(?: code)?:? 1015\b|you are being rate limited")
 
 # The account has no money, or may spend no more (caps: console.groq.com/docs/spend-limits, which names the code alone;
 # developers.openai.com/api/docs/guides/spend-limits).

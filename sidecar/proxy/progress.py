@@ -86,10 +86,8 @@ class Progress:
         rest = resting.rest(outcome, grant.member, held.model, held.pool, held.now_us(now))
         if rest is None:
             return False
-        self.pools.report(Report(self.search.request_id, rests=(rest,)), held)
         drift = drifted(self.search.request_id, held.pool, grant, self.search.model(held), outcome)
-        if drift is not None:
-            self.pools.drifted(held, drift)
+        self.pools.report(Report(self.search.request_id, rests=(rest,)), held, drift)
         if rest.delay_us < BRIEF_US:
             # Over before the next acquire looks: at `retry-after: 0` the same key would be asked without a pause.
             self.search.tried.add((held.target, held.key.id))

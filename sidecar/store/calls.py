@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,7 @@ from sidecar.model.words import (
     Report,
     Reported,
     Rotation,
+    Subject,
     Withdrawn,
     unit_of,
 )
@@ -254,14 +255,22 @@ def _kind(proved: bool, dead: bool) -> str:
     return "2" if dead else "1" if proved else "0"
 
 
-def read_report(reply: Sequence[Sequence[bytes | int] | bytes]) -> Reported:
-    rests, clears, ends, pool_rests = reply
+def read_report(reply: Sequence[Any]) -> Reported:
+    rests, clears, ends, pool_rests, freed = reply
     return Reported(
         rests=tuple(None if text == b"-1" else int(text) for text in rests),
         clears=tuple(bool(taken_back) for taken_back in clears),
         ends=tuple(bool(ended) for ended in ends),
-        pool_rests_us=int(pool_rests),  # type: ignore[arg-type]
+        pool_rests_us=int(pool_rests),
+        freed=tuple(map(_account_rest, freed[::2], freed[1::2])),
     )
+
+
+def _account_rest(field: bytes, account: bytes) -> Subject:
+    """The rest of an account that this field holds."""
+    whole = Subject(account.decode())
+    model = field.decode().removeprefix(rest_field(whole))
+    return replace(whole, model=model[1:]) if model else whole
 
 
 # --- rotations, and who only looks ------------------------------------------------------------------

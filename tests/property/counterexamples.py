@@ -96,5 +96,8 @@ HISTORIES: dict[str, list[int]] = {
     "a success before a rest ends it": [0, 9, 6, 3318135657, 18, 9, 25, 9, 9, 28, 970, 1660214878],
     "two accounts are a throttle": [0, 4173691, 477545915],
     "a throttled pool's keys rest": [0, 3156728604, 4075958716, 2669237596],
+    "whatever lengths are named, it is a throttle": [0, 28955, 50459, 71963],
+    "a pause is shorter than what was named": [0, 28955, 47771, 66587],
+    "a rest that a throttle takes back is not told": [0, 21371, 40187, 59003],
     "the clock goes back": [0, 29, 947, 5],
 }

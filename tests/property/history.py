@@ -282,7 +282,7 @@ class Play:
         of_key, of_account = Subject(member.account, member.key, whole), Subject(member.account, None, whole)
         delay_us, most_us = DELAYS[delay], 30 * SECOND
         rests: dict[int, Rest] = {
-            0: Rest(of_account, delay_us, "rate_limit_minute"),
+            0: Rest(of_account, delay_us, "rate_limit_minute", throttle="p" if request else ""),
             1: Rest(of_key, delay_us, "invalid_key", proved=False),
             2: Rest(of_key, delay_us, "invalid_key"),
             3: Rest(of_key, delay_us, "invalid_key", dead=True),

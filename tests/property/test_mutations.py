@@ -136,6 +136,9 @@ MUTATIONS = {
     "a success before a rest ends it": ("local over = rest and moment >= rest.since", "local over = rest"),
     "two accounts are a throttle": ("ACCOUNTS = 3", "ACCOUNTS = 2"),
     "a throttled pool's keys rest": ("rest.ends == line.ends", "false"),
+    "whatever lengths are named, it is a throttle": ("math.abs(line.ends - now - told) <= throttle.WITHIN", "true"),
+    "a pause is shorter than what was named": ("math.max(throttle.FIRST, told)", "throttle.FIRST"),
+    "a rest that a throttle takes back is not told": ("freed[#freed + 1] = text", "text = text"),
     # The clock.
     "the clock goes back": ("passed < 0 and last - raw or offset - math", "offset - math"),
 }

@@ -78,6 +78,19 @@ async def test_requests_that_are_refused_together_drift_once(provider: StrictPro
         assert len(plane.of(Drifted)) == 1
 
 
+async def test_the_providers_throttle_is_no_drift_of_the_keys(provider: StrictProvider) -> None:
+    """Once it is known as such: what was told of the first two keys is told."""
+    provider.faults.append(Fault(status=429, body={"error": {"message": "Too many requests"}}))
+    secrets = list(provider.accounts)
+    assert len(secrets) >= 3
+    async with sidecar({"chat": pool(provider.url, secrets, limits=TEN, max_wait="0s")}) as plane:
+        assert (await plane.chat()).attempts == 3
+        assert [event.key for event in await drifted(plane, 2)] == ["k0", "k1"]
+        await plane.replica.store.inspect(())
+        _, kept = await plane.replica.store.drifts()
+        assert len(kept) == len(plane.of(Drifted)) == 2
+
+
 async def test_a_key_that_drifts_again_after_its_rest_is_counted_again(provider: StrictProvider) -> None:
     secret = next(iter(provider.accounts))
     provider.faults.append(Fault(key=secret, status=429, headers={"retry-after-ms": "50"}, times=2))

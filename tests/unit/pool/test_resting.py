@@ -34,8 +34,9 @@ def rest(
     until: Literal["midnight", "month"] | None = None,
     now_us: int = NOW_US,
     zone: str = "UTC",
+    bare: bool = False,
 ) -> Rest | None:
-    outcome = Outcome(kind, scope, other=True, delay_s=delay_s, until=until)
+    outcome = Outcome(kind, scope, other=True, delay_s=delay_s, until=until, bare=bare)
     of = pool(of=replace(provider(), zone=zone), cooldowns=COOLDOWNS)
     return resting.rest(outcome, MEMBER, "m", of, now_us)
 
@@ -106,9 +107,14 @@ def test_length_that_nobody_named_doubles_up_to_the_pools_longest(kind: Class) -
 
 @pytest.mark.parametrize("kind", RESTING)
 def test_only_a_minutes_limit_without_details_may_be_the_providers_throttle(kind: Class) -> None:
-    found = rest(kind)
-    assert found is not None
-    assert found.throttle == ("p" if kind is Class.RATE_LIMIT_MINUTE else "")
+    for found in (rest(kind), rest(kind, bare=True), rest(kind, delay_s=120, bare=True)):
+        assert found is not None
+        assert found.throttle == ("p" if kind is Class.RATE_LIMIT_MINUTE else "")
+
+
+def test_length_that_is_named_without_a_quota_is_kept_though_it_may_be_the_providers_throttle() -> None:
+    found = rest(Class.RATE_LIMIT_MINUTE, delay_s=120, bare=True)
+    assert found == Rest(Subject("acc"), 120 * SECOND_US, Class.RATE_LIMIT_MINUTE, throttle="p")
 
 
 @pytest.mark.parametrize(("named_s", "expected_s"), [(None, 3600), (60, 3600), (3600, 3600), (7200, 7200)])

@@ -350,7 +350,7 @@ def test_error_after_output_counts_and_stays_shown() -> None:
     reader = read("openai", CHUNK.replace(b'"stop"', b"null") + error, "text/event-stream")
     assert reader.first == "event"
     assert reader.complete
-    assert outcome(reader) == Outcome(Class.RATE_LIMIT_MINUTE, Scope.KEY_MODEL, other=True, delay_s=7.0)
+    assert outcome(reader) == Outcome(Class.RATE_LIMIT_MINUTE, Scope.KEY_MODEL, other=True, delay_s=7.0, bare=True)
 
 
 def test_words_about_errors_are_no_errors() -> None:

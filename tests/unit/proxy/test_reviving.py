@@ -271,12 +271,80 @@ async def test_two_accounts_are_no_throttle() -> None:
         assert await state(plane, "c|pool") == {}
 
 
-async def test_refusals_that_name_a_length_are_no_throttle() -> None:
+async def test_rests_that_the_throttle_takes_back_are_told_to_be_over() -> None:
+    """Each by the key, so that who follows the events knows that none rests."""
+    async with world(5) as (provider, plane):
+        provider.faults.append(Fault(**BARE))
+        await asked(plane)
+        resting, over = ("rate_limit_minute", 60.0), ("taken back", 0.0)
+        told = [(key, reason, seconds) for key, reason, seconds in rests(plane) if key]
+        assert told == [("k0", *resting), ("k1", *resting), ("k0", *over), ("k1", *over)]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"body": {"message": "Too many requests"}, "headers": {"retry-after": "120"}},
+        {"body": "error code: 1015", "headers": {"retry-after": "3600"}},
+        {"body": "<html><title>429 Too Many Requests</title>nginx</html>", "headers": {"retry-after": "120"}},
+    ],
+    ids=["gateway", "cloudflare", "nginx"],
+)
+async def test_refusals_that_name_a_length_and_no_quota_pause_the_pool_that_long_at_most_a_minute(
+    page: dict[str, Any],
+) -> None:
+    """The two that came first rest as they were told: each alone would be right to."""
+    async with world(8) as (provider, plane):
+        provider.faults.append(Fault(status=429, **page))
+        reply = await asked(plane)
+        assert (reply.status, reply.attempts, int(reply.headers["retry-after"])) == (429, 3, 60)
+        await skip(plane, 60)
+        assert (await asked(plane)).attempts == 1
+        assert {key for key, _, _ in rests(plane)} == {"k0", "k1", ""}
+        provider.faults.clear()
+        await skip(plane, 60)
+        assert [(await asked(plane)).status for _ in range(6)] == [200] * 6
+        assert await state(plane, "c|pool") == {}
+
+
+async def test_a_pause_is_as_long_as_was_named_then_doubles() -> None:
+    async with world(5) as (provider, plane):
+        provider.faults.append(Fault(**BARE, headers={"retry-after": "7"}))
+        assert (await asked(plane)).attempts == 3
+        for seconds in (7, 14, 28, 56, 60):
+            assert rests(plane)[-1] == ("", "throttled", float(seconds))
+            await skip(plane, seconds)
+            await asked(plane)
+
+
+async def test_lengths_that_end_apart_are_the_keys_own() -> None:
     async with world(3) as (provider, plane):
-        provider.faults.append(Fault(**BARE, headers={"retry-after": "60"}))
+        for number, secret in enumerate(provider.accounts):
+            provider.faults.append(Fault(key=secret, **BARE, headers={"retry-after": str(20 + 10 * number)}))
         assert (await asked(plane)).attempts == 3
         assert len(await state(plane, "c|account")) == 3
         assert await state(plane, "c|pool") == {}
+
+
+async def test_lengths_that_are_named_with_a_quota_are_the_keys_own() -> None:
+    body = {"error": {"message": "Rate limit reached for requests per minute"}}
+    async with world(3) as (provider, plane):
+        provider.faults.append(Fault(status=429, body=body, headers={"retry-after": "60"}))
+        assert (await asked(plane)).attempts == 3
+        assert len(await state(plane, "c|account")) == 3
+        assert await state(plane, "c|pool") == {}
+
+
+async def test_keys_that_were_out_of_quota_after_all_pause_the_pool_once() -> None:
+    """A length that was named stays, so that the third is alone when it is asked again."""
+    async with world(5) as (provider, plane):
+        for secret in list(provider.accounts)[:3]:
+            provider.faults.append(Fault(key=secret, **BARE, headers={"retry-after": "300"}))
+        assert (await asked(plane)).status == 429
+        await skip(plane, 60)
+        assert [(await asked(plane)).status for _ in range(6)] == [200] * 6
+        assert len(await state(plane, "c|account")) == 3
+        assert [reason for key, reason, _ in rests(plane) if not key] == ["throttled"]
 
 
 async def test_refusals_far_apart_are_no_throttle() -> None:
