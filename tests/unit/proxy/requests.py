@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from sidecar.model.classes import Class, Scope
@@ -26,6 +26,9 @@ class Reports:
 
     def report(self, report: Report, pools: Iterable[str], told: Callable[[Any], None]) -> None:
         self.all.append(report)
+
+    def follow(self, owners: Mapping[str, str]) -> None:
+        """Reports name accounts themselves."""
 
     @property
     def rests(self) -> list[Rest]:
