@@ -5,7 +5,8 @@
 | `requests` | requests of clients that came as far as asking for a key, in the row of the one that they held last |
 | a value of Class, `cancelled` | sends to a provider, by what they came to |
 | `unserved/CODE` | of the requests, those that the sidecar answered itself with an error, or whose client was gone |
-| `input`, `output`, `cached`, `reasoning` | tokens, as the provider counts them |
+| `input`, `output` | tokens, as the provider counts them and budgets do: output is all that it wrote, thoughts too |
+| `cached`, `reasoning` | of the input, what its cache had; of the output, what it says it thought |
 """
 
 from __future__ import annotations

@@ -243,8 +243,8 @@ class Usage:
     """Tokens of one answer as its provider counts them; None: not said.
 
     `input` is all that the model read, in every dialect: with what came out of the provider's cache and what was
-    written into it, and what tools fed back. What a provider thinks is part of its output at OpenAI and Anthropic and
-    stands beside it at Google: `total` has it everywhere (`amounts.amounts` counts the whole output).
+    written into it, and what tools fed back. `output` is what the provider calls so: what it thinks is part of it at
+    OpenAI and Anthropic and not at others. `written` is the whole.
     """
 
     input: int | None = None
@@ -254,11 +254,21 @@ class Usage:
     reasoning: int | None = None
 
     @property
+    def written(self) -> int | None:
+        """All that was billed as output: what the total has above the input, where that is more than was called output.
+
+        Google (ai.google.dev/api/generate-content, `UsageMetadata`) and xAI count thoughts beside it, Google's
+        OpenAI-compatible API in the total alone.
+        """
+        if self.total is None or self.input is None:
+            return self.output
+        return max(self.output or 0, self.total - self.input)
+
+    @property
     def kinds(self) -> Iterator[tuple[str, int]]:
         """What there is to count, each under the name it is counted by; a total is no more than its parts."""
-        for kind in ("input", "output", "cached", "reasoning"):
-            if count := getattr(self, kind):
-                yield kind, count
+        told = {"input": self.input, "output": self.written, "cached": self.cached, "reasoning": self.reasoning}
+        return ((kind, count) for kind, count in told.items() if count)
 
 
 @dataclass(frozen=True, slots=True)

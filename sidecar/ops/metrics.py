@@ -48,7 +48,9 @@ class Metrics:
         self._model = ModelLabels(config)
         self._requests = self._counter("requests", "Requests answered", ("pool", "model", "client", "outcome"))
         self._attempts = self._counter("attempts", "Requests sent to a provider", ("pool", "key", "model", "outcome"))
-        self._tokens = self._counter("tokens", "Tokens as the provider counts them", ("pool", "key", "model", "kind"))
+        self._tokens = self._counter(
+            "tokens", "Tokens; cached are input, reasoning output", ("pool", "key", "model", "kind")
+        )
         self._drifts = self._counter("key_drift", "Refusals although the budget had room", ("pool", "key", "model"))
         self._named_limits = Gauge(
             "sidecar_key_named_limit",

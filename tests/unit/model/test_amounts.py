@@ -38,3 +38,23 @@ def test_what_the_usage_does_not_say_keeps_the_estimate(usage: Usage | None, cou
 def test_an_embedding_has_no_output() -> None:
     assert amounts(Usage(8, None, 8), NO_OUTPUT) == (1, 8, 8, 0, 8, 8)
     assert amounts(Usage(input=26), NO_OUTPUT) == (1, 26, 26, 0, 26, 26)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        (Usage(50, 5, 958), {"input": 50, "output": 908}),
+        (Usage(10, 48, 598, reasoning=540), {"input": 10, "output": 588, "reasoning": 540}),
+        (Usage(12, 6, 18, cached=10, reasoning=4), {"input": 12, "output": 6, "cached": 10, "reasoning": 4}),
+        (Usage(12, 6, 10), {"input": 12, "output": 6}),
+        (Usage(8, None, 8), {"input": 8}),
+        (Usage(output=6), {"output": 6}),
+        (Usage(total=30), {}),
+    ],
+    ids=["in the total alone", "beside the output", "within it", "a total too small", "none", "no total", "no parts"],
+)
+def test_usage_counts_the_same_output_as_the_budgets(usage: Usage, counted: dict[str, int]) -> None:
+    assert dict(usage.kinds) == counted
+    if usage.input is not None and usage.output is not None:
+        _, _, read, written, _, _ = amounts(usage, ESTIMATE)
+        assert (read, written) == (counted["input"], counted["output"])
