@@ -1,4 +1,4 @@
-"""Keys that were refused for good are tried now and then with a call that costs nothing, and revived when it works.
+"""Keys that were refused for good are tried now and then with a call that costs nothing, and revived when it is heard.
 
 Every replica looks; the grant of a try goes to one of them, and the next one lies further off. What rests for a limit
 needs no such call: once it is due, a client's own request tries it.
@@ -20,7 +20,9 @@ import sidecar
 from sidecar.model import rests
 from sidecar.model.classes import Class
 from sidecar.model.configured import Key, Pool, Provider, Target
-from sidecar.model.words import Subject
+from sidecar.model.words import Report, Subject
+from sidecar.pool import resting
+from sidecar.pool.blame import PROOFS
 from sidecar.pool.search import Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import Reading
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 15.0  # between two looks, give or take a third: replicas that began together do not look together
 ANSWER_S = 15.0
+# Of a key that is not dead, though it may have to rest. A path that a gateway does not know says nothing of the key.
+ACCEPTED = PROOFS - {Class.BAD_REQUEST}
 
 
 @asynccontextmanager
@@ -92,6 +96,10 @@ async def _try(state: State, upstream: Upstream, pool: Pool, key: Key) -> None:
     reply.response.close()
     if reply.outcome.kind is Class.OK:
         state.pools.succeeded(held, call.request_id)
+    elif reply.outcome.kind in ACCEPTED:
+        state.pools.report(Report(call.request_id, ends=(Subject(key.account, key.fingerprint),)), held)
+        rest = resting.rest(reply.outcome, held.grant.member, held.model, pool, held.now_us(monotonic()))
+        state.pools.report(Report(call.request_id, rests=(rest,) if rest else ()), held)
 
 
 def cheap_call(provider: Provider) -> Call | None:

@@ -134,7 +134,27 @@ async def test_key_that_is_dead_for_long_is_not_given_to_a_request_that_waits() 
         assert [(await asked(plane)).key for _ in range(3)] == ["k1"] * 3
 
 
-@pytest.mark.parametrize("fault", [Fault(close="before"), Fault(status=500), Fault(status=429)])
+@pytest.mark.parametrize(("status", "reason"), [(429, "rate_limit_minute"), (402, "quota_exhausted_billing")])
+async def test_dead_key_that_is_refused_for_its_quota_is_dead_no_more_and_rests_for_that(
+    status: int, reason: str
+) -> None:
+    """Its credential was accepted. What rested for other reasons rests on."""
+    async with world(2) as (provider, plane):
+        dead = next(iter(provider.accounts))
+        provider.faults.append(Fault(key=dead, dead=True))
+        assert (await asked(plane)).key == "k1"
+        provider.faults[:] = [Fault(key=dead, status=status, headers={"retry-after": "600"})]
+        await skip(plane, 60)
+        await tried(plane)
+        (_, _, rests_s) = next(change for change in rests(plane)[::-1] if change[1] == reason)
+        assert [change[:2] for change in rests(plane)[-2:]] == [("k0", "works again"), ("k0", reason)]
+        provider.faults.clear()
+        assert [(await asked(plane)).key for _ in range(2)] == ["k1", "k1"]
+        await skip(plane, rests_s)
+        assert {(await asked(plane)).key for _ in range(2)} == {"k0", "k1"}
+
+
+@pytest.mark.parametrize("fault", [Fault(close="before"), Fault(status=500), Fault(status=404)])
 async def test_try_that_says_nothing_of_the_key_revives_nothing(fault: Fault) -> None:
     async with world(2) as (provider, plane):
         dead = Fault(key=next(iter(provider.accounts)), dead=True)
