@@ -304,18 +304,22 @@ def read_models(pools: Iterable[str], reply: Sequence[Sequence[bytes]]) -> dict[
 
 
 def disable(names: Names, key: Key, who: str, now: str = "") -> Call:
-    return Call("admin", _keys(names, ()), (now, "disable", off_field(key.fingerprint), key.account, who, "0"))
+    return _admin(names, (), (now, "disable", key.fingerprint, key.account, who, "0"))
 
 
 def enable(names: Names, key: Key, pools: Iterable[str], now: str = "") -> Call:
     """`pools`: all that have a key of its account."""
-    return Call("admin", _keys(names, pools), (now, "enable", off_field(key.fingerprint), key.account, "", "0"))
+    return _admin(names, pools, (now, "enable", key.fingerprint, key.account, "", "0"))
 
 
 def reset(names: Names, key: Key, fields: Sequence[str], pools: Iterable[str], now: str = "") -> Call:
-    """`fields`: the rests and windows to forget. `pools`: all that have a key of its account."""
-    args = (now, "reset", off_field(key.fingerprint), key.account, "", str(len(fields)), *fields)
-    return Call("admin", _keys(names, pools), args)
+    """`fields`: the rests and windows to forget beside its drift. `pools`: all that have a key of its account."""
+    return _admin(names, pools, (now, "reset", key.fingerprint, key.account, "", str(len(fields)), *fields))
+
+
+def _admin(names: Names, pools: Iterable[str], args: tuple[str, ...]) -> Call:
+    state, *wakes = _keys(names, pools)
+    return Call("admin", (state, names.drift, *wakes), args)
 
 
 def restore(names: Names, born: str, off: Mapping[str, str], now: str = "") -> Call:

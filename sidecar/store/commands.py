@@ -248,7 +248,7 @@ class Store:
             await self._call(calls.restore(self.names, self._born, off))
 
     async def reset(self, key: Key, fields: Sequence[str], pools: Iterable[str]) -> int:
-        """Forgets these fields of the state; returns how many there were. `pools`: as for enable."""
+        """Forgets these fields of the state, and its drift; returns how many there were. `pools`: as for enable."""
         return int(await self._call(calls.reset(self.names, key, fields, pools)))
 
     def adopt(self) -> None:
@@ -301,8 +301,7 @@ class Store:
         else:
             await self._share(rotation)
 
-    async def _birth(self) -> str:
-        """When the state began; "" where it holds nothing yet."""
+    async def _birth(self) -> str:  # when the state began; "" where it holds nothing yet
         return (await self.inspect(("born",))).fields["born"] or ""
 
     def _began(self, born: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
 
 from sidecar.model.configured import SECOND_US, Key, Secret
+from sidecar.model.events import Drifted
 from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store.commands import Store
 from sidecar.store.names import off_field, rest_field, window_field
@@ -105,6 +107,20 @@ async def test_reset_forgets_the_rests_that_it_is_told_and_keeps_the_budget(stor
     assert await fields(store, told) == set()
     assert await ids(store, 1, TURNS) == ["k1"]
     assert isinstance(await acquire(store, TURNS), Refusal)
+
+
+async def test_reset_forgets_the_drift_of_the_key_and_of_no_other(store: Store) -> None:
+    """An operator who has seen it wants to know whether it comes again."""
+    grants = [granted(await acquire(store)) for _ in range(2)]
+    counted = asyncio.Queue[int]()
+    for grant in grants:
+        event = Drifted("r", "p", grant.member.id, "m", "rate_limit_minute", (ONE,), None, "UTC", 0)
+        store.drifted(grant.member.key, grant, event, counted.put_nowait)
+    assert [await counted.get() for _ in grants] == [1, 1]
+    assert await store.reset(K0, [], ["p"]) == 1
+    _, kept = await store.drifts()
+    assert list(kept) == [K1.fingerprint]
+    assert await store.reset(K0, [], ["p"]) == 0
 
 
 async def test_reset_with_its_windows_gives_a_spent_key_its_budget_again(store: Store) -> None:

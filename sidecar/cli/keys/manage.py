@@ -41,7 +41,7 @@ def enable(key: str, config_file: Path | None) -> None:
 @click.option("--budgets", is_flag=True, help="Also forget what its account has spent.")
 @given.config_option
 def reset(key: str, budgets: bool, config_file: Path | None) -> None:
-    """End every cooldown of a key and of its account, and with --budgets forget what the account has spent.
+    """End every cooldown of a key and of its account, and forget its drift; with --budgets what the account has spent.
 
     The provider forgets nothing: it may refuse what a reset lets through, and then the key rests again.
 
