@@ -317,6 +317,27 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     return NotYet(free - now, free) if free > now else Confirmed(now, 0)
 
 
+def advance(state: State, grant: Grant, raw: int) -> NotYet:
+    """A reservation takes an earlier moment, where one has room since."""
+    now, _ = now_of(state, raw)
+    if now >= grant.moment_us:
+        return NotYet(0, grant.moment_us)
+    of, shared, rotation, member = _windows(grant), state.shared, grant.rotation, grant.member
+    before = dict(shared.windows)
+    room.leave(shared, of, grant.moment_us, now, grant.amounts, runs=False)
+    anybody, _ = room.free_for_any(shared, rotation, member, now, probing=False)
+    own, _ = room.free_for(shared, rotation, member, anybody, grant.amounts, grant.share, now)
+    pool = room.free_in_pool(shared, rotation, member, own, grant.amounts, grant.share, probing=False, now=now)
+    at = max(now + 1, pool)
+    if at >= grant.moment_us:
+        shared.windows = before
+        return NotYet(grant.moment_us - now, grant.moment_us)
+    tick(state, raw)
+    room.enter(shared, of, at, now, grant.amounts)
+    wake(state, {member.account}, now)
+    return NotYet(at - now, at)
+
+
 def renew(state: State, of: list[room.Window], moment: int, now: int) -> None:
     """The request of a grant is in flight."""
     for account, limit in of:

@@ -12,9 +12,9 @@ from sidecar.model.labels import named_models
 from sidecar.model.room import account_of, resting_pool
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
-from sidecar.store.commands import Inspected, Store
+from sidecar.store.commands import Store
 from sidecar.store.names import off_field, rest_field, window_field
-from sidecar.store.texts import Disabled, read_off
+from sidecar.store.texts import Disabled, Inspected, read_off
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Hashable
 from dataclasses import replace
 from time import monotonic
 
 from sidecar.model.adoption import owners
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
-from sidecar.model.events import Drifted, Emit, KeyChanged
-from sidecar.model.rests import NEVER
+from sidecar.model.events import Drifted, Emit
 from sidecar.model.room import need, subjects
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
@@ -25,7 +23,6 @@ from sidecar.model.words import (
     Report,
     Reported,
     Rotation,
-    Subject,
     Withdrawn,
     unit_of,
 )
@@ -33,7 +30,8 @@ from sidecar.pool.lasting import Lasting
 from sidecar.pool.rotations import Rotations
 from sidecar.pool.search import Held, Search, guard_s, held
 from sidecar.pool.sight import Sight
-from sidecar.pool.waiting import Full
+from sidecar.pool.telling import Telling
+from sidecar.pool.waiting import SOONER_S, Full
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
@@ -50,7 +48,7 @@ class Pools:
     """The pools of one config over one store."""
 
     def __init__(self, config: Config, store: Store, emit: Emit, lasting: Lasting | None = None) -> None:
-        self.config, self.store, self._emit = config, store, emit
+        self.config, self.store, self._telling = config, store, Telling(config, store, emit)
         lasting = lasting or Lasting(store)
         lasting.follow(config)
         store.follow(owners(config))
@@ -201,14 +199,45 @@ class Pools:
         """Sleeps until a reserved grant's moment and confirms it; False: it is gone, ask again."""
         try:
             with self.waiting.one_more(search):
-                await self._sleep(search, held.grant.wait_us)
-            return await self.renew(search, held)
+                await self._until_its_moment(search, held)
+            return held.in_hand and await self.renew(search, held)
         except Full:
             self.release(held)
             return False
         except (asyncio.CancelledError, StoreAway):
             self.release(held)
             raise
+
+    async def _until_its_moment(self, search: Search, held: Held) -> None:
+        """Sleeps; the moment moves forward when requests have come to fewer tokens than was expected of them.
+
+        Only who has the earliest moment asks for an earlier one, so that the others follow in their order.
+        """
+        if not held.grant.counts_tokens:
+            return await self._sleep(search, held.grant.wait_us)
+        began = self._now()
+        try:
+            with self.waiting.dated(held.pool.name, held.moment_at) as is_first:
+                while held.in_hand and (left_s := held.moment_at - self._now()) > 0:
+                    if is_first.is_set():
+                        ended = self.waiting.next_end()
+                        await self._advance(held)
+                        await self.waiting.until(ended, min(SOONER_S, max(0.0, held.moment_at - self._now())))
+                    else:
+                        await self.waiting.until(is_first, left_s)
+        finally:
+            search.waited_s += self._now() - began
+
+    async def _advance(self, held: Held) -> None:
+        """An earlier moment for a reservation, where there is one; not in hand any more where nobody can tell which."""
+        asked_at, held.in_hand = self._now(), False
+        try:
+            answer = await self.store.advance(held.grant, self._pools_of[held.grant.member.account], self._release)
+        except StoreAway as away:
+            held.in_hand = not away.sent
+        else:
+            held.in_hand, held.moment_at = True, asked_at + answer.wait_us / SECOND_US
+            held.grant = replace(held.grant, moment_us=answer.moment_us)
 
     async def _sleep(self, search: Search, wait_us: int) -> None:
         began = self._now()
@@ -273,6 +302,7 @@ class Pools:
         actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
         if self._ended(held) or (held.in_hand and actual != held.grant.amounts):
             self.store.settle(held.grant, actual, self._pools_of[held.grant.member.account])
+            self.waiting.ended()
         held.in_hand = False
 
     def _ended(self, held: Held) -> bool:
@@ -306,62 +336,18 @@ class Pools:
         accounts = {rest.subject.account for rest in report.rests if rest.throttle}
         accounts |= {subject.account for subject in (*report.clears, *report.ends)}
         pools = {pool for account in accounts for pool in self._pools_of[account]}
-        self.store.report(report, pools, lambda reported: self._told(report, held, reported, drift))
+
+        def told(reported: Reported) -> None:
+            self.sight.forget()
+            self._telling.told(report, held, reported, drift)
+
+        self.store.report(report, pools, told)
 
     def succeeded(self, held: Held, request_id: str) -> None:
         """A request was served with this key. Where the key rested, or does still, it rests no more."""
         if held.grant.finds:
             ends = subjects(held.grant.member, held.model)
             self.report(Report(request_id, ends=ends, pool=held.pool.name), held)
-
-    def _told(self, report: Report, held: Held, reported: Reported, drift: Drifted | None) -> None:
-        self.sight.forget()
-        for rest, rests_us in zip(report.rests, reported.rests, strict=True):
-            if rests_us is not None:
-                self._changed(report, rest.subject, held, rest.reason, rests_us, rest.proved)
-                if drift is not None:
-                    self._drifted(held, drift)
-        for subject in reported.freed:
-            self._changed(report, subject, held, "taken back", 0, True)
-        if reported.pool_rests_us:
-            pool = KeyChanged(
-                held.pool.name, "", None, "throttled", reported.pool_rests_us / SECOND_US, True, report.request
-            )
-            self._emit(pool)
-        for subject, taken_back in zip(report.clears, reported.clears, strict=True):
-            if taken_back:
-                self._changed(report, subject, held, "taken back", 0, False)
-        for subject, ended in zip(report.ends, reported.ends, strict=False):
-            if ended:
-                self._changed(report, subject, held, "works again", 0, True)
-
-    def _drifted(self, held: Held, event: Drifted) -> None:
-        """Queues a refusal that our budgets did not expect, and tells of it unless it belongs to one told before."""
-
-        def told(count: int) -> None:
-            if count:
-                self._emit(replace(event, count=count))
-
-        self.store.drifted(held.key.fingerprint, held.grant, event, told)
-
-    def _changed(self, report: Report, subject: Subject, held: Held, reason: str, rests_us: int, proved: bool) -> None:
-        """Tells of a key, unless no config here has it: then who has it set what is over."""
-        named = self._named(subject, held)
-        if named is not None:
-            seconds = math.inf if rests_us > NEVER // 2 else rests_us / SECOND_US
-            pool, key = named
-            self._emit(KeyChanged(pool.name, key.id, subject.model, reason, seconds, proved, report.request))
-
-    def _named(self, subject: Subject, held: Held) -> tuple[Pool, Key] | None:
-        """A pool and a key that the subject means: those at hand where they fit, else the first in config order."""
-        pools = (held.pool, *self.config.pools.values())
-        known = [(held.pool, held.key), *((pool, key) for pool in pools for key in pool.keys)]
-        meant = (
-            (pool, key)
-            for pool, key in known
-            if key.account == subject.account and subject.key in {None, key.fingerprint}
-        )
-        return next(meant, None)
 
     async def outlast_suspicion(self, search: Search) -> bool:
         """After a refusal: pauses where an untried key rests or just rested on suspicion, for that ends with an answer.

@@ -8,12 +8,19 @@ the order between lines, and between replicas, is the store's.
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
+from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
 
 from sidecar.pool.search import Search
 
 POLL_S = 0.025
+SOONER_S = 0.25  # between two looks for an earlier moment, unless a request of this replica ends
+
+
+Dated = tuple[float, int, asyncio.Event]  # the moment, a number that tells apart, whether it is the first
 
 
 class Full(Exception):
@@ -28,6 +35,8 @@ class Waiting:
         self.count = 0
         self._lines: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
         self._ended = asyncio.Event()
+        self._dated: defaultdict[str, list[Dated]] = defaultdict(list)
+        self._numbers = count()
 
     @property
     def full(self) -> bool:
@@ -42,11 +51,24 @@ class Waiting:
         """What the next request to end will set: taken before asking, so that none that ends meanwhile is missed."""
         return self._ended
 
-    async def until(self, ended: asyncio.Event) -> None:
+    async def until(self, ended: asyncio.Event, most_s: float = POLL_S) -> None:
         """Returns when a request of this replica has ended, or another replica's may have."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S):
+            async with asyncio.timeout(most_s):
                 await ended.wait()
+
+    @contextmanager
+    def dated(self, pool: str, moment: float) -> Iterator[asyncio.Event]:
+        """Waits for a moment of a pool; the event is set while no other of this replica has an earlier one."""
+        dated, is_first = self._dated[pool], asyncio.Event()
+        mine = moment, next(self._numbers), is_first
+        insort(dated, mine)
+        try:
+            _tell_first(dated)
+            yield is_first
+        finally:
+            dated.remove(mine)
+            _tell_first(dated)
 
     @contextmanager
     def one_more(self, search: Search) -> Iterator[None]:
@@ -86,3 +108,10 @@ class Waiting:
                 standing.pop()
                 if not standing:
                     del self._lines[of]
+
+
+def _tell_first(dated: list[Dated]) -> None:
+    if dated:
+        dated[0][2].set()
+    for _, _, other in dated[1:2]:  # whom the first has passed
+        other.clear()

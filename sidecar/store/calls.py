@@ -170,6 +170,11 @@ def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
     return Call("confirm", _keys(names, pools), args)
 
 
+def advance(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
+    """As `confirm`, and its reply is read alike."""
+    return replace(confirm(names, grant, pools, clock_us, now), script="advance")
+
+
 def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn | OtherTime:
     match reply:
         case [b"confirmed", moment, age]:

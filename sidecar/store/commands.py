@@ -8,7 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,21 +34,12 @@ from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
 from sidecar.store.home import Home
 from sidecar.store.names import Names, off_field
-from sidecar.store.texts import Disabled, read_off, write_off
+from sidecar.store.texts import Disabled, Inspected, read_off, write_off
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
 MOST_KEPT = 10_000  # calls that wait for a Redis that is away, to say what has ended meanwhile
 MOST_SHARED = 4096  # models known to share a rotation; clients may name any, and a forgotten one is asked for again
 INSPECT_MOST = 4000  # fields a call; Lua's unpack takes no more than 8000
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What `inspect` read: Redis's now, each field's text or None, each rotation's next number or None."""
-
-    now_us: int
-    fields: dict[str, str | None]
-    numbers: tuple[int | None, ...]
 
 
 class Store:
@@ -118,7 +109,17 @@ class Store:
         self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]
     ) -> Confirmed | NotYet | Withdrawn:
         """Whether the grant may be sent now. `pools`: all that have a key of its account."""
+        return await self._dated(calls.confirm, grant, pools, orphaned)
 
+    async def advance(self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]) -> NotYet:
+        """When a reservation counts from now on: earlier, where there is room by now. `pools` as for `confirm`."""
+        answer = await self._dated(calls.advance, grant, pools, orphaned)
+        assert isinstance(answer, NotYet)  # what the script answers
+        return answer
+
+    async def _dated(
+        self, of: Callable[..., calls.Call], grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]
+    ) -> Confirmed | NotYet | Withdrawn:
         def left_behind(reply: Any) -> None:
             match calls.read_confirm(reply):
                 case Confirmed(moment_us):
@@ -127,7 +128,7 @@ class Store:
                     orphaned(replace(grant, moment_us=moment_us, runs=False))
 
         for _ in range(2):
-            call = calls.confirm(self.names, grant, pools, self._clock_us())
+            call = of(self.names, grant, pools, self._clock_us())
             answer = calls.read_confirm(await self._call(call, left_behind))
             if not isinstance(answer, calls.OtherTime):
                 return answer

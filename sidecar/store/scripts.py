@@ -14,6 +14,7 @@ import sidecar
 NAMES = (
     "acquire",
     "confirm",
+    "advance",
     "report",
     "release",
     "settle",

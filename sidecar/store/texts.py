@@ -1,8 +1,17 @@
-"""What `lua/admin.lua` writes into the state, read and written without Redis. `model/` reads rests and windows."""
+"""What is read of the state, and what `lua/admin.lua` writes into it. `model/` reads rests and windows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What `inspect` read: Redis's now, each field's text or None, each rotation's next number or None."""
+
+    now_us: int
+    fields: dict[str, str | None]
+    numbers: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Play:
             case 20 | 21:
                 self.release(rest)
             case 22 | 23:
-                self.confirm(rest)
+                (self.confirm, self.confirm, self.confirm, self.advance)[rest % 4](rest // 4)
             case 24 | 25:
                 self.settle(rest)
             case 26:
@@ -237,6 +237,20 @@ class Play:
         if isinstance(answer, Confirmed):
             self._sent(grant)
         self.open.append((world, grant, isinstance(answer, Confirmed)))
+
+    def advance(self, choice: int) -> None:
+        """Who waits for a reservation asks for an earlier moment."""
+        reserved = [at for at, (_, _, sent) in enumerate(self.open) if not sent]
+        if not reserved:
+            return
+        world, grant, _ = self.open.pop(reserved[choice % len(reserved)])
+        clock = self.now
+        answer = rules.advance(self.state, grant, self.raw)
+        call = calls.advance(NAMES, grant, world.pools_of(grant.member.account), clock, str(self.raw))
+        self._expect(call, calls.read_confirm, answer)
+        self.words.append(f"advance {tell(grant)} -> {answer}")
+        assert answer.moment_us <= grant.moment_us
+        self.open.append((world, replace(grant, moment_us=answer.moment_us), False))
 
     def settle(self, choice: int) -> None:
         """The request of a grant that was sent is over.

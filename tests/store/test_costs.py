@@ -13,7 +13,7 @@ import redis
 from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
 from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
-from sidecar.store.names import Names
+from sidecar.store.names import Names, window_field
 from tests.store.asks import ask, granted, limit, rotation, run
 from tests.store.conftest import Place
 
@@ -170,6 +170,23 @@ def test_confirm(real: Place, keys: int, limits: int) -> None:
     run(real.raw, calls.report(NAMES, Report("r", (rest,)), (), str(NOW + SECOND_US)))
     withdrawn = calls.confirm(NAMES, moved, ["p", "q"], NOW + SECOND_US, str(NOW + SECOND_US))
     assert commands(real.raw, withdrawn) == late - 1 + 2 * a_pool
+
+
+@KEYS
+@LIMITS
+@pytest.mark.parametrize("pools", [1, 2])
+def test_advance(real: Place, keys: int, limits: int, pools: int) -> None:
+    """Where nothing is free before, and where the key is."""
+    turns = turns_of(keys, limits)
+    kept, moved, a_pool = promised("advance", r"(\d+) commands, moved (\d+) and (\d+) a pool")
+    spend(real.raw, turns)
+    reply = run(real.raw, calls.acquire(NAMES, ask(turns, max_wait_s=100), NOW, str(NOW)))
+    first = calls.read_acquire(ask(turns), reply)
+    assert isinstance(first, Grant)
+    advance = calls.advance(NAMES, first, ["p", "q"][:pools], NOW, str(NOW))
+    assert commands(real.raw, advance) == kept - 1
+    real.raw.hdel(NAMES.state, *(window_field(first.member.account, limit) for limit in first.limits))
+    assert commands(real.raw, advance) == moved - 1 + pools * a_pool
 
 
 @KEYS

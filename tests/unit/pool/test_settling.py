@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -174,3 +175,24 @@ async def test_limit_that_is_not_enforced_is_counted_and_refuses_nothing(world: 
     for _ in range(3):
         held(await pools.acquire(expecting(150)))
     assert await used(store, counting) == 450
+
+
+async def test_who_waits_for_tokens_comes_when_others_come_to_less(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of their moments, and long before them."""
+    monkeypatch.setattr("sidecar.pool.pool.SOONER_S", 3600.0)  # only what is told of wakes them
+    pools, store = world.pools(config(pool(keys=1, max_wait_s=600), limits=[tokens(100)]))
+    first = held(await pools.acquire(search(expects=lambda: amounts(90))))
+    waiters = []
+    for n in range(3):
+        store.answered.clear()
+        one = search(request=f"w{n}", expects=lambda: amounts(90), max_wait_s=600, within_s=600)
+        waiters.append(asyncio.create_task(pools.acquire(one)))
+        await store.answered.wait()
+    for waiter in waiters:
+        await store.settled()
+        assert not waiter.done()
+        pools.finish(first, amounts(2))
+        first = held(await waiter)
+    assert first.grant.number == 3
