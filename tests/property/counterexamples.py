@@ -82,7 +82,7 @@ HISTORIES: dict[str, list[int]] = {
     "numbers skip where a wait is refused": [0, 463, 625675342, 818661757, 4229115149, 17, 606985],
     "a withdrawn grant keeps its budget": [0, 11, 23],
     "a reservation does not look at those that came late": [3, 2519615241, 2108871662, 21, 1020623, 377, 23],
-    "a late grant looks at nothing": [1, 15, 13, 8, 561, 9, 328, 375],
+    "a late grant looks at nothing": [0, 743, 652, 617, 273, 7, 15, 5, 18, 15, 5, 534],
     "a late grant keeps its moment": [4, 5, 18, 22],
     "a rest ended by a request that did not set it": [0, 2886549915, 2543357372],
     "a proved rest taken back": [0, 4250689276, 3366713885],
