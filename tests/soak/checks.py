@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise, takewhile
 from typing import Any
 
 from sidecar.simulate import recount
@@ -132,14 +133,18 @@ def turns(pool: str, sent: Sequence[Sent]) -> Iterator[str]:
 
 
 def _in_turn(pool: Pool, keys: Sequence[str]) -> bool:
-    """Of those that take turns from the second round on: a key that was stepped over keeps one turn."""
+    """Of those that take turns from the second round on: a key that was stepped over keeps one turn.
+
+    Who was used less than the other catches up, and then they alternate.
+    """
     weights = Counter({name: key.weight for name, key in pool.keys.items()})
     size = weights.total()
     match pool.strategy:
         case "round_robin" | "weighted":
             return all(Counter(keys[at : at + size]) == weights for at in range(size, len(keys) - size + 1))
         case "least_used":
-            return set(keys) == set(pool.keys)
+            behind = list(takewhile(lambda key: key == keys[0], keys))
+            return all(one != other for one, other in pairwise(keys[len(behind) :]))
         case _:
             return set(keys) == {next(iter(pool.keys))}
 
