@@ -58,6 +58,7 @@ class Play:
     judge: Judge = field(default_factory=Judge)
     # The last of each: whether it may be on its way, and the judge counts it; a reservation once it is confirmed.
     open: list[tuple[World, Grant, bool]] = field(default_factory=list)
+    put_off: bool = False  # whether a grant was ever confirmed for a later moment than it had
     waiting: list[Ask] = field(default_factory=list)  # that were told to stand in line, with their tickets
     script: list[tuple[calls.Call, Callable[[Any], Any], Any]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -191,6 +192,9 @@ class Play:
         if isinstance(answer, Exhausted):
             assert not free
             return
+        if self.put_off:  # what it leaves, parked keys find at their own moments
+            assert answer.wait_us >= min(free.values()), "there is no such room"
+            return
         assert answer.wait_us == min(free.values()), "not the earliest room"
         if not answer.busy:  # else a request in flight may end sooner than its lease
             assert all(wait > ask.max_wait_us[target] for (target, _), wait in free.items()), "could have waited"
@@ -233,6 +237,7 @@ class Play:
             self.judge.given_back(windows(grant), grant.moment_us, grant.amounts)
         if isinstance(answer, Withdrawn):
             return
+        self.put_off |= answer.moment_us != grant.moment_us
         grant = replace(grant, moment_us=answer.moment_us, wait_us=0, runs=isinstance(answer, Confirmed))
         if isinstance(answer, Confirmed):
             self._sent(grant)
