@@ -16,7 +16,7 @@
 -- to several. One that other keys still have stays, and the new one gets as much of each moment as either had. Of two
 -- rests the one that ends later stays. A key's own rests are named after its secret. Nobody is woken, for no key has
 -- more room.
---@ use clock cooldown accounts args
+--@ use clock numbers cooldown accounts args
 local state, CHUNK = KEYS[1], 1000
 local now, clock_text, moved = clock.read(state, args.text())
 local texts, moves, named, kept = args.texts(), {}, {}, {}
@@ -74,9 +74,9 @@ end
 
 local function counts_of(kind, text)
   local counts = {}
-  for i = kind.first, #text, 32 do
+  for i = kind.first, #text, PAIR do
     local name = string.sub(text, i, i + (kind.pairs and 31 or 15))
-    counts[name] = (counts[name] or 0) + (kind.pairs and 1 or tonumber(string.sub(text, i + 16, i + 31)))
+    counts[name] = (counts[name] or 0) + (kind.pairs and 1 or number_at(text, i + 16))
   end
   return counts
 end

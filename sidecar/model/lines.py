@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sidecar.model.configured import SECOND_US, Pool
+from sidecar.model.words import Rotation
 
 Line = tuple[tuple[int, int], ...]  # in the order of coming
 
@@ -28,6 +29,11 @@ def with_(line: Line, ticket: int, stands: bool, now: int) -> Line:
     """The line with the holder of this ticket in it, who asks now; or without, where it does not stand there."""
     others = tuple(one for one in line if one[0] != ticket and one[1] + PATIENCE_US > now)
     return tuple(sorted((*others, *(((ticket, now),) if stands else ()))))
+
+
+def of(rotations: Iterable[Rotation]) -> set[str]:
+    """The lines in which those may stand who wait for keys of these rotations."""
+    return {rotation.line for rotation in rotations} - {""}
 
 
 def names(pools: Mapping[str, Pool]) -> dict[str, str]:

@@ -122,7 +122,7 @@ def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
     waits = waits if isinstance(answer, Refusal) else set()
     if not (ask.ticket or waits):
         return answer
-    names = {rotation.line for rotation in ask.rotations} - {""}
+    names = lines.of(ask.rotations)
     ticket = ask.ticket or lines.free((state.lines.get(name, ()) for name in names), now - ask.waited_us)
     tick(state, raw)
     for name in names:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
 
@@ -125,8 +126,7 @@ class Pools:
 
     def _leave_line(self, search: Search, targets: list[int]) -> None:
         if search.ticket:
-            lines = {self.rotation(search.targets[index]).line for index in targets}
-            self.store.leave(search.ticket, lines - {""})
+            self.store.leave(search.ticket, [self.rotation(search.targets[index]) for index in targets])
             search.ticket = 0
 
     async def _ask(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
@@ -183,17 +183,23 @@ class Pools:
         """Waits for Redis to come back as the request would wait for room; raises `away` when that is over."""
         if self.store.up.is_set():  # away, and nobody brings it back: it was closed
             raise away
-        now = self._now()
-        search.waited_s += now - since
+        search.waited_s += self._now() - since
         patience_s = self._most_patience_s(search)
         try:
-            with self.waiting.one_more(search):
+            with self._timed(search), self.waiting.one_more(search):
                 async with asyncio.timeout(patience_s):
                     await self.store.up.wait()
         except (TimeoutError, Full):
             raise away from None
+
+    @contextmanager
+    def _timed(self, search: Search) -> Iterator[None]:
+        """What it takes is time that the request has waited."""
+        began = self._now()
+        try:
+            yield
         finally:
-            search.waited_s += self._now() - now
+            search.waited_s += self._now() - began
 
     async def _wait(self, search: Search, held: Held) -> bool:
         """Sleeps until a reserved grant's moment and confirms it; False: it is gone, ask again."""
@@ -214,19 +220,16 @@ class Pools:
         Only who has the earliest moment asks for an earlier one, so that the others follow in their order.
         """
         if not held.grant.counts_tokens:
-            return await self._sleep(search, held.grant.wait_us)
-        began = self._now()
-        try:
-            with self.waiting.dated(held.pool.name, held.moment_at) as is_first:
-                while held.in_hand and (left_s := held.moment_at - self._now()) > 0:
-                    if is_first.is_set():
-                        ended = self.waiting.next_end()
-                        await self._advance(held)
-                        await self.waiting.until(ended, min(SOONER_S, max(0.0, held.moment_at - self._now())))
-                    else:
-                        await self.waiting.until(is_first, left_s)
-        finally:
-            search.waited_s += self._now() - began
+            await self._sleep(search, held.grant.wait_us)
+            return
+        with self._timed(search), self.waiting.dated(held.pool.name, held.moment_at) as is_first:
+            while held.in_hand and (left_s := held.moment_at - self._now()) > 0:
+                if is_first.is_set():
+                    ended = self.waiting.next_end()
+                    await self._advance(held)
+                    await self.waiting.until(ended, min(SOONER_S, max(0.0, held.moment_at - self._now())))
+                else:
+                    await self.waiting.until(is_first, left_s)
 
     async def _advance(self, held: Held) -> None:
         """An earlier moment for a reservation, where there is one; not in hand any more where nobody can tell which."""
@@ -240,11 +243,8 @@ class Pools:
             held.grant = replace(held.grant, moment_us=answer.moment_us)
 
     async def _sleep(self, search: Search, wait_us: int) -> None:
-        began = self._now()
-        try:
+        with self._timed(search):
             await asyncio.sleep(wait_us / SECOND_US)
-        finally:
-            search.waited_s += self._now() - began
 
     async def renew(self, search: Search, held: Held) -> bool:
         """Makes a grant that is late, or was reserved, good for sending now; False: it is gone, ask anew.

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from sidecar.model import lines
 from sidecar.model.calendars import Boundaries, periods
 from sidecar.model.configured import Calendar, Key, Limit
 from sidecar.model.counting import Counts, Row
@@ -207,9 +208,9 @@ def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], cl
     return Call("settle", _keys(names, pools), args)
 
 
-def leave(names: Names, ticket: int, lines: Iterable[str], now: str = "") -> Call:
-    """Who had this ticket stands in these lines no more."""
-    fields = [line_field(line) for line in lines]
+def leave(names: Names, ticket: int, rotations: Iterable[Rotation], now: str = "") -> Call:
+    """Who had this ticket waits for keys of these rotations no more."""
+    fields = [line_field(line) for line in lines.of(rotations)]
     return Call("leave", (names.state,), (now, str(ticket), str(len(fields)), *fields))
 
 

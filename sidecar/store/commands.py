@@ -93,7 +93,7 @@ class Store:
                 if isinstance(answer, Grant):
                     orphaned(answer)
                 elif isinstance(answer, Refusal) and answer.busy:
-                    self.leave(answer.ticket, {rotation.line for rotation in known.rotations} - {""})
+                    self.leave(answer.ticket, known.rotations)
 
             call = calls.acquire(self.names, known, self._clock_us())
             answer = calls.read_acquire(known, await self._call(call, left_behind))
@@ -152,9 +152,9 @@ class Store:
         """
         self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
 
-    def leave(self, ticket: int, lines: Iterable[str]) -> None:
-        """Says that who had this ticket waits for no place in flight any more; queued."""
-        self._queue(self._front, calls.leave(self.names, ticket, lines))
+    def leave(self, ticket: int, rotations: Iterable[Rotation]) -> None:
+        """Says that who had this ticket waits for no place of these rotations any more; queued."""
+        self._queue(self._front, calls.leave(self.names, ticket, rotations))
 
     def renew(self, grants: Iterable[Grant]) -> None:
         """Says that the requests of these grants are still in flight; queued, before what ends of them later."""
