@@ -3,36 +3,36 @@
 -- KEYS  1        state      HASH
 --       2..      wake       ZSET  the wake set of each pool that has a key of the account
 -- ARGV  as confirm
--- returns        {"not yet", wait, moment}: it counts at `moment`, `wait` microseconds ahead
+-- returns        {"not yet", wait, moment, finds}: it counts at `moment`, `wait` microseconds ahead
 --                {"calendar", now}: as acquire
 -- cost           3 commands, moved 4 and 3 a pool
 --
--- What a request came to is mostly less than what it was expected to, and clients go away: else what they leave would
--- go to whoever comes next, and never to who waits. It counts from then on; confirm says whether it may be sent.
+-- What a request came to is mostly less than what it was expected to, rests end early and clients go away: else what they
+-- leave would go to whoever comes next, and never to who waits. It counts from then on; confirm says whether it may be
+-- sent.
 --@ use clock numbers window_log window_calendar window_leases cooldown rotation room accounts args
 local state = KEYS[1]
 local now, clock_text, moved = clock.read(state, args.text())
-local member = accounts.of(state, rotation.read_member(args.text()), moved)
-local target, moment = { model = args.text(), line = '' }, args.number()
-local _, _, share, amounts = args.text(), args.text(), args.number(), args.amounts()
-local limits = args.limits()
-target.pause, target.total = args.text(), args.total()
+local grant = args.grant()
+local member, moment, amounts = accounts.of(state, rotation.read_member(grant.text), moved), grant.moment, grant.amounts
 
-local of = room.read(state, member, target, limits, false)
+local of = room.read(state, member, grant.target, grant.limits, false)
 if not args.knows(now) then
   return { 'calendar', clock.text(now) }
 end
-local at = moment
+local at, finds = moment, grant.finds
 if now < moment then
-  local ask = { amounts = amounts, probing = false, share = share }
+  local ask = { amounts = amounts, probing = false, share = grant.share }
   room.leave(of, moment, now, amounts, false)
   local own = room.free_for(of, (room.free_for_any(of, now, false)), ask)
   at = math.max(now + 1, room.free_in_pool(of, own, ask))
   if at < moment then
+    local more
+    more, finds = room.tell_rests(of, at)
     room.enter(of, at, now, amounts)
-    room.write(state, of, clock_text)
+    room.write(state, of, clock_text, more)
     rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)
   end
   at = math.min(at, moment)
 end
-return { 'not yet', string.format('%.0f', math.max(0, at - now)), clock.text(at) }
+return { 'not yet', string.format('%.0f', math.max(0, at - now)), clock.text(at), finds }

@@ -8,11 +8,11 @@
 --       finds    as acquire returned it: what is granted during a rest may be sent during it
 --       share    of the places in flight that it leaves to others, as acquire was told
 --       amounts, limits, pause, total    as acquire was told of the target, with the member's own set of limits
--- returns        {"confirmed", moment, age}: it counts at `moment`, `age` microseconds ago
---                {"not yet", wait, moment}: it counts at `moment`, which is `wait` microseconds ahead
+-- returns        {"confirmed", moment, age, finds}: it counts at `moment`, `age` microseconds ago
+--                {"not yet", wait, moment, finds}: it counts at `moment`, which is `wait` microseconds ahead
 --                {"withdrawn"}: the key rests, or has as many requests in flight as it may; the grant was given back
 --                {"calendar", now}: as acquire
--- cost           on time 3 commands, late, put off or in flight from now on 4, withdrawn 4 and 3 a pool
+-- cost           on time 3 commands, late or in flight from now on 4, put off or withdrawn 4 and 3 a pool
 --
 -- Within the least guard of its windows a grant keeps its moment; a later one is taken out and entered now; its number
 -- stays. Only what counts before it is asked, not the reservations behind it: each of those asks for itself when its
@@ -21,37 +21,40 @@
 --@ use clock numbers window_log window_calendar window_leases cooldown rotation room accounts args
 local state = KEYS[1]
 local now, clock_text, moved = clock.read(state, args.text())
-local member = accounts.of(state, rotation.read_member(args.text()), moved)
-local target, moment = { model = args.text(), line = '' }, args.number()
-local runs, finds, share, amounts = args.text() == '1', args.text(), args.number(), args.amounts()
-local limits = args.limits()
-target.pause, target.total = args.text(), args.total()
+local grant = args.grant()
+local member, moment, amounts = accounts.of(state, rotation.read_member(grant.text), moved), grant.moment, grant.amounts
 if now < moment then
-  return { 'not yet', string.format('%.0f', moment - now), clock.text(moment) }
+  return { 'not yet', string.format('%.0f', moment - now), clock.text(moment), grant.finds }
 end
 
-local of = room.read(state, member, target, limits, false)
+local of = room.read(state, member, grant.target, grant.limits, false)
 if not args.knows(now) then
   return { 'calendar', clock.text(now) }
 end
 
-local before = { unpack(of.texts, 1, of.all) }
-room.leave(of, moment, now, amounts, runs)
-if of.off or (finds ~= '2' and room.rests_until(of) > now) or room.is_busy(of, now, share) then
-  room.write(state, of, clock_text)
+local function wake()
   rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)
+end
+
+local before = { unpack(of.texts, 1, of.all) }
+room.leave(of, moment, now, amounts, grant.runs)
+local rests = grant.finds ~= '2' and room.rests_until(of) > now
+if rests or of.off or room.is_busy(of, now, grant.share) then
+  room.write(state, of, clock_text)
+  wake()
   return { 'withdrawn' }
 end
 if now - moment <= (room.guard(of) or math.huge) and room.free_before(of, moment, amounts) <= moment then
   of.texts = before
-  room.run(state, of, moment, now, clock_text, runs)
+  room.run(state, of, moment, now, clock_text, grant.runs)
   return { 'confirmed', clock.text(moment), string.format('%.0f', now - moment) }
 end
 
-local free = room.free_before(of, now, amounts)
-room.enter(of, free, now, amounts)
+local at = room.free_before(of, now, amounts)
+room.enter(of, at, now, amounts)
 room.write(state, of, clock_text)
-if free > now then
-  return { 'not yet', string.format('%.0f', free - now), clock.text(free) }
+if at == now then
+  return { 'confirmed', clock.text(now), '0' }
 end
-return { 'confirmed', clock.text(now), '0' }
+wake()
+return { 'not yet', string.format('%.0f', at - now), clock.text(at), grant.finds }

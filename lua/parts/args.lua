@@ -85,3 +85,12 @@ end
 function args.total()
   return { account = args.text(), limits = args.limits() }
 end
+
+-- A grant, as confirm and advance are told of it: the fields that confirm names, in its order.
+function args.grant()
+  local grant = { text = args.text(), target = { model = args.text(), line = '' }, moment = args.number() }
+  grant.runs, grant.finds = args.text() == '1', args.text()
+  grant.share, grant.amounts, grant.limits = args.number(), args.amounts(), args.limits()
+  grant.target.pause, grant.target.total = args.text(), args.total()
+  return grant
+end

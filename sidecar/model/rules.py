@@ -289,13 +289,12 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     """Whether the grant may be sent now; later than its guard allows, it counts from now on, or as soon as it may."""
     now, _ = now_of(state, raw)
     if now < grant.moment_us:
-        return NotYet(grant.moment_us - now, grant.moment_us)
+        return NotYet(grant.moment_us - now, grant.moment_us, grant.finds)
     of, shared, moment = _windows(grant), state.shared, grant.moment_us
     before = dict(shared.windows)
     room.leave(shared, of, moment, now, grant.amounts, grant.runs)
-    rests_until = room.rests_until(shared, grant.rotation, grant.member)
-    is_off = grant.member.key in shared.off
-    if is_off or (not grant.probes and rests_until > now) or room.is_busy(shared, of, now, grant.share):
+    rests = not grant.probes and room.rests_until(shared, grant.rotation, grant.member) > now
+    if rests or grant.member.key in shared.off or room.is_busy(shared, of, now, grant.share):
         tick(state, raw)
         wake(state, {grant.member.account}, now)
         return Withdrawn()
@@ -303,25 +302,34 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     late = guard is not None and now - moment > guard
     if not late and room.free_before(shared, of, moment, grant.amounts, now) <= moment:
         shared.windows = before
-        if any(limit.kind == "leases" for _, limit in of):
-            tick(state, raw)
-        if grant.runs:
-            renew(state, of, moment, now)
-        else:
-            leased = [window for window in of if window[1].kind == "leases"]
-            room.enter(shared, leased, moment, now, grant.amounts)
+        _run(state, grant, raw)
         return Confirmed(moment, now - moment)
     tick(state, raw)
-    free = max(now, room.free_before(shared, of, now, grant.amounts, now))
-    room.enter(shared, of, free, now, grant.amounts)
-    return NotYet(free - now, free) if free > now else Confirmed(now, 0)
+    at = max(now, room.free_before(shared, of, now, grant.amounts, now))
+    room.enter(shared, of, at, now, grant.amounts)
+    if at == now:
+        return Confirmed(now, 0)
+    wake(state, {grant.member.account}, now)
+    return NotYet(at - now, at, grant.finds)
+
+
+def _run(state: State, grant: Grant, raw: int) -> None:
+    """The grant counts among the requests in flight."""
+    leased = [window for window in _windows(grant) if window[1].kind == "leases"]
+    if not leased:
+        return
+    now = tick(state, raw)
+    if grant.runs:
+        renew(state, leased, grant.moment_us, now)
+    else:
+        room.enter(state.shared, leased, grant.moment_us, now, grant.amounts)
 
 
 def advance(state: State, grant: Grant, raw: int) -> NotYet:
     """A reservation takes an earlier moment, where one has room since."""
     now, _ = now_of(state, raw)
     if now >= grant.moment_us:
-        return NotYet(0, grant.moment_us)
+        return NotYet(0, grant.moment_us, grant.finds)
     of, shared, rotation, member = _windows(grant), state.shared, grant.rotation, grant.member
     before = dict(shared.windows)
     room.leave(shared, of, grant.moment_us, now, grant.amounts, runs=False)
@@ -331,11 +339,12 @@ def advance(state: State, grant: Grant, raw: int) -> NotYet:
     at = max(now + 1, pool)
     if at >= grant.moment_us:
         shared.windows = before
-        return NotYet(grant.moment_us - now, grant.moment_us)
+        return NotYet(grant.moment_us - now, grant.moment_us, grant.finds)
     tick(state, raw)
+    finds = room.grant(shared, rotation, member, at)
     room.enter(shared, of, at, now, grant.amounts)
     wake(state, {member.account}, now)
-    return NotYet(at - now, at)
+    return NotYet(at - now, at, finds)
 
 
 def renew(state: State, of: list[room.Window], moment: int, now: int) -> None:

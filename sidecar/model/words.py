@@ -7,7 +7,7 @@ Names that end in `_s` are seconds, as providers and configs speak of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -161,6 +161,11 @@ class Grant:
         """How long after its moment it may still be sent; None: no window holds it, so at any time."""
         return self.rotation.guards_us[self.member.limits]
 
+    def dated(self, answer: Confirmed | NotYet) -> Grant:
+        """The grant as it counts by that answer."""
+        finds = answer.finds if isinstance(answer, NotYet) else self.finds
+        return replace(self, moment_us=answer.moment_us, wait_us=0, finds=finds, runs=isinstance(answer, Confirmed))
+
 
 def guard_us(limits: Iterable[Limit]) -> int | None:
     """The least guard of windows that hold grants back; None: there are none."""
@@ -195,10 +200,11 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The grant counts at `moment_us`, which lies ahead by `wait_us`."""
+    """The grant counts at `moment_us`, which lies ahead by `wait_us`. `finds`: as a Grant's."""
 
     wait_us: int
     moment_us: int
+    finds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,12 +176,12 @@ def advance(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
     return replace(confirm(names, grant, pools, clock_us, now), script="advance")
 
 
-def read_confirm(reply: Sequence[bytes]) -> Confirmed | NotYet | Withdrawn | OtherTime:
+def read_confirm(reply: Sequence[bytes | int]) -> Confirmed | NotYet | Withdrawn | OtherTime:
     match reply:
         case [b"confirmed", moment, age]:
             return Confirmed(int(moment), int(age))
-        case [b"not yet", wait, moment]:
-            return NotYet(int(wait), int(moment))
+        case [b"not yet", wait, moment, finds]:
+            return NotYet(int(wait), int(moment), int(finds))
         case [b"withdrawn"]:
             return Withdrawn()
         case [b"calendar", now]:

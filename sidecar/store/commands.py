@@ -121,11 +121,9 @@ class Store:
         self, of: Callable[..., calls.Call], grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]
     ) -> Confirmed | NotYet | Withdrawn:
         def left_behind(reply: Any) -> None:
-            match calls.read_confirm(reply):
-                case Confirmed(moment_us):
-                    orphaned(replace(grant, moment_us=moment_us, runs=True))
-                case NotYet(_, moment_us):
-                    orphaned(replace(grant, moment_us=moment_us, runs=False))
+            answer = calls.read_confirm(reply)
+            if isinstance(answer, Confirmed | NotYet):
+                orphaned(grant.dated(answer))
 
         for _ in range(2):
             call = of(self.names, grant, pools, self._clock_us())

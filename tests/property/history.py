@@ -58,8 +58,7 @@ class Play:
     judge: Judge = field(default_factory=Judge)
     # The last of each: whether it may be on its way, and the judge counts it; a reservation once it is confirmed.
     open: list[tuple[World, Grant, bool]] = field(default_factory=list)
-    put_off: bool = False  # whether a grant was ever confirmed for a later moment than it had
-    waiting: list[Ask] = field(default_factory=list)  # that were told to stand in line, with their tickets
+    waiting: list[tuple[World, Ask]] = field(default_factory=list)  # told to stand in line, with their tickets
     script: list[tuple[calls.Call, Callable[[Any], Any], Any]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
@@ -133,12 +132,13 @@ class Play:
             probing,
             waited_us=WAITS[choice // 4 % len(WAITS)],
         )
+        world = self.world
         if choice % 4 == 3 and self.waiting:
-            again = self.waiting.pop(choice // 4 % len(self.waiting))
+            world, again = self.waiting.pop(choice // 4 % len(self.waiting))
             ask = again if choice // 4 % 5 else replace(again, max_wait_us=(0,) * len(again.rotations))
-        self._acquire(ask)
+        self._acquire(world, ask)
 
-    def _acquire(self, ask: Ask) -> None:
+    def _acquire(self, world: World, ask: Ask) -> None:
         answer = self._ask(ask)
         told = f"{ask.max_wait_us} {ask.amounts[1]} {ask.shares[0]} {'probing' if ask.probing else ''}"
         of = " ".join(f"{rotation.pool}/{rotation.model}" for rotation in ask.rotations)
@@ -146,11 +146,11 @@ class Play:
         self.words.append(f"acquire {of} {told} tried={sorted(ask.tried)} {line} -> {tell(answer)}")
         self._is_right(ask, answer)
         if isinstance(answer, Refusal) and answer.busy and any(ask.max_wait_us):
-            self.waiting.append(replace(ask, ticket=answer.ticket))
+            self.waiting.append((world, replace(ask, ticket=answer.ticket)))
         if isinstance(answer, Grant):
             if not answer.wait_us:
                 self._sent(answer)
-            self.open.append((self.world, answer, not answer.wait_us))
+            self.open.append((world, answer, not answer.wait_us))
 
     def _sent(self, grant: Grant) -> None:
         self.judge.granted(windows(grant), grant.moment_us, grant.amounts, self.now)
@@ -191,9 +191,6 @@ class Play:
         free = {key: wait for key, wait in free.items() if wait + now < NEVER}
         if isinstance(answer, Exhausted):
             assert not free
-            return
-        if self.put_off:  # what it leaves, parked keys find at their own moments
-            assert answer.wait_us >= min(free.values()), "there is no such room"
             return
         assert answer.wait_us == min(free.values()), "not the earliest room"
         if not answer.busy:  # else a request in flight may end sooner than its lease
@@ -237,8 +234,7 @@ class Play:
             self.judge.given_back(windows(grant), grant.moment_us, grant.amounts)
         if isinstance(answer, Withdrawn):
             return
-        self.put_off |= answer.moment_us != grant.moment_us
-        grant = replace(grant, moment_us=answer.moment_us, wait_us=0, runs=isinstance(answer, Confirmed))
+        grant = grant.dated(answer)
         if isinstance(answer, Confirmed):
             self._sent(grant)
         self.open.append((world, grant, isinstance(answer, Confirmed)))
@@ -255,7 +251,7 @@ class Play:
         self._expect(call, calls.read_confirm, answer)
         self.words.append(f"advance {tell(grant)} -> {answer}")
         assert answer.moment_us <= grant.moment_us
-        self.open.append((world, replace(grant, moment_us=answer.moment_us), False))
+        self.open.append((world, grant.dated(answer), False))
 
     def settle(self, choice: int) -> None:
         """The request of a grant that was sent is over.

@@ -58,7 +58,7 @@ MUTATIONS = {
         "if moment > now then\n      return text",
         "if false then\n      return text",
     ),
-    "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text, runs)\n", ""),
+    "a confirmed reservation is not in flight": ("  room.run(state, of, moment, now, clock_text, grant.runs)\n", ""),
     # Who waits for a place among them.
     "who came later takes what others wait for": (
         "(of.line == '' or not line.has_earlier",
@@ -113,12 +113,15 @@ MUTATIONS = {
         "if earliest then redis.call('HINCRBY', KEYS[3], 'seq', 1)\n",
     ),
     # What becomes of a grant.
-    "a withdrawn grant keeps its budget": ("room.leave(of, moment, now, amounts, runs)\nif of.off", "if of.off"),
+    "a withdrawn grant keeps its budget": (
+        "room.leave(of, moment, now, amounts, grant.runs)\nlocal rests",
+        "local rests",
+    ),
     "a reservation does not look at those that came late": (
         "and room.free_before(of, moment, amounts) <= moment then",
         "then",
     ),
-    "a late grant looks at nothing": ("local free = room.free_before(of, now, amounts)", "local free = now"),
+    "a late grant looks at nothing": ("local at = room.free_before(of, now, amounts)", "local at = now"),
     "a late grant keeps its moment": ("now - moment <= (room.guard(of) or math.huge)", "true"),
     # Rests.
     "a rest ended by a request that did not set it": (

@@ -156,20 +156,20 @@ def test_key_that_waits_for_a_request_in_flight_is_remembered_once(real: Place) 
 @KEYS
 @LIMITS
 def test_confirm(real: Place, keys: int, limits: int) -> None:
-    """On time, late, and withdrawn."""
+    """On time, late, put off and withdrawn."""
     turns = turns_of(keys, limits)
     grant = spend(real.raw, turns)
-    on_time, late, a_pool = promised(
+    on_time, late, moved, a_pool = promised(
         "confirm",
-        r"on time (\d+) commands, late, put off or in flight from now on (\d+), withdrawn \d+ and (\d+) a pool",
+        r"on time (\d+) commands, late or in flight from now on (\d+), put off or withdrawn (\d+) and (\d+) a pool",
     )
     assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], NOW, str(NOW))) == on_time - 1
     assert commands(real.raw, calls.confirm(NAMES, grant, ["p"], NOW + SECOND_US, str(NOW + SECOND_US))) == late - 1
-    moved = Grant(0, turns, grant.member, grant.number, NOW + SECOND_US, 0)
+    reserved = Grant(0, turns, grant.member, grant.number, NOW + SECOND_US, 0)
     rest = Rest(Subject(grant.member.account), 3600 * SECOND_US, "why")
     run(real.raw, calls.report(NAMES, Report("r", (rest,)), (), str(NOW + SECOND_US)))
-    withdrawn = calls.confirm(NAMES, moved, ["p", "q"], NOW + SECOND_US, str(NOW + SECOND_US))
-    assert commands(real.raw, withdrawn) == late - 1 + 2 * a_pool
+    withdrawn = calls.confirm(NAMES, reserved, ["p", "q"], NOW + SECOND_US, str(NOW + SECOND_US))
+    assert commands(real.raw, withdrawn) == moved - 1 + 2 * a_pool
 
 
 @KEYS

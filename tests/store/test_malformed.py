@@ -68,9 +68,9 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
         ("", *ONE, "0", "0", "0", "1", "0|k0", "m", "round_robin", "0", *ASK[14:], "1", "0"),
         "strategy = orders[args.text()](),",
     ),
-    "advance: nothing": ("advance", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
+    "advance: nothing": ("advance", (STATE, WAKE), (), "for i = 1, args.number() do"),
     "advance: no limits": ("advance", (STATE, WAKE), CONFIRM, "for i = 1, args.number() do"),
-    "confirm: nothing": ("confirm", (STATE, WAKE), (), "string.match(text, '^(%d+)|(%d+)|(%d+)|([^|]"),
+    "confirm: nothing": ("confirm", (STATE, WAKE), (), "for i = 1, args.number() do"),
     "confirm: no moment": (
         "confirm",
         (STATE, WAKE),
