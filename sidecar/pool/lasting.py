@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from sidecar.model.configured import Config
+from sidecar.model.words import Grant
 from sidecar.pool.running import Running
 from sidecar.pool.waiting import Waiting
 from sidecar.store.commands import Store
@@ -14,10 +15,19 @@ class Lasting:
     """One replica's, which the Pools of all its configs share."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self.running = Running(store)
         self.waiting = Waiting()
         # By account, the pools of any config so far that have a key of it: what ends there others may wait for here.
         self.pools_of: defaultdict[str, set[str]] = defaultdict(set)
+
+    def pools(self, grant: Grant) -> set[str]:
+        """Those that have a key of the grant's account."""
+        return self.pools_of[grant.member.account]
+
+    def give_back(self, grant: Grant) -> None:
+        """A grant that surely was not sent; queued."""
+        self._store.release(grant, self.pools(grant))
 
     def follow(self, config: Config) -> None:
         """There is a config, or another one."""

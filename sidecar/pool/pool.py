@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
 
 from sidecar.model.adoption import owners
-from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
+from sidecar.model.configured import Config, Key, Pool
 from sidecar.model.events import Drifted, Emit
-from sidecar.model.room import need, subjects
+from sidecar.model.room import subjects
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
     Amounts,
@@ -19,30 +17,24 @@ from sidecar.model.words import (
     Confirmed,
     Exhausted,
     Grant,
-    NotYet,
     Refusal,
     Report,
     Reported,
-    Rotation,
     Withdrawn,
-    unit_of,
 )
+from sidecar.pool.asking import Asking
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.rotations import Rotations
-from sidecar.pool.search import Held, Search, guard_s, held
+from sidecar.pool.search import Held, Search, held
 from sidecar.pool.sight import Sight
 from sidecar.pool.telling import Telling
-from sidecar.pool.waiting import SOONER_S, Full
+from sidecar.pool.waiting import Full
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
 CONFIRMS = 10  # how often one grant is confirmed, each time late or put off again, before it is given back
 LONGEST_PUT_OFF_US = 5_000_000  # that a grant waits for those before it that came late
 SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
-
-
-class TooLarge(Exception):
-    """The request may come to more tokens than any of its targets' budgets holds; the text says how many."""
 
 
 class Pools:
@@ -53,9 +45,11 @@ class Pools:
         lasting = lasting or Lasting(store)
         lasting.follow(config)
         store.follow(owners(config))
-        self.running, self.waiting, self._pools_of = lasting.running, lasting.waiting, lasting.pools_of
+        self.running, self.waiting = lasting.running, lasting.waiting
         self.rotation = Rotations(config)
         self.sight = Sight(config.pools, store, self.rotation)
+        self._lasting = lasting
+        self._asking = Asking(config, store, self.rotation, self.waiting, lasting.give_back)
         self._keys = {pool.name: {key.id: key for key in pool.keys} for pool in config.pools.values()}
 
     def untried(self, search: Search, target: int) -> int:
@@ -80,209 +74,125 @@ class Pools:
         caller that is cancelled leaves no grant.
         """
         while True:
-            targets, wait = search.open, wait and not self.waiting.full
-            answer, asked_at = await self._next(search, targets, wait)
+            answer, asked_at = await self._asking.next(search, wait and not self.waiting.full)
             if not isinstance(answer, Grant):
                 return answer
-            got = self._held(answer, targets[answer.target], asked_at)
-            if not answer.wait_us or await self._wait(search, got):
+            got = self._held(answer, search.open[answer.target], asked_at)
+            if got.grant.runs:
                 return got
-
-    async def _next(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
-        """The store's answer; where requests in flight are in the way, once they are not, in the order of coming."""
-        if not wait or not self.waiting.has_lines or not self.waiting.is_line(self._line(search, targets)):
-            answer, asked_at = await self._ask(search, targets, wait)
-            if not wait or not isinstance(answer, Refusal) or not answer.busy:
-                return answer, asked_at
-        line, waited_s, began = self._line(search, targets), search.waited_s, self._now()
-        try:
-            async with asyncio.timeout(self._most_patience_s(search)), self.waiting.first_in_line(line, search):
-                while True:
-                    search.waited_s = waited_s + self._now() - began
-                    ended = self.waiting.next_end()
-                    answer, asked_at = await self._ask(search, targets, wait)
-                    if not isinstance(answer, Refusal) or not answer.busy:
-                        return answer, asked_at
-                    await self.waiting.until(ended)
-        except (TimeoutError, Full):
-            return await self._ask(search, targets, wait=False)
-        except asyncio.CancelledError:
-            self._leave_line(search, targets)
-            raise
-        finally:
-            search.waited_s = waited_s + self._now() - began
-
-    def _line(self, search: Search, targets: list[int]) -> Hashable:
-        """Those who stand in one line of this replica can use the same keys, and need about as much of them.
-
-        So whoever is first in it asks for all, whatever the models; and nobody who needs little waits behind one who
-        needs a lot.
-        """
-        rotations = [self.rotation(search.targets[index]) for index in targets]
-        amounts = search.amounts(any(one.counts_tokens for one in rotations))
-        tried = frozenset((target, key) for target, key in search.tried if target in targets)
-        keys = tuple((one.pool, one.keys) for one in rotations)
-        return keys, search.batch, tried, max(amounts).bit_length()
-
-    def _leave_line(self, search: Search, targets: list[int]) -> None:
-        if search.ticket:
-            self.store.leave(search.ticket, [self.rotation(search.targets[index]) for index in targets])
-            search.ticket = 0
-
-    async def _ask(self, search: Search, targets: list[int], wait: bool) -> tuple[Grant | Refusal | Exhausted, float]:
-        while True:
-            asked_at = self._now()
-            ask = self._asked(search, targets, wait)
-            try:
-                answer = await self.store.acquire(ask, self._release)
-            except StoreAway as away:
-                await self._outlast(search, asked_at, away)
-            else:
-                search.acquire_s += self._now() - asked_at
-                search.ticket = answer.ticket if isinstance(answer, Refusal) and wait else 0
-                return answer, asked_at
-
-    def _asked(self, search: Search, targets: list[int], wait: bool) -> Ask:
-        rotations = tuple(self.rotation(search.targets[index]) for index in targets)
-        amounts = search.amounts(any(one.counts_tokens for one in rotations))
-        if search.expected is not None:
-            _check_size(rotations, amounts)
-        return Ask(
-            rotations=rotations,
-            max_wait_us=tuple(
-                round(self._patience_s(search, search.targets[index]) * SECOND_US) * wait for index in targets
-            ),
-            tried=frozenset((targets.index(target), key) for target, key in search.tried if target in targets),
-            amounts=amounts,
-            shares=self._shares(search, targets) if search.batch else (),
-            waited_us=round(search.waited_s * SECOND_US),
-            ticket=search.ticket,
-        )
-
-    def _shares(self, search: Search, targets: list[int]) -> tuple[float, ...]:
-        return tuple(self.config.pools[search.targets[index].pool].interactive_share for index in targets)
+            if waited := await self._wait(search, got):
+                return waited
 
     async def probe(self, pool: Pool, key: Key) -> Held | None:
         """A key that rests as dead, for one cheap call, if it is time to try it: for one replica at a time."""
         one = rotation(replace(pool, keys=(replace(key, models=()),)), self.config.budgets, "")
         alone = replace(one, digest=f"{one.digest}-probe")
-        asked_at = self._now()
-        answer = await self.store.acquire(Ask((alone,), (0,), probing=True), self._release)
+        asked_at = monotonic()
+        answer = await self.store.acquire(Ask((alone,), (0,), probing=True), self._lasting.give_back)
         return self._held(answer, 0, asked_at) if isinstance(answer, Grant) else None
 
-    def _patience_s(self, search: Search, target: Target) -> float:
-        """How long the request may still wait for this target's room."""
-        own_s = self.config.pools[target.pool].max_wait_us / SECOND_US
-        wait_s = own_s if search.max_wait_s is None else search.max_wait_s
-        return max(0.0, min(wait_s - search.waited_s, search.deadline - self._now()))
-
-    def _most_patience_s(self, search: Search) -> float:
-        return max((self._patience_s(search, search.targets[index]) for index in search.open), default=0.0)
-
-    async def _outlast(self, search: Search, since: float, away: StoreAway) -> None:
-        """Waits for Redis to come back as the request would wait for room; raises `away` when that is over."""
-        if self.store.up.is_set():  # away, and nobody brings it back: it was closed
-            raise away
-        search.waited_s += self._now() - since
-        patience_s = self._most_patience_s(search)
+    async def _wait(self, search: Search, held: Held) -> Held | None:
+        """Waits for a reservation's moment, or for one that is sooner, and confirms it; None: it is gone, ask again."""
+        confirms = 0
         try:
-            with self._timed(search), self.waiting.one_more(search):
-                async with asyncio.timeout(patience_s):
-                    await self.store.up.wait()
-        except (TimeoutError, Full):
-            raise away from None
-
-    @contextmanager
-    def _timed(self, search: Search) -> Iterator[None]:
-        """What it takes is time that the request has waited."""
-        began = self._now()
-        try:
-            yield
-        finally:
-            search.waited_s += self._now() - began
-
-    async def _wait(self, search: Search, held: Held) -> bool:
-        """Sleeps until a reserved grant's moment and confirms it; False: it is gone, ask again."""
-        try:
-            with self.waiting.one_more(search):
-                await self._until_its_moment(search, held)
-            return held.in_hand and await self.renew(search, held)
-        except Full:
-            self.release(held)
-            return False
+            with self.waiting.one_more(search), search.waiting():
+                while held.in_hand and confirms < CONFIRMS:
+                    if held.moment_at > monotonic():
+                        held = await self._until_its_moment(search, held)
+                    elif held.may_be_sent or await self._confirm(search, held):
+                        return held
+                    else:
+                        confirms += 1
         except (asyncio.CancelledError, StoreAway):
             self.release(held)
             raise
+        except Full:
+            pass
+        finally:
+            self._asking.leave_line(search)
+        self.release(held)
+        return None
 
-    async def _until_its_moment(self, search: Search, held: Held) -> None:
-        """Sleeps; the moment moves forward when requests have come to fewer tokens than was expected of them.
+    async def _until_its_moment(self, search: Search, held: Held) -> Held:
+        """Returns it at its moment, or at once another that is sooner, with which it was given back.
 
-        Only who has the earliest moment asks for an earlier one, so that the others follow in their order.
+        Only who has the earliest moment looks for a sooner one, so that the others follow in their order.
         """
-        if not held.grant.counts_tokens:
-            await self._sleep(search, held.grant.wait_us)
-            return
-        with self._timed(search), self.waiting.dated(held.pool.name, held.moment_at) as is_first:
-            while held.in_hand and (left_s := held.moment_at - self._now()) > 0:
-                if is_first.is_set():
-                    ended = self.waiting.next_end()
-                    await self._advance(held)
-                    await self.waiting.until(ended, min(SOONER_S, max(0.0, held.moment_at - self._now())))
-                else:
+        with self.waiting.dated(held.pool.name, held.moment_at) as is_first:
+            while held.in_hand and (left_s := held.moment_at - monotonic()) > 0:
+                if not is_first.is_set():
                     await self.waiting.until(is_first, left_s)
+                    continue
+                ended = self.waiting.next_end()
+                if sooner := await self._sooner(search, held):
+                    return sooner
+                await self.waiting.until(ended, min(held.moment_at - monotonic(), self.waiting.pause_s(search)))
+        return held
+
+    async def _sooner(self, search: Search, held: Held) -> Held | None:
+        """Brings a reservation forward where its key has room since; or returns another key's that is sooner."""
+        await self._advance(held)
+        left_s = held.moment_at - monotonic()
+        if not held.in_hand or left_s <= 0:
+            return None
+        answer, asked_at = await self._asking.ask(search, left_s)
+        if not isinstance(answer, Grant):
+            return None
+        self.release(held)
+        return self._held(answer, search.open[answer.target], asked_at)
 
     async def _advance(self, held: Held) -> None:
         """An earlier moment for a reservation, where there is one; not in hand any more where nobody can tell which."""
-        asked_at, held.in_hand = self._now(), False
+        asked_at, held.in_hand = monotonic(), False
         try:
-            answer = await self.store.advance(held.grant, self._pools_of[held.grant.member.account], self._release)
+            answer = await self.store.advance(held.grant, self._lasting.pools(held.grant), self._lasting.give_back)
         except StoreAway as away:
             held.in_hand = not away.sent
         else:
-            held.in_hand, held.moment_at = True, asked_at + answer.wait_us / SECOND_US
-            held.grant = replace(held.grant, moment_us=answer.moment_us)
+            held.date(answer, asked_at)
 
-    async def _sleep(self, search: Search, wait_us: int) -> None:
-        with self._timed(search):
-            await asyncio.sleep(wait_us / SECOND_US)
-
-    async def renew(self, search: Search, held: Held) -> bool:
-        """Makes a grant that is late, or was reserved, good for sending now; False: it is gone, ask anew.
+    async def _confirm(self, search: Search, held: Held) -> bool:
+        """Whether a grant may be sent now; if not it is put off, its moment ahead, or it is not in hand any more.
 
         It was given back then; or Redis went away over it, so that nobody can tell what it counts as, and it stays
-        counted. Raises StoreAway when Redis is away for longer than the request may wait. A caller that is cancelled,
-        or gets that, releases the grant, as before a renewal.
+        counted. Raises StoreAway when Redis is away for longer than the request may wait.
+        """
+        # Until the answer is known it may count at either moment: a release of the wrong one could take out
+        # another's. Where nobody waits for the answer any more, it releases the grant itself.
+        asked_at, held.in_hand = monotonic(), False
+        try:
+            answer = await self.store.confirm(held.grant, self._lasting.pools(held.grant), self._lasting.give_back)
+        except StoreAway as away:
+            held.in_hand = not away.sent
+            await self._asking.outlast(search, asked_at, away)
+            if away.sent:
+                self._ended(held)
+            return False
+        if isinstance(answer, Withdrawn):
+            self._ended(held)
+            return False
+        held.date(answer, asked_at)
+        if isinstance(answer, Confirmed):
+            self.running.began(held)
+            return held.may_be_sent
+        self._ended(held)
+        if answer.wait_us > LONGEST_PUT_OFF_US:
+            self.release(held)
+        return False
+
+    async def renew(self, search: Search, held: Held) -> bool:
+        """Makes a grant that is late good for sending now; False: it is gone, ask anew.
+
+        Raises StoreAway when Redis is away for longer than the request may wait. A caller that is cancelled, or gets
+        that, releases the grant, as before a renewal.
         """
         for _ in range(CONFIRMS):
-            asked_at = self._now()
-            # Until the answer is known it may count at either moment: a release of the wrong one could take out
-            # another's. Where nobody waits for the answer any more, it releases the grant itself.
-            held.in_hand = False
-            try:
-                answer = await self.store.confirm(held.grant, self._pools_of[held.grant.member.account], self._release)
-            except StoreAway as away:
-                held.in_hand = not away.sent
-                await self._outlast(search, asked_at, away)
-                if away.sent:
-                    self._ended(held)
-                    return False
-                continue
-            if isinstance(answer, Withdrawn):
-                self._ended(held)
-                return False
-            held.in_hand = True
-            held.grant = replace(held.grant, moment_us=answer.moment_us, runs=isinstance(answer, Confirmed))
-            if isinstance(answer, NotYet):
-                self._ended(held)
-                if answer.wait_us > LONGEST_PUT_OFF_US:
-                    break
-                await self._sleep(search, answer.wait_us)
-                continue
-            self.running.began(held)
-            held.moment_at = asked_at - answer.age_us / SECOND_US
-            held.send_by = held.moment_at + guard_s(held.grant)
-            if self._now() <= held.send_by:
+            if await self._confirm(search, held):
                 return True
+            if not held.in_hand:
+                return False
+            with search.waiting():
+                await asyncio.sleep(held.moment_at - monotonic())
         self.release(held)
         return False
 
@@ -290,18 +200,15 @@ class Pools:
         """Gives back a grant that surely was not sent; once, however often it is called."""
         if held.in_hand:
             held.in_hand = False
-            self._release(held.grant)
+            self._lasting.give_back(held.grant)
         self._ended(held)
-
-    def _release(self, grant: Grant) -> None:
-        self.store.release(grant, self._pools_of[grant.member.account])
 
     def finish(self, held: Held, actual: Amounts | None) -> None:
         """The request of a grant that was sent is over, and came to this much (None: nobody knows, so to what was
         expected); once, however often it is called."""
         actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
         if self._ended(held) or (held.in_hand and actual != held.grant.amounts):
-            self.store.settle(held.grant, actual, self._pools_of[held.grant.member.account])
+            self.store.settle(held.grant, actual, self._lasting.pools(held.grant))
             self.waiting.ended()
         held.in_hand = False
 
@@ -318,9 +225,6 @@ class Pools:
             self.running.began(got)
         return got
 
-    def _now(self) -> float:
-        return monotonic()  # not the loop's own: uvloop's counts whole milliseconds
-
     # --- what was learnt ----------------------------------------------------------------------------
 
     def report(self, report: Report, held: Held, drift: Drifted | None = None) -> None:
@@ -335,7 +239,7 @@ class Pools:
             self.sight.suspect(held.pool.name, held.key.id)
         accounts = {rest.subject.account for rest in report.rests if rest.throttle}
         accounts |= {subject.account for subject in (*report.clears, *report.ends)}
-        pools = {pool for account in accounts for pool in self._pools_of[account]}
+        pools = {pool for account in accounts for pool in self._lasting.pools_of[account]}
 
         def told(reported: Reported) -> None:
             self.sight.forget()
@@ -354,22 +258,9 @@ class Pools:
 
         False where none did, or the request may not wait any longer.
         """
-        patience_s = self._most_patience_s(search)
+        patience_s = self._asking.most_patience_s(search)
         if patience_s <= 0 or not await self.sight.met_suspicion(search):
             return False
-        pause_s = min(SUSPICION_PAUSE_S, patience_s)
-        await asyncio.sleep(pause_s)
-        search.waited_s += pause_s
+        with search.waiting():
+            await asyncio.sleep(min(SUSPICION_PAUSE_S, patience_s))
         return True
-
-
-def _check_size(rotations: tuple[Rotation, ...], amounts: Amounts) -> None:
-    """Raises TooLarge where every key of every target has a budget that could not hold the request, however empty."""
-    for one in rotations:
-        for limits in one.limits:
-            holding = (limit for limit in (*limits, *one.total) if limit.enforce)
-            if all(need(limit, amounts, 0) <= limit.max for limit in holding):
-                return
-    tokens = [limit for one in rotations for limit in (*one.limits[0], *one.total) if unit_of(limit)]
-    most = min(tokens, key=lambda limit: limit.max)
-    raise TooLarge(f"It may come to {amounts[1]} tokens, and a budget is {most.max} {most.unit}.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 
 from sidecar.model.configured import SECOND_US, Key, Pool, Target
-from sidecar.model.words import ONE, Amounts, Grant
+from sidecar.model.words import ONE, Amounts, Confirmed, Grant, NotYet
 
 
 @dataclass(slots=True)
@@ -22,16 +24,34 @@ class Search:
     batch: bool = False  # leaves a share of each budget to the others
     tried: set[tuple[int, str]] = field(default_factory=set)
     closed: set[int] = field(default_factory=set)  # targets that are not asked any more
-    waited_s: float = 0.0
+    waited_before_s: float = 0.0
+    waits_since: float | None = None  # on the loop's clock; None: it does not wait now
     acquire_s: float = 0.0
     ticket: int = 0  # by which it stands in the store's line for a place in flight; 0: it does not
     expected: Amounts | None = None  # once it was asked
-    waits: bool = False  # now, and is counted among those who do
+    is_counted: bool = False  # among those who wait
 
     @property
     def open(self) -> list[int]:
         """The targets that may still be asked."""
         return [index for index in range(len(self.targets)) if index not in self.closed]
+
+    @property
+    def waited_s(self) -> float:
+        """How long it has waited, until now."""
+        return self.waited_before_s + (0.0 if self.waits_since is None else monotonic() - self.waits_since)
+
+    @contextmanager
+    def waiting(self, since: float | None = None) -> Iterator[None]:
+        """It waits for as long as this takes, or since then; what is nested counts once."""
+        if self.waits_since is not None:
+            yield
+            return
+        self.waits_since = monotonic() if since is None else since
+        try:
+            yield
+        finally:
+            self.waited_before_s, self.waits_since = self.waited_s, None
 
     def model(self, held: Held) -> str:
         """The upstream model that a grant of this search is for; "" for a call without one."""
@@ -57,6 +77,18 @@ class Held:
     send_by: float
     moment_at: float  # when the grant's moment was, on the loop's clock
     in_hand: bool = True  # False: given back or over, or with a confirm whose answer is not known
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether it counts among the requests in flight, and it is not too late."""
+        return self.grant.runs and monotonic() <= self.send_by
+
+    def date(self, answer: Confirmed | NotYet, asked_at: float) -> None:
+        """It counts as an answer says that was asked for at `asked_at`, on the loop's clock; it is in hand again."""
+        ahead_us = answer.wait_us if isinstance(answer, NotYet) else -answer.age_us
+        self.grant, self.in_hand = self.grant.dated(answer), True
+        self.moment_at = asked_at + ahead_us / SECOND_US
+        self.send_by = self.moment_at + guard_s(self.grant)
 
     @property
     def model(self) -> str:

@@ -16,9 +16,8 @@ from itertools import count
 
 from sidecar.pool.search import Search
 
-POLL_S = 0.025
-SOONER_S = 0.25  # between two looks for an earlier moment, unless a request of this replica ends
-
+POLL_S = 0.025  # who stands in the store's line
+SOONER_S = 0.25  # who has a moment, and looks for an earlier one
 
 Dated = tuple[float, int, asyncio.Event]  # the moment, a number that tells apart, whether it is the first
 
@@ -51,11 +50,15 @@ class Waiting:
         """What the next request to end will set: taken before asking, so that none that ends meanwhile is missed."""
         return self._ended
 
-    async def until(self, ended: asyncio.Event, most_s: float = POLL_S) -> None:
-        """Returns when a request of this replica has ended, or another replica's may have."""
+    def pause_s(self, search: Search) -> float:
+        """Between two looks of who is first, unless a request of this replica ends."""
+        return POLL_S if search.ticket else SOONER_S
+
+    async def until(self, event: asyncio.Event, most_s: float) -> None:
+        """Returns when that is set, or after so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(most_s):
-                await ended.wait()
+                await event.wait()
 
     @contextmanager
     def dated(self, pool: str, moment: float) -> Iterator[asyncio.Event]:
@@ -73,18 +76,18 @@ class Waiting:
     @contextmanager
     def one_more(self, search: Search) -> Iterator[None]:
         """Counts who waits, once. Raises Full."""
-        if search.waits:
+        if search.is_counted:
             yield
             return
         if self.full:
             raise Full
         self.count += 1
-        search.waits = True
+        search.is_counted = True
         try:
             yield
         finally:
             self.count -= 1
-            search.waits = False
+            search.is_counted = False
 
     @property
     def has_lines(self) -> bool:

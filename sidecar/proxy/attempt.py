@@ -10,8 +10,9 @@ from sidecar.model.amounts import amounts
 from sidecar.model.classes import Class
 from sidecar.model.events import CANCELLED, Attempted, Emit
 from sidecar.model.words import ONE, Amounts, Exhausted, Outcome, Refusal
+from sidecar.pool.asking import TooLarge
 from sidecar.pool.drifting import RATE_LIMITS
-from sidecar.pool.pool import Pools, TooLarge
+from sidecar.pool.pool import Pools
 from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sidecar.model.configured import (
@@ -63,10 +63,14 @@ def pool(
     return Pool(name, of or provider(), made, max_wait_us=round(max_wait_s * SECOND_US), **options)
 
 
-def config(*pools: Pool, limits: Iterable[Limit] = (), **options: Any) -> Config:
-    """These pools; the limits hold for each account."""
-    accounts = dict.fromkeys(one.account for each in pools for one in each.keys)
-    return Config({each.name: each for each in pools}, dict.fromkeys(accounts, tuple(limits)), **options)
+def config(
+    *pools: Pool, limits: Iterable[Limit] = (), budgets: Mapping[str, Iterable[Limit]] | None = None, **options: Any
+) -> Config:
+    """These pools; the limits hold for each account, or `budgets` says for which."""
+    if budgets is None:
+        budgets = dict.fromkeys((one.account for each in pools for one in each.keys), limits)
+    of_accounts = {account: tuple(own) for account, own in budgets.items()}
+    return Config({each.name: each for each in pools}, of_accounts, **options)
 
 
 def search(

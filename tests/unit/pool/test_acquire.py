@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+from typing import Any
 
 import pytest
 
 from sidecar.model.configured import SECOND_US, Target
-from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
+from sidecar.model.words import Confirmed, Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject, Withdrawn
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
 from tests.unit.pool.configs import GUARD_US, config, held, key, limit, pool, search
@@ -24,11 +25,8 @@ def rest(pools: Pools, at_hand: Held, account: str, delay_us: int) -> None:
 
 
 def reserved(store: WatchedStore) -> Grant:
-    """The last answer, a grant of a moment to come."""
-    grant = store.answers[-1]
-    assert isinstance(grant, Grant)
-    assert grant.wait_us > 0
-    return grant
+    """The last grant of a moment to come."""
+    return [grant for grant in store.answers if isinstance(grant, Grant) and grant.wait_us > 0][-1]
 
 
 async def test_keys_are_granted_in_config_order_and_at_once(world: World) -> None:
@@ -139,7 +137,7 @@ async def test_wait_ends_with_what_was_waited_and_with_the_deadline(
 ) -> None:
     """A later search of the same request may wait for what is left only."""
     pools, store = world.pools(config(pool(max_wait_s=10)))
-    await pools.acquire(search(within_s=within_s, waited_s=waited_s))
+    await pools.acquire(search(within_s=within_s, waited_before_s=waited_s))
     (asked_us,) = store.asked[-1].max_wait_us
     assert most_s - 0.5 <= asked_us / SECOND_US <= most_s
 
@@ -152,11 +150,17 @@ async def test_search_that_may_not_wait_reserves_nothing(world: World) -> None:
     assert await store.number(pools.rotation(Target("p", "m"))) == 1
 
 
-async def test_confirm_counts_as_waiting(world: World) -> None:
+async def test_confirm_counts_as_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a Redis that answers slowly would let a request wait for ever, a little at a time."""
     pools, store = world.pools(config(pool(keys=1)))
     rest(pools, held(await pools.acquire(search())), "acc-k0", 50_000)
-    store.renewals = [NotYet(150_000, 0)]
+    confirm = store.confirm
+
+    async def slowly(grant: Grant, *asked: Any) -> Confirmed | NotYet | Withdrawn:
+        await asyncio.sleep(0.15)
+        return await confirm(grant, *asked)
+
+    monkeypatch.setattr(store, "confirm", slowly)
     waiting = search()
     held(await pools.acquire(waiting))
     assert waiting.waited_s * SECOND_US >= reserved(store).wait_us + 150_000

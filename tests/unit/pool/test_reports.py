@@ -191,5 +191,5 @@ async def test_refused_request_outlasts_the_suspicion_of_another(world: World) -
     assert patient.waited_s > 0
     assert not await pools.outlast_suspicion(search(tried={(0, "k0")}))
     assert not await pools.outlast_suspicion(search(max_wait_s=0))
-    assert not await pools.outlast_suspicion(search(waited_s=10))
+    assert not await pools.outlast_suspicion(search(waited_before_s=10))
     assert not await pools.outlast_suspicion(search(closed={0}))

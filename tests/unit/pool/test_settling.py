@@ -11,7 +11,7 @@ import pytest
 from sidecar.model import windows
 from sidecar.model.configured import SECOND_US, Limit
 from sidecar.model.words import ONE, Amounts, Refusal
-from sidecar.pool.pool import TooLarge
+from sidecar.pool.asking import TooLarge
 from sidecar.pool.search import Held, Search
 from sidecar.store.names import window_field
 from tests.unit.pool.configs import GUARD_US, config, held, limit, pool, search, tokens
@@ -181,7 +181,7 @@ async def test_who_waits_for_tokens_comes_when_others_come_to_less(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the order of their moments, and long before them."""
-    monkeypatch.setattr("sidecar.pool.pool.SOONER_S", 3600.0)  # only what is told of wakes them
+    monkeypatch.setattr("sidecar.pool.waiting.SOONER_S", 3600.0)  # only what is told of wakes them
     pools, store = world.pools(config(pool(keys=1, max_wait_s=600), limits=[tokens(100)]))
     first = held(await pools.acquire(search(expects=lambda: amounts(90))))
     waiters = []

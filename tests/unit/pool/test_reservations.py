@@ -1,0 +1,110 @@
+"""Who waits for a reserved moment: who came later is not served before, and nobody waits for longer than it must."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sidecar.model.configured import SECOND_US
+from sidecar.model.words import Exhausted, Grant, Refusal, Report, Rest, Subject
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held
+from tests.unit.pool.configs import config, held, in_flight, limit, pool, search
+from tests.unit.pool.conftest import WatchedStore, World
+
+Got = Held | Refusal | Exhausted
+
+
+async def reserved(pools: Pools, store: WatchedStore, *targets: str) -> tuple[asyncio.Task[Got], Grant]:
+    """A request that waits for a moment, and the reservation that it has at first."""
+    before = len(store.answers)
+    task = asyncio.create_task(pools.acquire(search(*targets, max_wait_s=300, within_s=300)))
+    while True:
+        store.answered.clear()
+        for answer in store.answers[before:]:
+            if isinstance(answer, Grant) and answer.wait_us:
+                return task, answer
+        await store.answered.wait()
+
+
+async def looked(store: WatchedStore) -> None:
+    """Whoever waits has found nothing that is sooner, and stands in line for it."""
+    while not (isinstance(answer := store.answers[-1], Refusal) and answer.busy):
+        store.answered.clear()
+        await store.answered.wait()
+
+
+async def gone(task: asyncio.Task[Got], store: WatchedStore) -> None:
+    """Its client has gone, and Redis knows."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await store.settled()
+
+
+async def test_rest_that_began_since_is_told_to_who_may_not_wait_so_long(world: World) -> None:
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 0.2)]))
+    first = held(await pools.acquire(search()))
+    waiter = asyncio.create_task(pools.acquire(search(max_wait_s=5)))
+    await store.answered.wait()
+    pools.report(Report("other", rests=(Rest(Subject("acc-k0"), 60 * SECOND_US, "rate_limit_minute"),)), first)
+    refused = await waiter
+    assert isinstance(refused, Refusal)
+    assert 59 * SECOND_US < refused.wait_us <= 60 * SECOND_US
+
+
+async def test_what_a_client_leaves_goes_to_who_waits_longest(world: World) -> None:
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 1)]))
+    held(await pools.acquire(search()))
+    leaves, left = await reserved(pools, store)
+    (following, late), (last, _) = await reserved(pools, store), await reserved(pools, store)
+    assert late.moment_us > left.moment_us
+    await gone(leaves, store)
+    assert held(await following).grant.moment_us == left.moment_us
+    assert held(await last).grant.moment_us == late.moment_us
+
+
+async def test_key_that_rests_no_more_is_preferred_to_a_moment_of_another(world: World) -> None:
+    pools, store = world.pools(config(pool("p", ["a"]), pool("q", ["b"]), limits=[limit(1, 60)]))
+    held(await pools.acquire(search("q")))
+    rest = Rest(Subject("acc-a"), 3600 * SECOND_US, "invalid_key", proved=False)
+    suspect = held(await pools.acquire(search("p")))
+    pools.report(Report("other", rests=(rest,)), suspect)
+    await store.settled()
+    waiter, far = await reserved(pools, store, "p", "q")
+    assert far.rotation.pool == "q"
+    pools.release(suspect)
+    pools.report(Report("other", clears=(Subject("acc-a"),)), suspect)
+    async with asyncio.timeout(30):
+        assert held(await waiter).pool.name == "p"
+
+
+async def test_place_that_is_given_back_is_preferred_to_a_moment_far_ahead(world: World) -> None:
+    """And it goes to who came first, whether they have a moment or not."""
+    told = config(pool("p", ["a"]), pool("q", ["b"]), budgets={"acc-a": [in_flight(1)], "acc-b": [limit(1, 60)]})
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    busy = held(await one.acquire(search("p")))
+    held(await one.acquire(search("q")))
+    waiter, far = await reserved(one, here, "p", "q")
+    assert far.rotation.pool == "q"
+    await looked(here)
+    late = asyncio.create_task(other.acquire(search("p", max_wait_s=300, within_s=300)))
+    await there.answered.wait()
+    one.finish(busy, None)
+    async with asyncio.timeout(30):
+        got = held(await waiter)
+        assert got.pool.name == "p"
+        assert not late.done()
+        one.finish(got, None)
+        assert held(await late).pool.name == "p"
+
+
+async def test_who_waits_for_a_moment_and_goes_away_holds_up_nobody(world: World) -> None:
+    told = config(pool("p", ["a"]), pool("q", ["b"]), budgets={"acc-a": [in_flight(1)], "acc-b": [limit(1, 60)]})
+    pools, store = world.pools(told)
+    busy = held(await pools.acquire(search("p")))
+    held(await pools.acquire(search("q")))
+    waiter, _ = await reserved(pools, store, "p", "q")
+    await looked(store)
+    await gone(waiter, store)
+    pools.finish(busy, None)
+    await store.settled()
+    held(await pools.acquire(search("p", max_wait_s=0)))
