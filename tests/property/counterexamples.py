@@ -82,6 +82,7 @@ HISTORIES: dict[str, list[int]] = {
     "numbers skip where a wait is refused": [0, 463, 625675342, 818661757, 4229115149, 17, 606985],
     "a withdrawn grant keeps its budget": [0, 11, 23],
     "a reservation does not look at those that came late": [3, 2519615241, 2108871662, 21, 1020623, 377, 23],
+    "what is advanced to the end of a rest does not move it": [0, 11, 6, 4263471197, 231, 870, 4121453061, 20, 28, 631],
     "a late grant looks at nothing": [0, 743, 652, 617, 273, 7, 15, 5, 18, 15, 5, 534],
     "a late grant keeps its moment": [4, 5, 18, 22],
     "a rest ended by a request that did not set it": [0, 2886549915, 2543357372],

@@ -121,6 +121,10 @@ MUTATIONS = {
         "and room.free_before(of, moment, amounts) <= moment then",
         "then",
     ),
+    "what is advanced to the end of a rest does not move it": (
+        "more, finds = room.tell_rests(of, at)",
+        "more, finds = {}, 0",
+    ),
     "a late grant looks at nothing": ("local at = room.free_before(of, now, amounts)", "local at = now"),
     "a late grant keeps its moment": ("now - moment <= (room.guard(of) or math.huge)", "true"),
     # Rests.
