@@ -20,9 +20,9 @@
 --                {"calendar", now}: the boundaries of a calendar are not those of the time around now; nothing was changed
 -- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
 --                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
---                (it is parked, and not met again); 2 for each that has some room, but not for this request, at most 64 a
---                target; a reservation is a refusal and 3 more; 2 for each key that waits for a request in flight to end,
---                and 2 for who stands in line or leaves it
+--                (it is parked, and not met again), but of one account for two of them, and 3 more for all others; 2 for
+--                each that has some room, but not for this request, at most 64 a target; a reservation is a refusal and 3
+--                more; 2 for each key that waits for a request in flight to end, and 2 for who stands in line or leaves it
 --
 -- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would, and who
 -- waits for a place takes theirs in the line (parts/line.lua). A reservation needs no line: its moment is its place.
@@ -74,6 +74,7 @@ end
 -- Walks one target from its head. Returns a granted reply, or its earliest candidate, or nothing if no key is left.
 local function walk(at, target, turn)
   local position, best, passed, corrected = '0', nil, 0, 0 -- a text spares Redis writing one
+  local met = {} -- the accounts of keys that were met without room
   local ask = { amounts = amounts, probing = probing, share = target.share }
   while true do
     local text, score = rotation.at(turn, position)
@@ -93,6 +94,13 @@ local function walk(at, target, turn)
       local free, busy = room.free_for_any(of, now, probing)
       if free > now and free ~= score then
         rotation.park(turn, member, free, busy, now)
+        if met[member.account] and not tried then -- a key that was tried is stepped over where it is
+          local whole, places = room.free_in_account(of, now, probing)
+          if whole > now then
+            rotation.park_account(turn, member.account, whole, places, now)
+          end
+        end
+        met[member.account] = true
       elseif free <= now and not known then
         rotation.put(turn, text, place)
         corrected = corrected + 1

@@ -17,6 +17,7 @@ function orders.priority()
   end
 
   return {
+    rotates = true,
     due = function(turn, member)
       return above(member, last_of(turn, member))
     end,

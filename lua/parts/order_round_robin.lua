@@ -5,6 +5,7 @@ function orders.round_robin()
   end
 
   return {
+    rotates = true,
     due = function(turn)
       return above(tonumber(turn.last))
     end,

@@ -14,6 +14,7 @@ function orders.weighted()
   end
 
   return {
+    rotates = true,
     due = function(turn, member)
       return above(tonumber(turn.last), member.weight)
     end,

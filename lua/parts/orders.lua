@@ -4,6 +4,8 @@
 --   at(turn, member, of, place)    its true place, where a stored one may have grown old; never lower than that
 --   granted(turn, member, place)   its next place after a grant at this one; raises `turn.last`
 --
+--   rotates                        whether keys of an account that come together take turns at being first
+--
 -- A place is a score below rotation.PARKED, ties go by the order of the config. `turn.last` is the strategy's own text.
 local orders = {}
 

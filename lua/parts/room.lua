@@ -63,7 +63,7 @@ function room.read(state, member, target, limits, counts)
   for i = 1, 5 do
     if texts[n + i] then
       local rest = cooldown.read(texts[n + i])
-      rest.field, rest.of_pool = fields[n + i], i == 5
+      rest.field, rest.of = fields[n + i], i < 3 and 'key' or i < 5 and 'account' or 'pool'
       rests[#rests + 1] = rest
     end
   end
@@ -116,9 +116,9 @@ local function free(of, first, last, t, amounts, share)
   return t
 end
 
-local function rested(of, t, probing, of_pool)
+local function rested(of, t, probing, whose)
   for _, rest in ipairs(of.rests) do
-    if rest.of_pool == of_pool then
+    if rest.of == whose then
       t = math.max(t, cooldown.free_at(rest, probing))
     end
   end
@@ -137,15 +137,20 @@ local function place_at(of, t, share)
   return t
 end
 
--- From when on the key may have room for anybody. Also, where that hangs on requests in flight, until when they last
--- if they do not end sooner; else 0.
+-- From `t` on, when the account may have room for anybody, its keys' own rests aside. Also, where that hangs on requests in
+-- flight, until when they last if they do not end sooner; else 0.
+function room.free_in_account(of, t, probing)
+  t = free(of, 1, of.own, rested(of, t, probing, 'account'), nil, 0)
+  local with_place = place_at(of, t, 0)
+  return with_place, with_place > t and with_place or 0
+end
+
+-- The same of the key: from when on it may have room for anybody.
 function room.free_for_any(of, now, probing)
   if of.off then
     return cooldown.NEVER, 0
   end
-  local t = free(of, 1, of.own, rested(of, now, probing, false), nil, 0)
-  local with_place = place_at(of, t, 0)
-  return with_place, with_place > t and place_at(of, now, 0) or 0
+  return room.free_in_account(of, rested(of, now, probing, 'key'), probing)
 end
 
 -- The same of the windows alone, without rests.
@@ -198,13 +203,13 @@ end
 
 -- From `t` on, when the pool as a whole has room, whatever the key.
 function room.free_of_pool(of, t, ask)
-  t = rested(of, t, ask.probing, true)
+  t = rested(of, t, ask.probing, 'pool')
   return of.all == of.own and t or free(of, of.own + 1, of.all, t, ask.amounts, ask.share)
 end
 
 -- From `t` on, when the key and its pool as a whole have room.
 function room.free_in_pool(of, t, ask)
-  t = rested(of, t, ask.probing, true)
+  t = rested(of, t, ask.probing, 'pool')
   return of.all == of.own and t or free(of, 1, of.all, t, ask.amounts, ask.share)
 end
 

@@ -2,8 +2,9 @@
 -- granted so far, as the strategy writes it), `woken` (how far it has read the pool's wake set), `kept` (when its expiry
 -- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until
 -- when requests in flight are in the way of a parked member, if they do not end sooner), `waits` (how many such
--- members there are, each with a field `b|member`), `day` (the one whose grants the places count), and for each
--- account (`a|account`) its members, a line each.
+-- members there are, each with a field `b|member`), `day` (the one whose grants the places count), for each account
+-- (`a|account`) its members, a line each; and, where any has several (`shared`), the order of the member of each that was
+-- granted last (`l|account`).
 --
 -- A score below PARKED is a member's place, from there on the moment at which it may have room. So the head is always
 -- the answer: a key to try, or when to come back. One sorted set, not a cursor over the ids: a scan pays for every
@@ -11,7 +12,7 @@
 --
 -- An acquire passes over at most MOST_PASSED members that have some room but not enough for it: a thousand keys whose
 -- tokens are almost spent would else be looked at by every request that needs more.
-local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000, MOST_PASSED = 64 }
+local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000, MOST_PASSED = 64, TIE = 2 ^ -12 }
 
 local LOWEST_MOMENT = '1e14' -- rotation.PARKED as Redis reads it: to write a number costs half a command
 
@@ -33,7 +34,7 @@ end
 
 -- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
 function rotation.open(names, strategy)
-  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'busy', 'waits', 'day')
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'busy', 'waits', 'day', 'shared')
   if not meta[1] then
     return nil
   end
@@ -47,6 +48,7 @@ function rotation.open(names, strategy)
     busy = tonumber(meta[5] or 0),
     waits = tonumber(meta[6] or 0),
     day = tonumber(meta[7] or 0),
+    shared = meta[8] == '1',
   }
 end
 
@@ -60,13 +62,24 @@ function rotation.put(turn, member, value)
   redis.call('ZADD', turn.names.set, value, member)
 end
 
+-- Requests in flight are in the way of these members, by their texts, until `busy` at the latest.
+local function wait_for_places(turn, members, busy)
+  for from = 1, #members, rotation.CHUNK do
+    local fields = {}
+    for i = from, math.min(from + rotation.CHUNK - 1, #members) do
+      fields[#fields + 1], fields[#fields + 2] = 'b|' .. members[i], busy
+    end
+    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, unpack(fields))
+  end
+  turn.busy = math.max(turn.busy, busy)
+  redis.call('HSET', turn.names.hash, 'busy', turn.busy, 'waits', turn.waits)
+end
+
 -- Until `moment` the member has no room. `busy`: until when that hangs on requests in flight; 0: it does not.
 function rotation.park(turn, member, moment, busy, now)
   rotation.put(turn, member.text, moment)
   if busy > now then
-    turn.busy = math.max(turn.busy, busy)
-    turn.waits = turn.waits + redis.call('HSET', turn.names.hash, 'b|' .. member.text, busy)
-    redis.call('HSET', turn.names.hash, 'busy', turn.busy, 'waits', turn.waits)
+    wait_for_places(turn, { member.text }, busy)
   elseif turn.waits > 0 then
     rotation.not_busy(turn, { member.text })
   end
@@ -101,9 +114,45 @@ local function put_all(set, members, value, ...)
   end
 end
 
+-- Where keys of an account come together, by what each comes behind the place of its strategy: the one that follows
+-- whoever was granted last comes first. Else a key at a time would have room, and always the same one would be granted.
+local function behind(turn, members)
+  local of_account, accounts, by = {}, {}, {}
+  for _, text in ipairs(turn.shared and turn.strategy.rotates and members or {}) do
+    local member = rotation.read_member(text)
+    local siblings = of_account[member.account] or {}
+    siblings[#siblings + 1], of_account[member.account] = member, siblings
+    if #siblings == 2 then
+      accounts[#accounts + 1] = member.account
+    end
+  end
+  for from = 1, #accounts, rotation.CHUNK do
+    local chunk = { unpack(accounts, from, math.min(from + rotation.CHUNK - 1, #accounts)) }
+    local fields = {}
+    for i, account in ipairs(chunk) do
+      fields[i] = 'l|' .. account
+    end
+    for i, latest in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
+      local siblings = of_account[chunk[i]]
+      table.sort(siblings, function(one, other)
+        local is_behind, other_is = latest and one.order <= latest, latest and other.order <= latest
+        if is_behind ~= other_is then
+          return other_is
+        end
+        return one.order < other.order
+      end)
+      for at, member in ipairs(siblings) do
+        by[member.text] = (at - 1) * rotation.TIE
+      end
+    end
+  end
+  return by
+end
+
 local function put_due(turn, members)
+  local by = behind(turn, members)
   put_all(turn.names.set, members, function(text)
-    return turn.strategy.due(turn, rotation.read_member(text))
+    return turn.strategy.due(turn, rotation.read_member(text)) + (by[text] or 0)
   end)
 end
 
@@ -112,20 +161,20 @@ function rotation.begin(names, strategy, members, seq, last, now)
   local woken = tonumber(redis.call('ZREVRANGE', names.wake, 0, 0, 'WITHSCORES')[2]) or 0
   redis.call('DEL', names.set)
   put_due({ names = names, strategy = strategy, last = last }, members)
-  local of_account = {}
+  local of_account, shared = {}, '0'
   for _, text in ipairs(members) do
     local account = rotation.read_member(text).account
+    shared = of_account[account] and '1' or shared
     of_account[account] = (of_account[account] and of_account[account] .. '\n' or '') .. text
   end
   for account, texts in pairs(of_account) do
     redis.call('HSET', names.hash, 'a|' .. account, texts)
   end
-  redis.call('HSET', names.hash, 'seq', seq, 'last', last, 'woken', woken, 'size', #members)
+  redis.call('HSET', names.hash, 'seq', seq, 'last', last, 'woken', woken, 'size', #members, 'shared', shared)
   rotation.keep(names, now)
 end
 
--- Brings the members of woken accounts forward to now: only those that are parked, for a place is below any moment.
-local function bring_forward(turn, accounts, now)
+local function members_of(turn, accounts)
   local members = {}
   for from = 1, #accounts, rotation.CHUNK do
     local fields = {}
@@ -138,6 +187,32 @@ local function bring_forward(turn, accounts, now)
       end
     end
   end
+  return members
+end
+
+-- Until `moment` no member of the account has room. Those that are parked for longer stay so. `busy`: as for park.
+function rotation.park_account(turn, account, moment, busy, now)
+  local members = {}
+  local texts = members_of(turn, { account })
+  for from = 1, #texts, rotation.CHUNK do
+    local last = math.min(from + rotation.CHUNK - 1, #texts)
+    for i, score in ipairs(redis.call('ZMSCORE', turn.names.set, unpack(texts, from, last))) do
+      if score and tonumber(score) < moment then
+        members[#members + 1] = texts[from + i - 1]
+      end
+    end
+  end
+  put_all(turn.names.set, members, moment)
+  if busy > now then
+    wait_for_places(turn, members, busy)
+  elseif turn.waits > 0 then
+    rotation.not_busy(turn, members)
+  end
+end
+
+-- Brings the members of woken accounts forward to now: only those that are parked, for a place is below any moment.
+local function bring_forward(turn, accounts, now)
+  local members = members_of(turn, accounts)
   put_all(turn.names.set, members, now, 'XX', 'LT')
   if turn.waits > 0 and #members > 0 then
     rotation.not_busy(turn, members)
@@ -188,7 +263,8 @@ function rotation.granted(turn, member, place, free, busy, now)
   if now - turn.kept > 86400 * 1000000 then
     rotation.keep(turn.names, now)
   end
-  redis.call('HSET', turn.names.hash, 'seq', number + 1, 'last', turn.last)
+  local latest = turn.shared and { 'l|' .. member.account, member.order } or {}
+  redis.call('HSET', turn.names.hash, 'seq', number + 1, 'last', turn.last, unpack(latest))
   return number
 end
 

@@ -120,12 +120,23 @@ def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, p
     """
     if member.key in shared.off:
         return NEVER, 0
-    found = [shared.rests[s] for s in subjects(member, rotation.model) if s in shared.rests]
-    t = max([now, *(rests.free_at(rest, probing) for rest in found)])
+    t = _rested(shared, subjects(member, rotation.model)[:2], now, probing)
+    return free_in_account(shared, rotation, member, t, now, probing)
+
+
+def free_in_account(
+    shared: Shared, rotation: Rotation, member: Member, t: int, now: int, probing: bool
+) -> tuple[int, int]:
+    """The same from `t` on, the key's own rests aside."""
+    t = _rested(shared, subjects(member, rotation.model)[2:], t, probing)
     of = own(rotation, member)
     others = free_at(shared, [window for window in of if window[1].kind != "leases"], t, None, 0, now)
     with_place = place_at(shared, of, others, 0, now)
-    return with_place, place_at(shared, of, now, 0, now) if with_place > others else 0
+    return with_place, with_place if with_place > others else 0
+
+
+def _rested(shared: Shared, of: Iterable[Subject], t: int, probing: bool) -> int:
+    return max([t, *(rests.free_at(shared.rests[one], probing) for one in of if one in shared.rests)])
 
 
 def place_at(shared: Shared, of: Iterable[Window], t: int, share: float, now: int) -> int:
@@ -151,9 +162,7 @@ def free_of_pool(
     shared: Shared, rotation: Rotation, t: int, amounts: Amounts, share: float, probing: bool, now: int
 ) -> int:
     """From `t` on, when the pool as a whole has room for this ask, whatever the key."""
-    pause = shared.rests.get(resting_pool(rotation.pool))
-    if pause is not None:
-        t = max(t, rests.free_at(pause, probing))
+    t = _rested(shared, (resting_pool(rotation.pool),), t, probing)
     return free_at(shared, _total(rotation), t, amounts, share, now)
 
 

@@ -7,10 +7,10 @@ through a wake set that each reads later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from sidecar.model import leases, lines, orders, rests, room
+from sidecar.model import leases, lines, orders, rests, room, turns
 from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
@@ -28,22 +28,7 @@ from sidecar.model.words import (
     guard_us,
 )
 
-PARKED = 1e14  # scores from here on are moments
 MOST_PASSED = 64  # members that an acquire passes over because they have some room, but not enough for it
-
-
-@dataclass(slots=True)
-class Turn:
-    """A rotation's state: each member's place or moment, the next number, the highest places granted."""
-
-    rotation: Rotation
-    scores: dict[str, float]
-    members: Mapping[str, Member]
-    number: int = 0
-    last: dict[int, float] = field(default_factory=dict)
-    busy: int = 0  # until when requests in flight are in the way of a parked member, if they do not end sooner
-    waits: set[str] = field(default_factory=set)  # such members
-    day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +47,7 @@ class State:
     clock: int = 0
     offset: int = 0
     shared: room.Shared = field(default_factory=room.Shared)
-    turns: dict[tuple[str, str, str], Turn] = field(default_factory=dict)  # (pool, digest, model)
+    turns: dict[tuple[str, str, str], turns.Turn] = field(default_factory=dict)  # (pool, digest, model)
     refused: dict[str, dict[str, Refused]] = field(default_factory=dict)  # pool -> account -> its latest
     lines: dict[str, lines.Line] = field(default_factory=dict)  # by name
 
@@ -99,7 +84,7 @@ def register(state: State, rotation: Rotation, raw: int) -> None:
     state.shared.rests = {s: rest for s, rest in known.items() if rest.ends + rests.FORGOTTEN_US > now}
     members = {member.text: member for member in rotation.members}
     places = {text: orders.due(rotation.strategy, {}, member) for text, member in members.items()}
-    state.turns[_name(rotation)] = Turn(rotation, places, members)
+    state.turns[_name(rotation)] = turns.Turn(rotation, places, members)
 
 
 # --- acquire ----------------------------------------------------------------------------------------
@@ -142,7 +127,7 @@ def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Gran
         turn = state.turns.get(_name(rotation))
         if turn is None:
             raise Unregistered(target)
-        _place_what_is_due(turn, now)
+        turns.ready(turn, now)
         candidate, is_free = _walk(state, ask, target, turn, now)
         if candidate is not None and is_free:
             return _grant(state, ask, candidate, now, raw)
@@ -162,18 +147,7 @@ def _share(ask: Ask, target: int) -> float:
     return ask.shares[target] if ask.shares else 0.0
 
 
-def _place_what_is_due(turn: Turn, now: int) -> None:
-    strategy = turn.rotation.strategy
-    due = {text for text, score in turn.scores.items() if PARKED <= score <= now}
-    if orders.ORDERS[strategy].counts and turn.day != now // room.DAY_US:
-        turn.day = now // room.DAY_US
-        due |= {text for text, score in turn.scores.items() if score < PARKED}
-    turn.waits -= {text for text in due if turn.scores[text] >= PARKED}
-    for text in due:
-        turn.scores[text] = orders.due(strategy, turn.last, turn.members[text])
-
-
-def _in_turn(turn: Turn, ask: Ask, target: int, passed: set[str]) -> Iterator[Member]:
+def _in_turn(turn: turns.Turn, ask: Ask, target: int, passed: set[str]) -> Iterator[Member]:
     """The untried members from the head; one whose score was raised is met again at its new place."""
     while untried := [
         (score, text)
@@ -183,15 +157,15 @@ def _in_turn(turn: Turn, ask: Ask, target: int, passed: set[str]) -> Iterator[Me
         yield turn.members[min(untried)[1]]
 
 
-def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_Candidate | None, bool]:
+def _walk(state: State, ask: Ask, target: int, turn: turns.Turn, now: int) -> tuple[_Candidate | None, bool]:
     """The first member that has room now (True), else the one that has it earliest (False), else none."""
     rotation, shared = ask.rotations[target], state.shared
     best: _Candidate | None = None
-    passed: set[str] = set()
+    passed, met = set[str](), set[str]()
     full, corrected = 0, 0
     for member in _in_turn(turn, ask, target, passed):
         score = turn.scores[member.text]
-        parked = score >= PARKED
+        parked = score >= turns.PARKED
         if full == MOST_PASSED or (best is not None and parked and score >= best.moment):
             return best, False
         free, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
@@ -200,7 +174,8 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
             place = room.grants_today(shared, member.key, now)
         if free > now:
             if free != score:
-                _park(turn, member, free, busy, now)
+                turns.park(turn, member, free, busy, now)
+                _park_siblings(state, ask, turn, member, met, now)
             if not parked or free > score:
                 continue
         elif not parked and place != score and corrected < MOST_PASSED:
@@ -223,6 +198,16 @@ def _walk(state: State, ask: Ask, target: int, turn: Turn, now: int) -> tuple[_C
     return best, False
 
 
+def _park_siblings(state: State, ask: Ask, turn: turns.Turn, of: Member, met: set[str], now: int) -> None:
+    """Parks all keys of an account that has no room, once two of it were `met`; one that was tried is stepped over."""
+    if of.account in met and not ask.tried:
+        moment, busy = room.free_in_account(state.shared, turn.rotation, of, now, now, ask.probing)
+        for text, member in turn.members.items():
+            if moment > now and member.account == of.account and turn.scores[text] < moment:
+                turns.park(turn, member, moment, busy, now)
+    met.add(of.account)
+
+
 def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
     """From when on the key and its pool have room for this ask; `of.moment`: from when on the key has for anybody.
 
@@ -241,14 +226,6 @@ def _stands_back(state: State, ask: Ask, target: int, member: Member, now: int) 
     return lines.has_earlier(state.lines.get(rotation.line, ()), _came(ask, now), freed, now)
 
 
-def _park(turn: Turn, member: Member, moment: int, busy: int, now: int) -> None:
-    turn.scores[member.text] = moment
-    turn.waits.discard(member.text)
-    if busy > now:
-        turn.busy = max(turn.busy, busy)
-        turn.waits.add(member.text)
-
-
 def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int) -> Grant:
     now = tick(state, raw)
     shared, member, rotation = state.shared, candidate.member, ask.rotations[candidate.target]
@@ -260,10 +237,11 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
     following = orders.granted(rotation.strategy, turn.last, member, candidate.place)
     free, busy = room.free_for_any(shared, rotation, member, now, ask.probing)
     if free > now:
-        _park(turn, member, free, busy, now)
+        turns.park(turn, member, free, busy, now)
     else:
         turn.scores[member.text] = following
     turn.number += 1
+    turn.latest[member.account] = member.order
     wait = max(0, moment - now)
     share = _share(ask, candidate.target)
     return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, not wait, finds, share)
@@ -279,10 +257,7 @@ def _windows(grant: Grant) -> list[room.Window]:
 def wake(state: State, accounts: set[str], now: int) -> None:
     """Every rotation looks again at keys of accounts that may have room earlier than they were parked for."""
     for turn in state.turns.values():
-        turn.waits -= {text for text, member in turn.members.items() if member.account in accounts}
-        for text, member in turn.members.items():
-            if member.account in accounts and turn.scores[text] > now:
-                turn.scores[text] = now
+        turns.wake(turn, accounts, now)
 
 
 def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdrawn:

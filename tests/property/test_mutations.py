@@ -97,6 +97,11 @@ MUTATIONS = {
         "return above(last, member.weight)\n    end,\n  }",
         "return above(last, 1)\n    end,\n  }",
     ),
+    "one key of an account always comes first": ("by[member.text] = (at - 1) * rotation.TIE", "by[member.text] = 0"),
+    "what one key rests all of its account rest": (
+        "local whole, places = room.free_in_account(of, now, probing)",
+        "local whole, places = free, busy",
+    ),
     "priorities share one last place": ("local others = string.gsub(known, entry(member), ';')", "local others = ';'"),
     "grants are counted for ever": ("tonumber(day) == math.floor(now / room.DAY) and", "true and"),
     "tried kept by key, not by target and key": (
@@ -121,6 +126,7 @@ MUTATIONS = {
         "and room.free_before(of, moment, amounts) <= moment then",
         "then",
     ),
+    "nobody is woken by what is put off": ("wake()\nreturn { 'not yet'", "return { 'not yet'"),
     "what is advanced to the end of a rest does not move it": (
         "more, finds = room.tell_rests(of, at)",
         "more, finds = {}, 0",

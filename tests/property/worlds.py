@@ -137,4 +137,13 @@ WORLDS = (
         strategies={"p": "least_used", "q": "weighted"},
         totals={"p": (daily(6, NEW_YORK),)},
     ),
+    # Many keys of an account.
+    World(
+        {"p": (("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("a4", "a")), "q": POOLS["q"]},
+        {
+            "a": (limit(3, 10), limit(1, 2, "m-*"), in_flight(2)),
+            "b": (limit(2, 10), limit(1000, 60, unit="tokens")),
+            "d": (limit(3, 2),),
+        },
+    ),
 )

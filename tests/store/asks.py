@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from sidecar.model.configured import SECOND_US, Limit
+from sidecar.model.configured import SECOND_US, Limit, Strategy
 from sidecar.model.words import Ask, Exhausted, Grant, Member, Refusal, Rotation
 from sidecar.store import calls, scripts
 
@@ -19,12 +19,19 @@ def limit(maximum: int, seconds: int = 60, guard_us: int = GUARD_US, model: str 
     return Limit("requests", maximum, seconds * SECOND_US, guard_us, model)
 
 
-def rotation(keys: int | Iterable[str], *limits: Limit, pool: str = "p", model: str = "m") -> Rotation:
-    """Keys k0, k1, ... (or these ids), each an account of its own, all with the same limits."""
+def rotation(
+    keys: int | Iterable[str],
+    *limits: Limit,
+    pool: str = "p",
+    model: str = "m",
+    account: str = "",
+    strategy: Strategy = "round_robin",
+) -> Rotation:
+    """Keys k0, k1, ... (or these ids), each an account of its own or all of this one, all with the same limits."""
     ids = [f"k{i}" for i in range(keys)] if isinstance(keys, int) else list(keys)
-    members = tuple(Member(order, 1, 0, id_, f"fp-{id_}", f"acc-{id_}", 0) for order, id_ in enumerate(ids))
-    told = repr(([member.text for member in members], limits)).encode()
-    return Rotation(pool, model, hashlib.blake2b(told, digest_size=8).hexdigest(), members, (limits,))
+    members = tuple(Member(order, 1, 0, id_, f"fp-{id_}", account or f"acc-{id_}", 0) for order, id_ in enumerate(ids))
+    told = repr(([member.text for member in members], limits, strategy)).encode()
+    return Rotation(pool, model, hashlib.blake2b(told, digest_size=8).hexdigest(), members, (limits,), strategy)
 
 
 def ask(*rotations: Rotation, max_wait_s: float | tuple[float, ...] = 0, tried: Iterable[tuple[int, str]] = ()) -> Ask:

@@ -116,6 +116,20 @@ def test_key_met_without_room_is_parked_and_not_met_again(real: Place, keys: int
     assert first - second == met * keys
 
 
+@pytest.mark.parametrize("keys", [3, 100, 1000])
+def test_keys_of_one_account_without_room_are_parked_at_once(real: Place, keys: int) -> None:
+    """The first two are met, by the grant that spends it too: what it tells of one it tells of all."""
+    turns = rotation(keys, limit(1, 60), account="acme")
+    spent = rotation(1, limit(1, 60), account="acme", model="other")
+    for each in (turns, spent):
+        run(real.raw, calls.register(NAMES, each, str(NOW)))
+    assert isinstance(acquire(real.raw, spent), Grant)
+    refused = calls.acquire(NAMES, ask(turns), NOW, str(NOW))
+    first, second = commands(real.raw, refused), commands(real.raw, refused)
+    met, others = promised("acquire", r"(\d+) for each key that is met without room .+? and (\d+) more for all others")
+    assert first - second == 2 * met + others
+
+
 def test_once_a_day_a_grant_keeps_what_it_used(real: Place) -> None:
     turns = turns_of(3, 1)
     run(real.raw, calls.register(NAMES, turns, str(NOW)))
