@@ -109,7 +109,7 @@ local function free(of, first, last, t, amounts, share)
         if wanted > limit.max then
           return cooldown.NEVER
         end
-        t = limit.keeper.free_at(limit, texts[i], t, wanted)
+        t = limit.keeper.free_at(limit, texts[i], t, wanted, share > 0)
       end
     end
   until t == before

@@ -14,33 +14,47 @@ local function total_of(text)
   return tonumber(string.sub(text, 1, window.TOTAL)) or 0
 end
 
+local function step_of(limit)
+  return math.ceil(limit.window / 60)
+end
+
 -- The end of the sixtieth of the window that `moment` lies in. math.fmod is exact where `%` is not.
 local function rounded_up(limit, moment)
-  local step = math.ceil(limit.window / 60)
-  local over = math.fmod(moment, step)
-  return over == 0 and moment or moment + step - over
+  local over = math.fmod(moment, step_of(limit))
+  return over == 0 and moment or moment + step_of(limit) - over
+end
+
+local function is_exact(limit)
+  return limit.max <= window.EXACT and limit.holds
 end
 
 local function stamp_of(limit, moment)
-  return limit.max <= window.EXACT and limit.holds and moment or rounded_up(limit, moment)
+  return is_exact(limit) and moment or rounded_up(limit, moment)
+end
+
+-- How far a window reaches. Who `leaves` a share to others keeps a sixtieth more apart from what is rounded up: else
+-- moments a window apart look as if they might lie in one, and nobody finds the share between them.
+local function length_of(limit, leaves)
+  return limit.window + limit.guard + (leaves and not is_exact(limit) and step_of(limit) or 0)
 end
 
 -- What is reserved for later leaves room before it: as much as leaves no window with more than the maximum. Windows
 -- begin with an entry, or with the grant itself; where some are rounded up, which may be a sixtieth earlier than they
 -- say, all reach as much further. Both ends of a window only move on: each entry is looked at a few times.
-local function free_between(limit, text, t, need)
-  local left, length, reach = limit.max - need, limit.window + limit.guard, 0
+local function free_between(limit, text, t, need, leaves)
+  local left, length, reach = limit.max - need, length_of(limit, leaves), 0
   local moments, counts = {}, {}
   for i = window.TOTAL + 1, #text, PAIR do
     local at = number_at(text, i)
     moments[#moments + 1], counts[#counts + 1] = at, number_at(text, i + 16)
-    reach = at == rounded_up(limit, at) and math.ceil(limit.window / 60) or reach
+    reach = at == rounded_up(limit, at) and step_of(limit) or reach
   end
+  reach = math.max(length, limit.window + limit.guard + reach)
   -- What lies within the window that begins with `start`; asked with ascending starts.
   local function counter()
     local first, last, sum = 1, 1, 0
     return function(start)
-      while last <= #moments and moments[last] < start + length + reach do
+      while last <= #moments and moments[last] < start + reach do
         sum, last = sum + counts[last], last + 1
       end
       while first < last and moments[first] < start do
@@ -66,20 +80,20 @@ end
 
 -- From when on there is room for `need` more, `t` at the earliest: `window + guard` after the entry with which the
 -- newest ones leave too little.
-function window.free_at(limit, text, t, need)
+function window.free_at(limit, text, t, need, leaves)
   local older = total_of(text) + need - limit.max
   if older <= 0 then
     return t
   end
   if number_at(text, #text - PAIR + 1) > stamp_of(limit, t) then
-    return free_between(limit, text, t, need)
+    return free_between(limit, text, t, need, leaves)
   end
   local i = window.TOTAL + 1
   while older > number_at(text, i + 16) do
     older = older - number_at(text, i + 16)
     i = i + PAIR
   end
-  return math.max(t, number_at(text, i) + limit.window + limit.guard)
+  return math.max(t, number_at(text, i) + length_of(limit, leaves))
 end
 
 -- The same, with regard only to grants of moments up to `moment`: of one that was rounded up nobody knows how much of

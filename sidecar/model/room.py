@@ -79,7 +79,7 @@ def need(limit: Limit, amounts: Amounts | None, share: float) -> int:
     return min(limit.max, wanted + math.ceil(limit.max * share))
 
 
-def _window_free_at(shared: Shared, window: Window, t: int, wanted: int, now: int) -> int:
+def _window_free_at(shared: Shared, window: Window, t: int, wanted: int, leaves: bool, now: int) -> int:
     account, limit = window
     held = shared.windows.get((account, limit.name), ())
     if wanted > limit.max:
@@ -88,14 +88,14 @@ def _window_free_at(shared: Shared, window: Window, t: int, wanted: int, now: in
         return leases.free_at(limit, held, t, wanted)
     if limit.kind == "calendar":
         return counters.free_at(limit, held, t, wanted, now)
-    return windows.free_at(limit, held, t, wanted)
+    return windows.free_at(limit, held, t, wanted, leaves)
 
 
 def free_at(shared: Shared, of: Iterable[Window], t: int, amounts: Amounts | None, share: float, now: int) -> int:
     """The first moment from `t` on at which all these windows have room; NEVER for more than one of them can hold."""
     of = [(account, limit) for account, limit in of if limit.enforce]
     while t < NEVER:
-        then = max([t, *(_window_free_at(shared, w, t, need(w[1], amounts, share), now) for w in of)])
+        then = max([t, *(_window_free_at(shared, w, t, need(w[1], amounts, share), share > 0, now) for w in of)])
         if then == t:
             break
         t = then
@@ -142,7 +142,9 @@ def _rested(shared: Shared, of: Iterable[Subject], t: int, probing: bool) -> int
 def place_at(shared: Shared, of: Iterable[Window], t: int, share: float, now: int) -> int:
     """From `t` on, when enough requests in flight have ended, unless they say that they are still."""
     leased = [window for window in of if window[1].kind == "leases" and window[1].enforce]
-    return max([t, *(_window_free_at(shared, window, t, need(window[1], None, share), now) for window in leased)])
+    return max(
+        [t, *(_window_free_at(shared, window, t, need(window[1], None, share), share > 0, now) for window in leased)]
+    )
 
 
 def free_for(

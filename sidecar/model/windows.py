@@ -25,31 +25,39 @@ def rounded_up(limit: Limit, moment: int) -> int:
     return -(-moment // _step(limit)) * _step(limit)
 
 
+def _is_exact(limit: Limit) -> bool:
+    return limit.max <= EXACT and limit.enforce
+
+
 def _stamp(limit: Limit, moment: int) -> int:
-    return moment if limit.max <= EXACT and limit.enforce else rounded_up(limit, moment)
+    return moment if _is_exact(limit) else rounded_up(limit, moment)
 
 
-def free_at(limit: Limit, log: Log, t: int, need: int = 1) -> int:
+def free_at(limit: Limit, log: Log, t: int, need: int = 1, leaves: bool = False) -> int:
     """The first moment, `t` at the earliest, at which `need` more leave no window with too many: of those who reserved
-    later ones too."""
+    later ones too.
+
+    Who `leaves` a share to others keeps a sixtieth more apart from what is rounded up: else moments a window apart look
+    as if they might lie in one, and nobody finds the share between them.
+    """
     if sum(count for _, count in log) + need <= limit.max:
         return t
-    ends = (moment + limit.window_us + limit.guard_us for moment, _ in log)
-    moments = {t, *(moment for moment, _ in log), *ends}
-    return next(at for at in sorted(moments) if at >= t and _has_room(limit, log, at, need))
+    length = limit.window_us + limit.guard_us + (_step(limit) if leaves and not _is_exact(limit) else 0)
+    moments = {t, *(moment for moment, _ in log), *(moment + length for moment, _ in log)}
+    return next(at for at in sorted(moments) if at >= t and _has_room(limit, log, at, need, length))
 
 
-def _has_room(limit: Limit, log: Log, at: int, need: int) -> bool:
+def _has_room(limit: Limit, log: Log, at: int, need: int, length: int) -> bool:
     """Whether `need` more may be granted at this moment.
 
     Of every window that holds it: those that begin with an entry before, and the one that it begins. Where some are
     rounded up, which may be a sixtieth earlier than they say, all reach as much further.
     """
-    length = limit.window_us + limit.guard_us
-    reach = _step(limit) if any(moment == rounded_up(limit, moment) for moment, _ in log) else 0
+    rounded = _step(limit) if any(moment == rounded_up(limit, moment) for moment, _ in log) else 0
+    reach = max(length, limit.window_us + limit.guard_us + rounded)
     begins = [moment for moment, _ in log if at - length < moment <= _stamp(limit, at)]
     return all(
-        sum(count for moment, count in log if first <= moment < first + length + reach) + need <= limit.max
+        sum(count for moment, count in log if first <= moment < first + reach) + need <= limit.max
         for first in (at, *begins)
     )
 

@@ -57,6 +57,7 @@ HISTORIES: dict[str, list[int]] = {
     "a total is not asked": [3, 169643, 12, 1566099205],
     "a total is not entered": [4, 11, 3646156326],
     "the share of the others is taken": [0, 14, 63534, 289897],
+    "who leaves a share leaves no gap for it": [6, 314395342, 3514800842],
     "a limit that is not enforced refuses": [3, 836037, 3565469612, 325, 111819045],
     "what was settled is not taken back": [0, 154239, 2822204877, 953],
     "last is the latest place, not the highest": [

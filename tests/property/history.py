@@ -58,6 +58,8 @@ class Play:
     judge: Judge = field(default_factory=Judge)
     # The last of each: whether it may be on its way, and the judge counts it; a reservation once it is confirmed.
     open: list[tuple[World, Grant, bool]] = field(default_factory=list)
+    changed: bool = False  # whether there was ever another world
+    half_woken: bool = False  # whether a settle looked by the limits of one of several for what it may wake
     waiting: list[tuple[World, Ask]] = field(default_factory=list)  # told to stand in line, with their tickets
     script: list[tuple[calls.Call, Callable[[Any], Any], Any]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -97,7 +99,7 @@ class Play:
             case 30:
                 (self.succeed, self.manage)[rest % 2](rest // 2)
             case _:
-                self.world = WORLDS[rest % len(WORLDS)]
+                self.world, self.changed = WORLDS[rest % len(WORLDS)], True
                 self.words.append(f"world {rest % len(WORLDS)}")
 
     def pass_time(self, microseconds: int) -> None:
@@ -192,6 +194,9 @@ class Play:
         if isinstance(answer, Exhausted):
             assert not free
             return
+        if self.half_woken:
+            assert answer.wait_us >= min(free.values()), "there is no such room"
+            return
         assert answer.wait_us == min(free.values()), "not the earliest room"
         if not answer.busy:  # else a request in flight may end sooner than its lease
             assert all(wait > ask.max_wait_us[target] for (target, _), wait in free.items()), "could have waited"
@@ -265,6 +270,7 @@ class Play:
             self.open += [taken] if taken else []
             return
         world, grant, _ = taken
+        self.half_woken |= self.changed
         actual, clock = AMOUNTS[amounts], self.now
         woken = rules.settle(self.state, grant, actual, self.raw)
         call = calls.settle(NAMES, grant, actual, world.pools_of(grant.member.account), clock, str(self.raw))

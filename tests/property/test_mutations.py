@@ -19,8 +19,8 @@ MUTATIONS = {
         "first < at and number_at(text, first) + limit.window <= now",
     ),
     "the guard forgotten": (
-        "math.max(t, number_at(text, i) + limit.window + limit.guard)",
-        "math.max(t, number_at(text, i) + limit.window)",
+        "return limit.window + limit.guard + (leaves",
+        "return limit.window + (leaves",
     ),
     "room for one is taken for room for more": ("total_of(text) + need - limit.max", "total_of(text) + 1 - limit.max"),
     "a larger grant counts as one": (
@@ -30,7 +30,7 @@ MUTATIONS = {
     "what is reserved blocks all before it": ("> stamp_of(limit, t) then", "> 9e15 then"),
     "a window begins with an entry only": ("if i > #moments or from_grant(t) <= left then", "if true then"),
     "a window with a reservation behind it is not looked at": ("from_entry(moments[i]) > left then", "false then"),
-    "what nobody is refused for is kept exactly": ("and limit.holds and moment", "and moment"),
+    "what nobody is refused for is kept exactly": ("<= window.EXACT and limit.holds", "<= window.EXACT"),
     # A calendar.
     "a grant before midnight counts on its own side only": (
         "limit.bounds[i] <= moment + limit.guard",
@@ -80,6 +80,7 @@ MUTATIONS = {
         "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",
     ),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
+    "who leaves a share leaves no gap for it": ("leaves and not is_exact(limit) and step_of(limit) or 0", "0"),
     "a limit that is not enforced refuses": (
         "holds = holds == '1'",
         "holds = true",
