@@ -93,25 +93,22 @@ class Pools:
 
     async def _wait(self, search: Search, held: Held) -> Held | None:
         """Waits for a reservation's moment, or for one that is sooner, and confirms it; None: it is gone, ask again."""
-        confirms = 0
+        confirms, is_good = 0, False
         try:
             with self.waiting.one_more(search), search.waiting():
-                while held.in_hand and confirms < CONFIRMS:
+                while held.in_hand and not is_good and confirms < CONFIRMS:
                     if held.moment_at > monotonic():
                         held = await self._until_its_moment(search, held)
-                    elif held.may_be_sent or await self._confirm(search, held):
-                        return held
                     else:
+                        is_good = held.may_be_sent or await self._confirm(search, held)
                         confirms += 1
-        except (asyncio.CancelledError, StoreAway):
-            self.release(held)
-            raise
         except Full:
             pass
         finally:
+            if not is_good:
+                self.release(held)
             self._asking.leave_line(search)
-        self.release(held)
-        return None
+        return held if is_good else None
 
     async def _until_its_moment(self, search: Search, held: Held) -> Held:
         """Returns it at its moment, or at once another that is sooner, with which it was given back.
