@@ -32,24 +32,24 @@ local function stamp_of(limit, moment)
   return is_exact(limit) and moment or rounded_up(limit, moment)
 end
 
--- How far a window reaches. Who `leaves` a share to others keeps a sixtieth more apart from what is rounded up: else
--- moments a window apart look as if they might lie in one, and nobody finds the share between them.
-local function length_of(limit, leaves)
-  return limit.window + limit.guard + (leaves and not is_exact(limit) and step_of(limit) or 0)
-end
-
 -- What is reserved for later leaves room before it: as much as leaves no window with more than the maximum. Windows
 -- begin with an entry, or with the grant itself; where some are rounded up, which may be a sixtieth earlier than they
--- say, all reach as much further. Both ends of a window only move on: each entry is looked at a few times.
+-- say, all reach as much further. Who `leaves` a share to others keeps that sixtieth apart from what was before: else
+-- moments a window apart look as if they might lie in one, and nobody finds the share between them. Both ends of a window
+-- only move on: each entry is looked at a few times.
 local function free_between(limit, text, t, need, leaves)
-  local left, length, reach = limit.max - need, length_of(limit, leaves), 0
+  local left, length, reach = limit.max - need, limit.window + limit.guard, 0
   local moments, counts = {}, {}
   for i = window.TOTAL + 1, #text, PAIR do
     local at = number_at(text, i)
     moments[#moments + 1], counts[#counts + 1] = at, number_at(text, i + 16)
     reach = at == rounded_up(limit, at) and step_of(limit) or reach
   end
-  reach = math.max(length, limit.window + limit.guard + reach)
+  reach = length + reach
+  if leaves and not is_exact(limit) then
+    length = length + step_of(limit)
+    reach = math.max(reach, length)
+  end
   -- What lies within the window that begins with `start`; asked with ascending starts.
   local function counter()
     local first, last, sum = 1, 1, 0
@@ -85,7 +85,7 @@ function window.free_at(limit, text, t, need, leaves)
   if older <= 0 then
     return t
   end
-  if number_at(text, #text - PAIR + 1) > stamp_of(limit, t) then
+  if leaves or number_at(text, #text - PAIR + 1) > stamp_of(limit, t) then
     return free_between(limit, text, t, need, leaves)
   end
   local i = window.TOTAL + 1
@@ -93,7 +93,7 @@ function window.free_at(limit, text, t, need, leaves)
     older = older - number_at(text, i + 16)
     i = i + PAIR
   end
-  return math.max(t, number_at(text, i) + length_of(limit, leaves))
+  return math.max(t, number_at(text, i) + limit.window + limit.guard)
 end
 
 -- The same, with regard only to grants of moments up to `moment`: of one that was rounded up nobody knows how much of

@@ -19,8 +19,8 @@ MUTATIONS = {
         "first < at and number_at(text, first) + limit.window <= now",
     ),
     "the guard forgotten": (
-        "return limit.window + limit.guard + (leaves",
-        "return limit.window + (leaves",
+        "math.max(t, number_at(text, i) + limit.window + limit.guard)",
+        "math.max(t, number_at(text, i) + limit.window)",
     ),
     "room for one is taken for room for more": ("total_of(text) + need - limit.max", "total_of(text) + 1 - limit.max"),
     "a larger grant counts as one": (
@@ -80,7 +80,7 @@ MUTATIONS = {
         "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",
     ),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
-    "who leaves a share leaves no gap for it": ("leaves and not is_exact(limit) and step_of(limit) or 0", "0"),
+    "who leaves a share leaves no gap for it": ("if leaves and not is_exact(limit) then", "if false then"),
     "a limit that is not enforced refuses": (
         "holds = holds == '1'",
         "holds = true",
