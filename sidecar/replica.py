@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -116,6 +117,11 @@ class Replica:
         self._emit(event)
 
     # --- another config -----------------------------------------------------------------------------
+
+    @property
+    def place(self) -> Path | None:
+        """Where the config was read from: a file, or a folder whose environment was read alone."""
+        return None if self._source is None else self._source.place
 
     async def _watch(self, source: Source) -> None:
         while True:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NoReturn, Protocol, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import click
+import msgspec
 from yarl import URL
 
 from sidecar.cli import given
@@ -29,9 +33,7 @@ T = TypeVar("T")
 
 
 class Place(Protocol):
-    """What knows the keys and changes them; `how` says in words which one it is."""
-
-    how: str
+    """What knows the keys and what they have spent."""
 
     async def pools(self) -> Told: ...
 
@@ -39,20 +41,61 @@ class Place(Protocol):
 
     async def keys(self) -> Told: ...
 
-    async def do(self, deed: Deed, key: str, budgets: bool) -> Told: ...
 
-    async def reload(self) -> Told: ...
+def ask(config_file: Path | None, what: Callable[[Place], Awaitable[T]]) -> T:
+    """What came of a question. Where another config's sidecar has the address the store is asked, and that is said."""
+    ours = _Ours.of(config_file)
+
+    async def asked() -> T:
+        async with _met(ours) as running:
+            doubt = None if running.why_not else running.stranger()
+            if not running.why_not and not doubt:
+                return await what(running)
+            async with _direct(ours.config, doubt.why if doubt else running.why_not) as store:
+                if doubt:
+                    click.echo(f"Read from this config's own store: {doubt}", err=True)
+                return await what(store)
+
+    return _ended(ours.config, asked())
 
 
-def ask(config: Config, what: Callable[[Place], Awaitable[T]]) -> tuple[T, str]:
-    """What came of it, and where. Ends the command with one message where it cannot be done."""
+def do(config_file: Path | None, deed: Deed, name: str, budgets: bool) -> tuple[Told, str]:
+    """What was done to a key, and where. Ends the command where a sidecar answers that has not this very key: neither
+    is anything done to another's, nor in a store that is not that sidecar's."""
+    ours = _Ours.of(config_file)
 
-    async def asked() -> tuple[T, str]:
-        async with _reached(config) as place:
-            return await what(place), place.how
+    async def done() -> tuple[Told, str]:
+        pool, key = keys.find(ours.config, name)
+        async with _met(ours) as running:
+            if running.why_not:
+                async with _direct(ours.config, running.why_not) as store:
+                    return await store.do(deed, name, budgets), f"in Redis: {running.why_not}"
+            if doubt := running.stranger() or running.lacks(f"{pool.name}/{key.id}", key.fingerprint):
+                given.fail(f"Nothing was changed: {doubt}")
+            return await running.do(deed, f"{pool.name}/{key.id}", budgets), f"by the sidecar at {running.at}"
 
+    return _ended(ours.config, done())
+
+
+def reload(config_file: Path | None) -> tuple[Told, str]:
+    """What the sidecar of this config made of it, and where that one is."""
+    ours = _Ours.of(config_file)
+
+    async def reloaded() -> tuple[Told, str]:
+        async with _met(ours) as running:
+            if running.why_not:
+                given.fail(f"Not reloaded: {running.why_not}.")
+            if doubt := running.stranger():
+                given.fail(f"Not reloaded: {doubt}")
+            return await running.reload(), f"by the sidecar at {running.at}"
+
+    return _ended(ours.config, reloaded())
+
+
+def _ended(config: Config, answer: Coroutine[Any, Any, T]) -> T:
+    """What comes of it. Ends the command with one message where it cannot be done."""
     try:
-        return asyncio.run(asked())
+        return asyncio.run(answer)
     except (keys.NoSuchKey, keys.Ambiguous) as error:
         given.fail(str(error))
     except (StoreAway, StoreUnable) as error:
@@ -62,47 +105,126 @@ def ask(config: Config, what: Callable[[Place], Awaitable[T]]) -> tuple[T, str]:
 
 
 @asynccontextmanager
-async def _reached(config: Config) -> AsyncIterator[Place]:
-    """The sidecar that runs with this config, else its store."""
+async def _met(ours: _Ours) -> AsyncIterator[_Running]:
+    """Whatever answers where this config's sidecar would."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as http:
-        running = _Running(config, http)
-        why_not = await running.why_not()
-        if not why_not:
-            yield running
-            return
+        running = _Running(ours, http)
+        await running.meet()
+        yield running
+
+
+@asynccontextmanager
+async def _direct(config: Config, why: str) -> AsyncIterator[_Direct]:
+    """The config's store. Ends the command where that is some process's own memory."""
     store = given.store(config)
     if store.home.private:
-        given.fail(f"{why_not}, and no other process can read a replica's own memory: {store.home.warning}")
+        given.fail(f"{why}, and no other process can read a replica's own memory: {store.home.warning}")
     try:
-        yield _Direct(config, store, why_not)
+        yield _Direct(config, store)
     finally:
         await store.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """The config of this call, and where it is from, as a sidecar says it of its own."""
+
+    config: Config
+    place: str
+
+    @classmethod
+    def of(cls, config_file: Path | None) -> _Ours:
+        source, config = given.source(config_file, {})
+        return cls(config, str(source.place))
+
+
+class _Doubt(NamedTuple):
+    """Why a sidecar is not meant, and what to do."""
+
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.why}. {self.remedy}"
+
+
+class _Theirs(msgspec.Struct):
+    """What a sidecar's `/config` says that tells whose it is."""
+
+    namespace: str
+    redis: str
+    pools: dict[str, _Pool]
+    place: str | None = None
+
+    def fingerprints(self) -> dict[str, str]:
+        """Each key's, by `pool/id`."""
+        return {f"{name}/{key.id}": key.fingerprint for name, pool in self.pools.items() for key in pool.keys}
+
+
+class _Pool(msgspec.Struct):
+    keys: list[_Key]
+
+
+class _Key(msgspec.Struct):
+    id: str
+    fingerprint: str
+
+
 class _Running:
-    """A sidecar's admin plane. An error that it answers with ends the command."""
+    """What answers at this config's `ops_listen`. An error that a sidecar answers with ends the command.
 
-    def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:
-        self._config, self._http = config, http
-        plane = config.ops_listen
-        self._at = str(Address(_EVERYWHERE.get(plane.host, plane.host), plane.port))
-        self.how = f"by the sidecar at {self._at}"
+    `why_not`: why it cannot be asked for anything, or "".
+    """
 
-    async def why_not(self) -> str:
-        """Why it cannot be asked, or "". One with another store or namespace has other keys, if by the same ids."""
+    def __init__(self, ours: _Ours, http: aiohttp.ClientSession) -> None:
+        self._ours, self._config, self._http = ours, ours.config, http
+        plane = ours.config.ops_listen
+        self.at = str(Address(_EVERYWHERE.get(plane.host, plane.host), plane.port))
+        self.why_not = f"no sidecar answers at {self.at}"
+
+    async def meet(self) -> None:
+        """Finds out who answers."""
         try:
             code, told = await self._send("GET", "/config")
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            return f"no sidecar answers at {self._at}"
+            return
         if _error(told).get("code") == "no_admin_token":
-            return (
-                f"the sidecar at {self._at} is open to other machines and has no token for this: "
+            self.why_not = (
+                f"the sidecar at {self.at} is open to other machines and has no token for this: "
                 "set `admin_token`, or SIDECAR_ADMIN_TOKEN for it and for this command"
             )
-        if code in {401, 403, 503} and _error(told):
-            _fail(self._at, told)
-        same = (told.get("namespace"), told.get("redis")) == (self._config.namespace, shown.redis(self._config.redis))
-        return "" if same else f"what answers at {self._at} has another store or namespace"
+        elif code in {401, 403, 503} and _error(told):
+            _fail(self.at, told)
+        else:
+            with suppress(msgspec.ValidationError):  # else it is another program
+                self._theirs = msgspec.convert(told, _Theirs)
+                self.why_not = ""
+
+    def stranger(self) -> _Doubt | None:
+        """Why it is not this config's. By the same ids it may have other keys; where a key of both has one fingerprint,
+        the same file may be called otherwise, as in a container."""
+        config, theirs = self._config, self._theirs
+        where = f"Run this where that sidecar's config is{f' ({theirs.place})' if theirs.place else ''}"
+        own = "or set `ops_listen` to where this config's own sidecar listens."
+        if (theirs.namespace, theirs.redis) != (config.namespace, shown.redis(config.redis)):
+            other = f"{theirs.redis}, namespace {theirs.namespace}"
+            return _Doubt(
+                f"the sidecar at {self.at} has another store or namespace ({other}) than this config",
+                f"{where}, with its store as SIDECAR_REDIS and SIDECAR_NAMESPACE, {own}",
+            )
+        ours = {key.fingerprint for pool in config.pools.values() for key in pool.keys}
+        if theirs.place != self._ours.place and ours.isdisjoint(theirs.fingerprints().values()):
+            return _Doubt(f"the sidecar at {self.at} has none of this config's keys", f"{where}, {own}")
+        return None
+
+    def lacks(self, name: str, fingerprint: str) -> _Doubt | None:
+        """Why a key of this config, called `pool/id`, is not the one that it calls so."""
+        if self._theirs.fingerprints().get(name) == fingerprint:
+            return None
+        return _Doubt(
+            f"the sidecar at {self.at} has not the key that this config calls {name}",
+            "`sidecar reload` says whether it can use this config.",
+        )
 
     async def pools(self) -> Told:
         return await self._done("GET", "/pools")
@@ -122,7 +244,7 @@ class _Running:
     async def _done(self, method: str, path: str) -> Told:
         code, told = await self._send(method, path)
         if code >= 400:
-            _fail(self._at, told)
+            _fail(self.at, told)
         return told
 
     async def _send(self, method: str, path: str) -> tuple[int, Told]:
@@ -130,7 +252,7 @@ class _Running:
         headers = {keys.BY: keys.named(self._config, _user())}
         if token:
             headers["Authorization"] = f"Bearer {token.reveal()}"
-        url = URL(f"http://{self._at}/admin/v1{path}", encoded=True)
+        url = URL(f"http://{self.at}/admin/v1{path}", encoded=True)
         async with self._http.request(method, url, headers=headers, allow_redirects=False) as answer:
             told = await answer.json()
             if not isinstance(told, dict):
@@ -141,9 +263,8 @@ class _Running:
 class _Direct:
     """The store that the replicas share."""
 
-    def __init__(self, config: Config, store: Store, why: str) -> None:
-        self._config, self._store, self._why = config, store, why
-        self.how = f"in Redis: {why}"
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config, self._store = config, store
 
     async def pools(self) -> Told:
         return await status.read(self._config, self._store)
@@ -158,9 +279,6 @@ class _Direct:
         by = keys.signed(self._config, _user(), socket.gethostname())
         done, changed = await keys.do(deed, self._config, self._store, key, by, budgets)
         return keys.told(done, changed)
-
-    async def reload(self) -> Told:
-        given.fail(f"Not reloaded: {self._why}.")
 
 
 def _fail(place: str, told: Told) -> NoReturn:

@@ -15,13 +15,13 @@ def command(config_file: Path | None) -> None:
     """Make the sidecar that runs with this config read it anew, and say what changed.
 
     It notices a changed file by itself within two seconds; this says at once what came of it. Exit 1: the config was
-    rejected, or no sidecar answers.
+    rejected, or no sidecar of this config answers.
 
     \b
         sidecar reload
         sidecar reload --config sidecar.yaml
     """
-    told, how = reach.ask(given.load(config_file), lambda place: place.reload())
+    told, how = reach.reload(config_file)
     for line in told["changes"] or ["nothing changed"]:
         click.echo(line)
     for warning in told["warnings"]:

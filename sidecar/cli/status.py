@@ -30,7 +30,7 @@ def command(config_file: Path | None, watch: bool, as_json: bool) -> None:
         sidecar status --json | jq '.pools.chat.keys[] | select(.cooldowns != [])'
     """
     try:
-        reach.ask(given.load(config_file), lambda place: _show(place, watch, as_json))
+        reach.ask(config_file, lambda place: _show(place, watch, as_json))
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 

@@ -49,7 +49,7 @@ def command(config_file: Path | None, days: int, by: str, style: str | None) -> 
         summed_by(by, days)
     except BadQuestion as bad:
         given.fail(f"--{bad}")
-    found, _ = reach.ask(given.load(config_file), lambda place: place.usage(days, by))
+    found = reach.ask(config_file, lambda place: place.usage(days, by))
     if style == "csv":
         click.echo(as_csv(found), nl=False)
     elif style == "json":

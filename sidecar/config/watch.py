@@ -28,6 +28,11 @@ class Source:
         self._read: dict[Path, Sign] = {}  # each file as it was when it was read
         self._seen: dict[Path, Sign] = {}  # and at the last look
 
+    @property
+    def place(self) -> Path:
+        """The file that was read, whatever links lead to it, or the folder of a config of the environment alone."""
+        return (self._cwd / (self._path or "")).resolve()
+
     def load(self) -> Config:
         """The config as it is now. Raises ConfigError.
 

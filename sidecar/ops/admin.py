@@ -70,7 +70,8 @@ class Admin:
             raise Wrong(400, "invalid_request", str(bad)) from None
 
     async def config(self, _: web.BaseRequest) -> web.StreamResponse:
-        return answer(200, shown.config(self.replica.state.config))
+        place = self.replica.place
+        return answer(200, shown.config(self.replica.state.config) | {"place": place and str(place)})
 
     async def events(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self.stream.serve(request)

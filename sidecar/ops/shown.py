@@ -60,7 +60,14 @@ def _pool(told: Config, pool: Pool) -> Told:
 def _key(told: Config, key: Key) -> Told:
     account = {"account": key.account[1:]} if key.account.startswith("=") else {}
     limits = [_limit(limit) for limit in told.budgets.get(key.account, ())]
-    shown = {"id": key.id, "origin": key.origin, **account, "weight": key.weight, "priority": key.priority}
+    shown = {
+        "id": key.id,
+        "fingerprint": key.fingerprint,
+        "origin": key.origin,
+        **account,
+        "weight": key.weight,
+        "priority": key.priority,
+    }
     return shown | {"models": list(key.models), "limits": limits}
 
 

@@ -14,7 +14,8 @@ def command() -> None:
     """See keys, add them, and change for all replicas at once which of them are granted. Restarts forget nothing of it.
 
     A key is meant by its id, or as POOL/ID where several pools have it. Where a sidecar of this config runs, it is
-    asked (its `ops_listen`, with `admin_token`), else Redis directly; the answer says which.
+    asked (its `ops_listen`, with `admin_token`), else Redis directly; the answer says which. Where one with another
+    store or other keys answers, nothing is changed: exit 1.
 
     \b
         sidecar keys list

@@ -20,7 +20,7 @@ def listing(config_file: Path | None, as_json: bool) -> None:
         sidecar keys list
         sidecar keys list --json | jq -r '.keys[] | select(.enabled | not) | .id'
     """
-    told, _ = reach.ask(given.load(config_file), lambda place: place.keys())
+    told = reach.ask(config_file, lambda place: place.keys())
     if as_json:
         click.echo(orjson.dumps(told))
     else:

@@ -53,7 +53,7 @@ def reset(key: str, budgets: bool, config_file: Path | None) -> None:
 
 
 def _do(deed: Deed, key: str, config_file: Path | None, budgets: bool = False) -> None:
-    told, how = reach.ask(given.load(config_file), lambda place: place.do(deed, key, budgets))
+    told, how = reach.do(config_file, deed, key, budgets)
     if told["changed"]:
         what = told["status"]
     else:

@@ -49,7 +49,7 @@ async def called(command: Command, *arguments: str) -> Result:
 def states(command: Command) -> dict[str, bool]:
     done = command("keys", "list", "--json")
     assert done.exit_code == 0, done.output
-    return {key["id"]: key["enabled"] for key in json.loads(done.output)["keys"]}
+    return {key["id"]: key["enabled"] for key in json.loads(done.stdout)["keys"]}
 
 
 def test_without_a_sidecar_redis_is_changed_and_that_is_said(
@@ -87,17 +87,85 @@ async def test_a_running_sidecar_is_asked_and_tells_of_it(
     assert await asyncio.to_thread(states, command) == {"a": True, "b": False}
 
 
-async def test_a_sidecar_of_another_namespace_is_not_meant(
-    command: Command, written: Written, told: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("field", ["namespace", "redis"])
+async def test_where_a_sidecar_has_another_store_nothing_is_changed(
+    field: str, command: Command, written: Written, told: dict[str, Any], tmp_path: Path
 ) -> None:
-    """It may have a key of this id too."""
+    """It may have a key of this id too, and in the store that this config names nobody might look."""
     written(**told)
+    other = {"namespace": f"{told['namespace']}-2", "redis": f"{told['redis'].rpartition('/')[0]}/1"}[field]
     async with served(tmp_path):
-        written(**told | {"namespace": f"{told['namespace']}-2"})
+        written(**told | {field: other})
         done = await called(command, "keys", "disable", "b")
-        assert f"what answers at {told['ops_listen']} has another store or namespace" in done.output
+        assert done.exit_code == 1
+        why = f"the sidecar at {told['ops_listen']} has another store or namespace "
+        why += f"({told['redis']}, namespace {told['namespace']}) than this config. "
+        why += f"Run this where that sidecar's config is ({tmp_path / 'sidecar.yaml'}), with its store as SIDECAR_REDIS"
+        assert done.output.startswith(f"Nothing was changed: {why}")
+        done = await called(command, "reload")
+        assert (done.exit_code, done.output.startswith(f"Not reloaded: {why}")) == (1, True)
+        done = await called(command, "keys", "list")
+        assert (done.exit_code, done.stderr.startswith(f"Read from this config's own store: {why}")) == (0, True)
+        assert await asyncio.to_thread(states, command) == {"a": True, "b": True}
         written(**told)
         assert await asyncio.to_thread(states, command) == {"a": True, "b": True}
+
+
+async def test_another_configs_sidecar_on_the_same_store_is_left_alone(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders, all defaults: the same address, store, namespace and ids, and other keys."""
+    written(**told)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    keys = [{"id": "a", "secret": "sk-not0your0key1"}, {"id": "b", "secret": "sk-not0your0key2"}]
+    chat = {"provider": "gemini", "keys": keys}
+    (elsewhere / "sidecar.yaml").write_text(json.dumps(told | {"pools": {"chat": chat}}))
+    async with served(tmp_path):
+        monkeypatch.chdir(elsewhere)
+        why = f"the sidecar at {told['ops_listen']} has none of this config's keys. "
+        why += f"Run this where that sidecar's config is ({tmp_path / 'sidecar.yaml'}), or set `ops_listen` to"
+        for deed in ("disable", "enable", "reset"):
+            done = await called(command, "keys", deed, "b")
+            assert (done.exit_code, done.output.startswith(f"Nothing was changed: {why}")) == (1, True)
+        done = await called(command, "reload")
+        assert (done.exit_code, done.output.startswith(f"Not reloaded: {why}")) == (1, True)
+        for question in (("status", "--json"), ("usage", "--json"), ("keys", "list", "--json")):
+            done = await called(command, *question)
+            assert (done.exit_code, done.stderr.startswith(f"Read from this config's own store: {why}")) == (0, True)
+            json.loads(done.stdout)
+        monkeypatch.chdir(tmp_path)
+        assert await asyncio.to_thread(states, command) == {"a": True, "b": True}
+
+
+async def test_a_key_that_the_sidecar_has_not_read_yet_is_not_taken_for_its_former_one(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(**told)
+    async with served(tmp_path) as sidecar:
+        (tmp_path / ".env").write_text("SIDECAR_HOSTS=not a host\n")
+        await sidecar.line("config rejected: what ran before runs on")
+        keys = [{"id": "a", "secret": SECRETS[0], "account": "acme"}, {"id": "b", "secret": "sk-not0your0key2"}]
+        written({"keys": keys}, **told)
+        monkeypatch.setenv("SIDECAR_HOSTS", "a.example")
+        done = await called(command, "keys", "disable", "b")
+        assert done.exit_code == 1
+        assert "has not the key that this config calls chat/b. `sidecar reload` says whether" in done.output
+        assert "chat/a disabled (by the sidecar" in (await called(command, "keys", "disable", "a")).output
+
+
+async def test_the_same_keys_from_another_file_are_the_same_keys(
+    command: Command, written: Written, told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the sidecar runs in a container, and the file is mounted under another name."""
+    text = written(**told).read_text()
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "sidecar.yaml").write_text(text)
+    async with served(tmp_path):
+        monkeypatch.chdir(tmp_path / "mounted")
+        done = await called(command, "keys", "disable", "b")
+        assert done.output == f"chat/b disabled (by the sidecar at {told['ops_listen']})\n"
+        assert (await called(command, "reload")).exit_code == 0
 
 
 async def test_a_sidecar_that_wants_another_token_is_not_passed_by(

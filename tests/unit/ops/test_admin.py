@@ -33,7 +33,9 @@ async def test_config_is_shown_in_the_words_of_the_file_without_anything_secret(
     assert (told["max_waiting"], chat["interactive_share"]) == (1000, 0.2)
     assert told["failures"] == str(tmp_path / "failures.jsonl")
     assert chat["outcomes"] == [{"class": "invalid_key", "scope": "key", "status": [402], "body": "no funds"}]
-    assert [key["id"] for key in chat["keys"]] == ["a", "b"]
+    keys = plane.replica.state.config.pools["chat"].keys
+    assert [(key["id"], key["fingerprint"]) for key in chat["keys"]] == [(key.id, key.fingerprint) for key in keys]
+    assert told["place"] == str(tmp_path / "sidecar.yaml")
     assert chat["keys"][0]["account"] == "acme"
     assert {"requests": 5, "per": "minute", "guard": "1s", "enforce": True} in chat["keys"][0]["limits"]
     assert told["routes"] == {"big": [{"pool": "chat", "model": "gpt-4o"}, {"pool": "spare"}]}

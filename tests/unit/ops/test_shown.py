@@ -58,7 +58,15 @@ OTHER: dict[type, dict[str, Any]] = {
         "timeout_s": 1.0,
         "retry_unsafe": True,
     },
-    Key: {"id": "other", "account": "=other", "weight": 2, "priority": 2, "models": ("m",), "origin": "env X"},
+    Key: {
+        "id": "other",
+        "fingerprint": "f3",
+        "account": "=other",
+        "weight": 2,
+        "priority": 2,
+        "models": ("m",),
+        "origin": "env X",
+    },
     Limit: {
         "unit": "input_tokens",
         "max": 11,
@@ -70,8 +78,8 @@ OTHER: dict[type, dict[str, Any]] = {
         "count_cached": False,
     },
 }
-# What no file says: a secret and what stands for one, what follows from the rest, and what is told elsewhere.
-UNSAID = {Config: {"warnings"}, Pool: {"names_models"}, Key: {"secret", "fingerprint"}, Limit: set[str]()}
+# What no file says: a secret, what follows from the rest, and what is told elsewhere.
+UNSAID = {Config: {"warnings"}, Pool: {"names_models"}, Key: {"secret"}, Limit: set[str]()}
 
 
 def _with(changed: Any) -> Config:
