@@ -52,6 +52,12 @@ class Place:
     def env_file(self) -> FilePath:
         return self.cwd / _ENV_FILE
 
+    @property
+    def folder(self) -> FilePath:
+        """Of the config file; of the process where there is none. Raises ConfigError."""
+        file = chosen(self.path, self.environment(), self.cwd)
+        return (self.cwd / file).parent if file else self.cwd
+
     def environment(self) -> Environment:
         return environment.read(self.environ, self.cwd)[0]
 
@@ -238,6 +244,15 @@ def _in_folder(asked: Asked, pool: Pool, folder: FilePath, before: Opened, place
 
 
 def _with_variable(name: str, secret: Secret, place: Place) -> str:
+    """What `.env` would say. Raises ConfigError where it is not the config's neighbour: whoever starts there reads
+    another one, and a config that names a variable which is nowhere set is rejected."""
+    if place.folder.resolve() != place.cwd.resolve():
+        raise ConfigError(
+            [
+                f"the secret would go to {place.env_file}, which a sidecar that starts beside its config does not read."
+                f" Run this in {place.folder.resolve()}, or list the key there with a `secret_file`. No key was added."
+            ]
+        )
     return env_file.appended(env_file.text_of(place.env_file), {name: secret})
 
 

@@ -29,17 +29,20 @@ def add(pool: str, key_id: str, config_file: Path | None) -> None:
         pass show openai | sidecar keys add spare --id team-c
 
     Keys of variables: the next number, in .env. Keys that the config lists: an entry there, and the secret in .env.
-    Keys of a folder: a file. Where there is no key yet, POOL is a provider. The secret is never an argument: others
-    would see it in the list of processes. Exit 1: nothing was changed, and why.
+    Keys of a folder: a file. Where there is no key yet, POOL is a provider. An .env is the current folder's, so that a
+    config elsewhere is refused then. The secret is never an argument: others would see it in the list of processes.
+    Exit 1: nothing was changed, and why.
     """
     try:
         secret = _secret()
-        cwd = Path.cwd()
-        with alone(cwd):
-            addition = plan(Asked(secret, pool, key_id), Place(config_file, dict(os.environ), cwd))
+        place = Place(config_file, dict(os.environ), Path.cwd())
+        with alone(place.folder):
+            addition = plan(Asked(secret, pool, key_id), place)
             closed = save(addition)
     except ConfigError as error:
         given.fail(str(error))
+    except OSError as error:
+        given.fail(f"{error.filename}: {error.strerror}. No key was added.")
     _tell(addition, closed=closed)
 
 

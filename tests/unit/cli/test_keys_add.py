@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,61 @@ def test_a_duplicate_is_refused_by_id(written: Written, tmp_path: Path) -> None:
 def test_what_is_no_key_changes_nothing(tmp_path: Path, stdin: str) -> None:
     add("openai", stdin=stdin, code=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "keys", [[{"id": "a", "secret": SECRETS[0]}], {"from_env": "CHAT_KEY"}], ids=["list", "variables"]
+)
+def test_a_config_elsewhere_gets_no_secret_that_it_would_not_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Written, keys: object
+) -> None:
+    """Whoever starts beside it reads another .env than the current folder's."""
+    file = written({"keys": keys})
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.setenv("CHAT_KEY", SECRETS[0])
+    before = file.read_text()
+    told = add("chat", "--config", "../sidecar.yaml", stdin=SECRETS[1], code=1)
+    assert f"Run this in {tmp_path}, or list the key there with a `secret_file`. No key was added." in told
+    assert (file.read_text(), list(Path().iterdir())) == (before, [])
+
+
+def test_a_folder_of_keys_is_added_to_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Written
+) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "a").write_text(SECRETS[0])
+    file = written({"keys": {"from_dir": "keys"}})
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    add("chat", "--id", "b", "--config", str(file), stdin=SECRETS[1])
+    assert (tmp_path / "keys" / "b").read_text() == f"{SECRETS[1]}\n"
+
+
+def test_who_edits_the_same_config_from_another_folder_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Written
+) -> None:
+    """It is the config's folder that is locked, wherever the command was called."""
+    file = written({"keys": {"from_dir": "keys"}})
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "a").write_text(SECRETS[0])
+    locked: list[Path] = []
+
+    @contextmanager
+    def alone(folder: Path) -> Iterator[None]:
+        locked.append(folder.resolve())
+        yield
+
+    monkeypatch.setattr(sys.modules["sidecar.cli.keys.add"], "alone", alone)  # the package calls the command so
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    add("chat", "--config", str(file), stdin=SECRETS[1])
+    assert locked == [tmp_path]
+
+
+def test_a_config_in_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    told = add("chat", "--config", "gone/sidecar.yaml", stdin=SECRETS[1], code=1)
+    assert told == f"{tmp_path / 'gone'}: No such file or directory. No key was added.\n"
 
 
 def test_an_argument_is_no_place_for_a_key(tmp_path: Path) -> None:

@@ -316,10 +316,11 @@ def test_a_pasted_key_is_cleaned() -> None:
 
 def test_when_one_file_cannot_be_written_none_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secret's file is prepared first, the config's fails: neither changes and nothing is left beside them."""
-    desk.write("conf/sidecar.yaml", LISTS["brackets"][0])
-    addition = plan(Asked(Secret(NEW)), Place(Path("conf/sidecar.yaml"), {}, desk.folder))
-    (desk.folder / "conf/sidecar.yaml").unlink()
-    (desk.folder / "conf").rmdir()
+    linked = desk.write("conf/linked.yaml", LISTS["brackets"][0])
+    (desk.folder / "sidecar.yaml").symlink_to(linked)
+    addition = plan(Asked(Secret(NEW)), Place(None, {}, desk.folder))
+    linked.unlink()
+    linked.parent.rmdir()
     with pytest.raises(ConfigError, match="No key was added"):
         save(addition)
-    assert list(desk.folder.iterdir()) == []
+    assert [path.name for path in desk.folder.iterdir()] == ["sidecar.yaml"]
