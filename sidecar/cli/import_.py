@@ -56,7 +56,7 @@ def command(
     except ConfigError as error:
         given.fail(str(error))
     except OSError as error:
-        given.fail(f"{error.filename or file}: {error.strerror}. Nothing was written.")
+        given.fail(f"{error.filename2 or error.filename or file}: {error.strerror}. Nothing was written.")
 
 
 def _import(text: str, provider: str | None, pool: str | None, output: Path | None, force: bool, beside: Path) -> None:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,24 +35,44 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def replace(texts: Mapping[Path, str], private: Path) -> bool:
-    """Gives files new texts, in this order, and only after each could be written; a new file has mode 0600.
+    """Gives files new texts, in this order, and only after each could be written; a new file has mode 0600. Where one
+    cannot take its name after all, as one that is a mount of its own, those before it get their old texts back.
 
     So has `private` afterwards, the file of them that holds secrets, if others than its owner and group had access:
     True if this changed. A link stays one: what it points at is replaced. Raises OSError.
     """
     prepared: list[tuple[str, Path]] = []
+    former: dict[Path, str] = {}
     closed = private in texts and _is_open(private)
     try:
         for path, text in texts.items():
             target = path.resolve()
-            prepared.append((_beside(target, text, closed=closed and path == private), target))
-        for temporary, target in prepared:
-            os.replace(temporary, target)  # noqa: PTH105 - the pair of names, not a path's method
+            prepared.append((_beside(target, text.encode(), closed=closed and path == private), target))
+        for _, target in prepared[:-1]:  # behind the last one nothing can fail
+            if target.exists():
+                former[target] = _beside(target, target.read_bytes(), closed=False)
+        _name(prepared, former)
     finally:
-        for temporary, _ in prepared:
+        for temporary in (*(temporary for temporary, _ in prepared), *former.values()):
             with suppress(FileNotFoundError):
                 Path(temporary).unlink()
     return closed
+
+
+def _name(prepared: Sequence[tuple[str, Path]], former: Mapping[Path, str]) -> None:
+    """Gives all their names, or none: `former` are the old texts, kept before there was anything to mend."""
+    named: list[Path] = []
+    try:
+        for temporary, target in prepared:
+            os.replace(temporary, target)  # noqa: PTH105 - the pair of names, not a path's method
+            named.append(target)
+    except BaseException:
+        for target in reversed(named):
+            if target in former:
+                os.replace(former[target], target)  # noqa: PTH105 - likewise
+            else:
+                target.unlink()
+        raise
 
 
 def _is_open(file: Path) -> bool:
@@ -60,15 +80,15 @@ def _is_open(file: Path) -> bool:
     return file.exists() and bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
 
 
-def _beside(target: Path, text: str, *, closed: bool) -> str:
-    """A temporary file with the text, and with owner and mode of the file that it will replace, unless it is `closed`:
+def _beside(target: Path, content: bytes, *, closed: bool) -> str:
+    """A temporary file with the content, with owner and mode of the file that it will replace, unless it is `closed`:
     then with mode 0600. It begins with a dot, so that no folder of keys takes it for one."""
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(handle, "wb") as file:
             if target.exists():
                 _own_alike(handle, target.stat(), closed=closed)
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(handle)
     except BaseException:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -84,6 +86,24 @@ def test_a_file_is_written_over_only_by_force(tmp_path: Path) -> None:
     assert (tmp_path / "sidecar.yaml").read_text() == "# mine\n"
     run("keys.json", "-o", "sidecar.yaml", "--force")
     assert "gemini" in (tmp_path / "sidecar.yaml").read_text()
+
+
+def test_an_output_that_cannot_be_replaced_leaves_no_key_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is mounted as a single file."""
+    (tmp_path / "sidecar.yaml").write_text("# mine\n")
+    names = os.replace
+
+    def busy(source: str, target: Path) -> None:
+        if target.name == "sidecar.yaml":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), source, None, str(target))
+        names(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    done = run("-", "-o", "sidecar.yaml", "--force", "--provider", "openai", stdin=SECRETS[0], code=1)
+    assert done.stderr == f"{tmp_path / 'sidecar.yaml'}: Device or resource busy. Nothing was written.\n"
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("sidecar.yaml", "# mine\n")]
 
 
 def test_an_env_file_of_another_name(tmp_path: Path) -> None:

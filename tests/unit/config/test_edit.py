@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -312,6 +314,30 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 
 def test_a_pasted_key_is_cleaned() -> None:
     assert usable('\ufeff "sk-a1"\r\n') == Secret("sk-a1")
+
+
+@pytest.mark.parametrize("there", [None, "OTHER='1'\r\n"])
+def test_when_one_file_cannot_take_its_name_none_does(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, there: str | None
+) -> None:
+    """A config that is mounted as one file can be read and prepared, and never replaced: the secret goes again."""
+    file = desk.write("sidecar.yaml", LISTS["brackets"][0])
+    if there is not None:
+        (desk.folder / ".env").write_bytes(there.encode())
+        (desk.folder / ".env").chmod(0o644)
+    addition = plan(Asked(Secret(NEW)), Place(None, {}, desk.folder))
+    before, names = tree(desk.folder), os.replace
+
+    def busy(source: str, target: Path) -> None:
+        if target == file:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        names(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(ConfigError, match=r"Device or resource busy\. No key was added"):
+        save(addition)
+    assert tree(desk.folder) == before
+    assert there is None or mode(desk.folder / ".env") == 0o644
 
 
 def test_when_one_file_cannot_be_written_none_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
