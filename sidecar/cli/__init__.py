@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import keyword
+import signal
+import threading
 from importlib import import_module
 
 import click
@@ -31,6 +33,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "run":
+            _outlive_hangups()
         module = cmd_name + "_" * keyword.iskeyword(cmd_name)
         command: click.Command = import_module(f"sidecar.cli.{module}").command
         return command
@@ -38,6 +42,13 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _outlive_hangups() -> None:
+    """A SIGHUP before `serve` catches it asks for a config that is about to be read: it must not end the process, which
+    imports for half a second. A handler, not SIG_IGN: what this process starts would inherit that."""
+    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -59,14 +59,16 @@ def environ(given: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(folder: Path, config: Mapping[str, Any], *arguments: str) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, config: Mapping[str, Any], *arguments: str, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
     """`sidecar run` with a config (JSON is YAML), on ports that the system chooses where it says none."""
     ports = {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"}
     (folder / "sidecar.yaml").write_text(json.dumps(ports | dict(config)))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sidecar", "run", *arguments),
         cwd=folder,
-        env=environ(),
+        env=environ(variables),
         stdin=DEVNULL,
         stderr=PIPE,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -71,6 +72,32 @@ async def test_requests_are_forwarded_and_each_is_one_line(
         assert await sidecar.ended() == 0
         assert SECRET not in json.dumps(sidecar.records)
         assert [r["msg"] for r in sidecar.records if r["level"] != "info"] == [sidecar.records[2]["msg"]]
+
+
+_HANGUP = """
+import os, pathlib, signal, sys
+
+
+class Hangup:
+    def find_spec(self, name, path, target=None):
+        if name == "sidecar.serve":
+            pathlib.Path("hung_up").touch()
+            os.kill(os.getpid(), signal.SIGHUP)
+
+
+sys.meta_path.insert(0, Hangup())
+"""
+
+
+async def test_sighup_before_it_serves_does_not_end_it(tmp_path: Path) -> None:
+    """While it still imports, as where a supervisor starts it and at once tells it to read its config anew."""
+    (tmp_path / "sitecustomize.py").write_text(_HANGUP)
+    path = os.pathsep.join((str(tmp_path), environ()["PYTHONPATH"]))
+    async with running(tmp_path, config(), variables={"PYTHONPATH": path}) as sidecar:
+        await sidecar.line("listening")
+        assert (tmp_path / "hung_up").exists()
+        sidecar.send(signal.SIGTERM)
+        assert await sidecar.ended() == 0
 
 
 async def test_sigterm_lets_what_is_under_way_end_and_takes_nothing_new(
