@@ -17,11 +17,13 @@ from sidecar.model.configured import Secret
 _MOST = 64 * 1024  # characters of standard input: more is no key
 
 
-@click.command("add")
+# Extra arguments are taken, and refused here: click would name them, and they may be the key.
+@click.command("add", context_settings={"allow_extra_args": True})
 @click.argument("pool", default="")
 @click.option("--id", "key_id", default="", metavar="ID", help="What to call it, where the pool's keys have names.")
 @given.config_option
-def add(pool: str, key_id: str, config_file: Path | None) -> None:
+@click.pass_context
+def add(ctx: click.Context, pool: str, key_id: str, config_file: Path | None) -> None:
     """Add a key to POOL, where its other keys come from. Without POOL: to the only one.
 
     \b
@@ -33,6 +35,8 @@ def add(pool: str, key_id: str, config_file: Path | None) -> None:
     config elsewhere is refused then. The secret is never an argument: others would see it in the list of processes.
     Exit 1: nothing was changed, and why.
     """
+    if ctx.args:
+        raise click.UsageError("The only argument is POOL. A key is none: pipe it in, or type it at the prompt.")
     try:
         secret = _secret()
         place = Place(config_file, dict(os.environ), Path.cwd())

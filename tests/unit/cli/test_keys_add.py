@@ -121,6 +121,13 @@ def test_an_argument_is_no_place_for_a_key(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("openai", SECRETS[0]), ("openai", SECRETS[0], "--id", "a", SECRETS[1])])
+def test_a_key_behind_the_pool_is_refused_and_not_repeated(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    told = add(*arguments, stdin="sk-other1Q9", code=2)
+    assert told.endswith("The only argument is POOL. A key is none: pipe it in, or type it at the prompt.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
     """Both ends of a pseudo-terminal."""
