@@ -21,8 +21,9 @@
 -- cost           granted at the head: 10 commands, whatever the number of keys, limits and targets behind it, and 4 more
 --                once a day; refused with every key parked: 2 and 5 a target; 3 for each key that is met without room
 --                (it is parked, and not met again), but of one account for two of them, and 3 more for all others; 2 for
---                each that has some room, but not for this request, at most 64 a target; a reservation is a refusal and 3
---                more; 2 for each key that waits for a request in flight to end, and 2 for who stands in line or leaves it
+--                each that has some room, but not for this request, at most 64 a target; a reservation is a refusal and 4
+--                more, and where keys have room at one moment 2 and 2 for each that it looks at; 2 for each key that waits
+--                for a request in flight to end, and 2 for who stands in line or leaves it
 --
 -- A refusal changes no window, no number and no `last`. It may place and park members, as any other call would, and who
 -- waits for a place takes theirs in the line (parts/line.lua). A reservation needs no line: its moment is its place.
@@ -94,11 +95,14 @@ local function walk(at, target, turn)
       local free, busy = room.free_for_any(of, now, probing)
       if free > now and free ~= score then
         rotation.park(turn, member, free, busy, now)
-        if met[member.account] and not tried then -- a key that was tried is stepped over where it is
-          local whole, places = room.free_in_account(of, now, probing)
-          if whole > now then
-            rotation.park_account(turn, member.account, whole, places, now)
-          end
+        local whole, places = now, 0
+        if met[member.account] then
+          whole, places = room.free_in_account(of, now, probing)
+        end
+        if whole > now then
+          rotation.park_account(turn, member.account, whole, places, now, function(id)
+            return tried and tried[at .. '|' .. id] -- it is stepped over where it is
+          end)
         end
         met[member.account] = true
       elseif free <= now and not known then
@@ -118,6 +122,7 @@ local function walk(at, target, turn)
         if moment < cooldown.NEVER and (not best or moment < best.moment) then
           busy = has_room and cooldown.NEVER or math.max(busy, held)
           best = { turn = turn, at = at, member = member, of = of, moment = moment, place = place, busy = busy }
+          best.coming_at = parked and (turn.strategy.after or counts) and score
         end
         -- Keys behind this one have room no earlier, and their pool is the same.
         if not has_room and moment == room.free_of_pool(of, free, ask) then
@@ -127,6 +132,29 @@ local function walk(at, target, turn)
       end
     end
   end
+end
+
+-- Of keys that have room at one moment, the one whose turn it is.
+local function whose_turn(candidate)
+  local at, turn, target = candidate.at, candidate.turn, targets[candidate.at]
+  local ask = { amounts = amounts, probing = probing, share = target.share }
+  for _, coming in ipairs(candidate.coming_at and rotation.coming(turn, candidate.coming_at, now) or {}) do
+    local told, place = coming[1], coming[2]
+    if told.text == candidate.member.text then
+      candidate.place = place
+      return candidate
+    end
+    if not (tried and tried[at .. '|' .. told.id]) then
+      local member = accounts.of(state, told, moved)
+      local of = room.read(state, member, target, target.sets[member.limits + 1], turn.strategy.counts)
+      local free, busy = room.free_for_any(of, now, probing)
+      local own, held = room.free_for(of, free, ask)
+      if math.max(busy, held) <= now and room.free_in_pool(of, own, ask) == candidate.moment then
+        return { turn = turn, at = at, member = member, of = of, moment = candidate.moment, place = place }
+      end
+    end
+  end
+  return candidate
 end
 
 if not args.knows(now) then
@@ -180,6 +208,7 @@ local function choose()
     end
   end
   if soonest then
+    soonest = whose_turn(soonest)
     return grant(soonest.at, soonest.turn, soonest.member, soonest.of, soonest.place, soonest.moment), {}
   end
   if earliest then

@@ -2,7 +2,8 @@
 --
 -- KEYS  1        state      HASH
 --       2..      wake       ZSET  the wake set of each pool that has a key of the account
--- ARGV  as confirm
+-- ARGV  as confirm, but
+--       runs     1: it only tells; else 0
 -- returns        {"not yet", wait, moment, finds}: it counts at `moment`, `wait` microseconds ahead
 --                {"calendar", now}: as acquire
 -- cost           3 commands, moved 4 and 3 a pool
@@ -26,9 +27,12 @@ if now < moment then
   room.leave(of, moment, now, amounts, false)
   local own = room.free_for(of, (room.free_for_any(of, now, false)), ask)
   at = math.max(now + 1, room.free_in_pool(of, own, ask))
-  if at < moment then
+  if at < moment and not grant.runs then
     local more
     more, finds = room.tell_rests(of, at)
+    if grant.finds ~= '0' then
+      more = room.tell_given_back(of, moment, grant.finds)
+    end
     room.enter(of, at, now, amounts)
     room.write(state, of, clock_text, more)
     rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)

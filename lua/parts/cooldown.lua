@@ -60,6 +60,17 @@ function cooldown.granted(rest, moment, guard)
   return write(rest)
 end
 
+-- The text when the grant of `moment` was given back: one guard less is reserved at a rest's end, or the probe is due.
+-- Which of those that are reserved there is gone does not matter.
+function cooldown.given_back(rest, moment, guard)
+  if moment >= rest.ends then
+    rest.next = math.max(rest.ends, rest.next - guard)
+  else
+    rest.next = math.min(rest.next, moment)
+  end
+  return write(rest)
+end
+
 local function first_probe(rest, now)
   if rest.kind == '2' then
     return now + cooldown.DEAD_PROBE

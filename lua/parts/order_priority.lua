@@ -17,7 +17,9 @@ function orders.priority()
   end
 
   return {
-    rotates = true,
+    after = function(member, place)
+      return above(member, place - member.priority * STEP)
+    end,
     due = function(turn, member)
       return above(member, last_of(turn, member))
     end,

@@ -5,7 +5,9 @@ function orders.round_robin()
   end
 
   return {
-    rotates = true,
+    after = function(_, place)
+      return above(place)
+    end,
     due = function(turn)
       return above(tonumber(turn.last))
     end,

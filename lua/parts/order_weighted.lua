@@ -14,7 +14,9 @@ function orders.weighted()
   end
 
   return {
-    rotates = true,
+    after = function(member, place)
+      return above(place, member.weight)
+    end,
     due = function(turn, member)
       return above(tonumber(turn.last), member.weight)
     end,

@@ -294,6 +294,16 @@ function room.tell_rests(of, moment)
   return fields, finds
 end
 
+-- The fields and texts of the rests after a grant was given back that `finds` so much.
+function room.tell_given_back(of, moment, finds)
+  local fields = {}
+  for _, rest in ipairs(finds ~= '0' and of.rests or {}) do
+    fields[#fields + 1] = rest.field
+    fields[#fields + 1] = cooldown.given_back(rest, moment, room.guard(of) or room.GUARD)
+  end
+  return fields
+end
+
 -- One HSET: the windows, what else is given, and the clock that they were written by.
 function room.write(state, of, clock_text, more)
   local args = more or {}

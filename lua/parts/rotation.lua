@@ -2,7 +2,8 @@
 -- granted so far, as the strategy writes it), `woken` (how far it has read the pool's wake set), `kept` (when its expiry
 -- was last renewed), `size` (how many members it has: a sorted set of none does not exist), `busy` (until
 -- when requests in flight are in the way of a parked member, if they do not end sooner), `waits` (how many such
--- members there are, each with a field `b|member`), `day` (the one whose grants the places count), for each account
+-- members there are, each with a field `b|member`), `day` (the one whose grants the places count), `latest` (the order of the
+-- member that was granted last), for each account
 -- (`a|account`) its members, a line each; and, where any has several (`shared`), the order of the member of each that was
 -- granted last (`l|account`).
 --
@@ -12,7 +13,7 @@
 --
 -- An acquire passes over at most MOST_PASSED members that have some room but not enough for it: a thousand keys whose
 -- tokens are almost spent would else be looked at by every request that needs more.
-local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000, MOST_PASSED = 64, TIE = 2 ^ -12 }
+local rotation = { PARKED = 1e14, KEEP_S = 30 * 86400, STATE_KEEP_S = 400 * 86400, CHUNK = 1000, MOST_PASSED = 64 }
 
 local LOWEST_MOMENT = '1e14' -- rotation.PARKED as Redis reads it: to write a number costs half a command
 
@@ -34,7 +35,7 @@ end
 
 -- The rotation in `names` = {set, hash, wake}; nil where it was never registered, expired or was flushed.
 function rotation.open(names, strategy)
-  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'busy', 'waits', 'day', 'shared')
+  local meta = redis.call('HMGET', names.hash, 'seq', 'last', 'woken', 'kept', 'busy', 'waits', 'day', 'shared', 'latest')
   if not meta[1] then
     return nil
   end
@@ -49,6 +50,7 @@ function rotation.open(names, strategy)
     waits = tonumber(meta[6] or 0),
     day = tonumber(meta[7] or 0),
     shared = meta[8] == '1',
+    latest = meta[9] or '',
   }
 end
 
@@ -114,46 +116,82 @@ local function put_all(set, members, value, ...)
   end
 end
 
--- Where keys of an account come together, by what each comes behind the place of its strategy: the one that follows
--- whoever was granted last comes first. Else a key at a time would have room, and always the same one would be granted.
-local function behind(turn, members)
-  local of_account, accounts, by = {}, {}, {}
-  for _, text in ipairs(turn.shared and turn.strategy.rotates and members or {}) do
+-- Of keys of an account that come together, those up to the one granted last come a turn later, by their texts; none
+-- where it was the last of them. Else a key at a time would have room, and always the same one would be granted.
+local function served(turn, members)
+  local of_account, accounts, later = {}, {}, {}
+  for _, text in ipairs(turn.shared and turn.strategy.after and members or {}) do
     local member = rotation.read_member(text)
     local siblings = of_account[member.account] or {}
     siblings[#siblings + 1], of_account[member.account] = member, siblings
+    siblings.last = math.max(siblings.last or 0, tonumber(member.order))
     if #siblings == 2 then
       accounts[#accounts + 1] = member.account
     end
   end
   for from = 1, #accounts, rotation.CHUNK do
-    local chunk = { unpack(accounts, from, math.min(from + rotation.CHUNK - 1, #accounts)) }
     local fields = {}
-    for i, account in ipairs(chunk) do
-      fields[i] = 'l|' .. account
+    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
+      fields[#fields + 1] = 'l|' .. accounts[i]
     end
     for i, latest in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
-      local siblings = of_account[chunk[i]]
-      table.sort(siblings, function(one, other)
-        local is_behind, other_is = latest and one.order <= latest, latest and other.order <= latest
-        if is_behind ~= other_is then
-          return other_is
-        end
-        return one.order < other.order
-      end)
-      for at, member in ipairs(siblings) do
-        by[member.text] = (at - 1) * rotation.TIE
+      local siblings = of_account[accounts[from + i - 1]]
+      for _, member in ipairs(siblings) do
+        later[member.text] = latest and member.order <= latest and tonumber(latest) < siblings.last
       end
     end
   end
-  return by
+  return later
+end
+
+-- A function that tells the place of each of these members, by its text and as it was read, when they come together.
+local function places_of(turn, members)
+  local later = served(turn, members)
+  return function(text, member)
+    local place = turn.strategy.due(turn, member)
+    return later[text] and turn.strategy.after(member, place) or place
+  end
 end
 
 local function put_due(turn, members)
-  local by = behind(turn, members)
+  local place_of = places_of(turn, members)
   put_all(turn.names.set, members, function(text)
-    return turn.strategy.due(turn, rotation.read_member(text)) + (by[text] or 0)
+    return place_of(text, rotation.read_member(text))
   end)
+end
+
+-- The same where a place is how many grants a key was given today.
+local function counts_of(turn, members, now)
+  local fields, counts = {}, {}
+  for i, text in ipairs(members) do
+    fields[i] = 'granted|' .. rotation.read_member(text).key
+  end
+  for i, text in ipairs(redis.call('HMGET', turn.names.state, unpack(fields))) do
+    counts[members[i]] = room.count({ count_text = text or '' }, now)
+  end
+  return function(text)
+    return counts[text]
+  end
+end
+
+-- The members that may have room at this moment, as {member, place}, by whose turn it is: whoever follows the one granted
+-- last comes first of one place.
+function rotation.coming(turn, moment, now)
+  local texts = redis.call('ZRANGEBYSCORE', turn.names.set, moment, moment, 'LIMIT', 0, rotation.MOST_PASSED)
+  local place_of, list = turn.strategy.counts and counts_of(turn, texts, now) or places_of(turn, texts), {}
+  for i, text in ipairs(texts) do
+    local member = rotation.read_member(text)
+    list[i] = { member, place_of(text, member), member.order <= turn.latest }
+  end
+  table.sort(list, function(one, other)
+    if one[2] ~= other[2] then
+      return one[2] < other[2]
+    elseif one[3] ~= other[3] then
+      return other[3]
+    end
+    return one[1].order < other[1].order
+  end)
+  return list
 end
 
 -- Begins a rotation, or begins it again: then numbers and places go on where they were.
@@ -190,15 +228,17 @@ local function members_of(turn, accounts)
   return members
 end
 
--- Until `moment` no member of the account has room. Those that are parked for longer stay so. `busy`: as for park.
-function rotation.park_account(turn, account, moment, busy, now)
+-- Until `moment` no member of the account has room. Those that are parked for longer stay so, and those whose id `stays`.
+-- `busy`: as for park.
+function rotation.park_account(turn, account, moment, busy, now, stays)
   local members = {}
   local texts = members_of(turn, { account })
   for from = 1, #texts, rotation.CHUNK do
     local last = math.min(from + rotation.CHUNK - 1, #texts)
     for i, score in ipairs(redis.call('ZMSCORE', turn.names.set, unpack(texts, from, last))) do
-      if score and tonumber(score) < moment then
-        members[#members + 1] = texts[from + i - 1]
+      local text = texts[from + i - 1]
+      if score and tonumber(score) < moment and not stays(rotation.read_member(text).id) then
+        members[#members + 1] = text
       end
     end
   end
@@ -264,7 +304,7 @@ function rotation.granted(turn, member, place, free, busy, now)
     rotation.keep(turn.names, now)
   end
   local latest = turn.shared and { 'l|' .. member.account, member.order } or {}
-  redis.call('HSET', turn.names.hash, 'seq', number + 1, 'last', turn.last, unpack(latest))
+  redis.call('HSET', turn.names.hash, 'seq', number + 1, 'last', turn.last, 'latest', member.order, unpack(latest))
   return number
 end
 

@@ -43,11 +43,17 @@ ORDERS: Mapping[Strategy, Order] = {
 }
 
 
-def due(strategy: Strategy, last: Mapping[int, float], member: Member) -> float:
-    """The place of a member that begins, or whose moment has come. `last`: the highest granted, by base."""
+def due(strategy: Strategy, last: Mapping[int, float], member: Member, turns: int = 1) -> float:
+    """The place of a member that begins, or whose moment has come, in so many turns. `last`: the highest granted, by
+    base."""
     order = ORDERS[strategy]
     base = order.base(member)
-    return base + order.place(last.get(base, 0.0), member) if order.place else float(base)
+    if order.place is None:
+        return float(base)
+    place = last.get(base, 0.0)
+    for _ in range(turns):
+        place = order.place(place, member)
+    return base + place
 
 
 def granted(strategy: Strategy, last: dict[int, float], member: Member, place: float) -> float:

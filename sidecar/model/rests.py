@@ -54,6 +54,13 @@ def granted(rest: Resting, moment: int, guard_us: int) -> Resting:
     return replace(rest, next=min(rest.ends, moment + pause))
 
 
+def given_back(rest: Resting, moment: int, guard_us: int) -> Resting:
+    """When the grant of `moment` was given back: one guard less is reserved at the rest's end, or the probe is due."""
+    if moment >= rest.ends:
+        return replace(rest, next=max(rest.ends, rest.next - guard_us))
+    return replace(rest, next=min(rest.next, moment))
+
+
 def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int) -> Resting:
     """After the refusal of a request granted at `moment`. A rest only moves later, and what was proved stays so."""
     if old is not None and old.ends + FORGOTTEN_US <= now:

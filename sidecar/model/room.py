@@ -193,8 +193,7 @@ def rests_until(shared: Shared, rotation: Rotation, member: Member) -> int:
     """Until when the key must not be used, for what was learnt after it was granted."""
     if member.key in shared.off:
         return NEVER
-    asked = (*subjects(member, rotation.model), resting_pool(rotation.pool))
-    return max((shared.rests[s].ends for s in asked if s in shared.rests), default=0)
+    return max((rest.ends for _, rest in _bearing(shared, rotation, member)), default=0)
 
 
 def enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts) -> None:
@@ -247,13 +246,29 @@ def settle(shared: Shared, of: Iterable[Window], moment: int, now: int, expected
 
 def grant(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:
     """Moves the rests that bear on a grant; what its success may end: 0 nothing, 1 what is over, 2 a rest that runs."""
-    guard = guard_us(limit for _, limit in all_windows(rotation, member))
     finds = 0
-    for subject in (*subjects(member, rotation.model), resting_pool(rotation.pool)):
-        if (rest := shared.rests.get(subject)) is not None:
-            finds = max(finds, 2 if rest.ends > moment else 1)
-            shared.rests[subject] = rests.granted(rest, moment, GUARD_US if guard is None else guard)
+    for subject, rest in _bearing(shared, rotation, member):
+        finds = max(finds, 2 if rest.ends > moment else 1)
+        shared.rests[subject] = rests.granted(rest, moment, _guard_us(rotation, member))
     return finds
+
+
+def give_back(shared: Shared, rotation: Rotation, member: Member, moment: int, finds: int) -> bool:
+    """Moves the rests that bear on a grant which was given back, and `finds` so much; whether there were any."""
+    bearing = _bearing(shared, rotation, member) if finds else []
+    for subject, rest in bearing:
+        shared.rests[subject] = rests.given_back(rest, moment, _guard_us(rotation, member))
+    return bool(bearing)
+
+
+def _bearing(shared: Shared, rotation: Rotation, member: Member) -> list[tuple[Subject, Resting]]:
+    asked = (*subjects(member, rotation.model), resting_pool(rotation.pool))
+    return [(subject, shared.rests[subject]) for subject in asked if subject in shared.rests]
+
+
+def _guard_us(rotation: Rotation, member: Member) -> int:
+    guard = guard_us(limit for _, limit in all_windows(rotation, member))
+    return GUARD_US if guard is None else guard
 
 
 def grants_today(shared: Shared, key: str, now: int) -> int:

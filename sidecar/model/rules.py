@@ -139,7 +139,7 @@ def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Gran
     in_time = [(at, c) for at, c in found if c.busy <= now and at - now <= ask.max_wait_us[c.target]]
     if in_time:
         moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
-        return _grant(state, ask, candidate, moment, raw)
+        return _grant(state, ask, _whose_turn(state, ask, candidate, now), moment, raw)
     return Refusal(min(at for at, _ in found) - now, _came(ask, now) if busy else 0) if found else Exhausted()
 
 
@@ -175,7 +175,7 @@ def _walk(state: State, ask: Ask, target: int, turn: turns.Turn, now: int) -> tu
         if free > now:
             if free != score:
                 turns.park(turn, member, free, busy, now)
-                _park_siblings(state, ask, turn, member, met, now)
+                _park_siblings(state, ask, target, turn, member, met, now)
             if not parked or free > score:
                 continue
         elif not parked and place != score and corrected < MOST_PASSED:
@@ -198,14 +198,37 @@ def _walk(state: State, ask: Ask, target: int, turn: turns.Turn, now: int) -> tu
     return best, False
 
 
-def _park_siblings(state: State, ask: Ask, turn: turns.Turn, of: Member, met: set[str], now: int) -> None:
+def _park_siblings(state: State, ask: Ask, target: int, turn: turns.Turn, of: Member, met: set[str], now: int) -> None:
     """Parks all keys of an account that has no room, once two of it were `met`; one that was tried is stepped over."""
-    if of.account in met and not ask.tried:
+    if of.account in met:
         moment, busy = room.free_in_account(state.shared, turn.rotation, of, now, now, ask.probing)
         for text, member in turn.members.items():
-            if moment > now and member.account == of.account and turn.scores[text] < moment:
+            is_tried = (target, member.id) in ask.tried
+            if moment > now and member.account == of.account and turn.scores[text] < moment and not is_tried:
                 turns.park(turn, member, moment, busy, now)
     met.add(of.account)
+
+
+def _whose_turn(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
+    """Of keys that have room at one moment, the one whose turn it is."""
+    rotation = ask.rotations[of.target]
+    turn = state.turns[_name(rotation)]
+    score = turn.scores[of.member.text]
+    if score < turns.PARKED or rotation.strategy == "fill_first":
+        return of
+
+    def today(member: Member) -> int:
+        return room.grants_today(state.shared, member.key, now)
+
+    for member, place in turns.coming(turn, score, MOST_PASSED, today):
+        if member == of.member:
+            return replace(of, place=place)
+        if (of.target, member.id) not in ask.tried:
+            free, busy = room.free_for_any(state.shared, rotation, member, now, ask.probing)
+            found = _candidate(state, ask, _Candidate(of.target, member, free, place, busy), now)
+            if found.busy <= now and found.moment == of.moment:
+                return found
+    return of
 
 
 def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
@@ -241,7 +264,7 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
     else:
         turn.scores[member.text] = following
     turn.number += 1
-    turn.latest[member.account] = member.order
+    turn.latest[member.account] = turn.latest_of_all = member.order
     wait = max(0, moment - now)
     share = _share(ask, candidate.target)
     return Grant(candidate.target, rotation, member, turn.number - 1, moment, wait, ask.amounts, not wait, finds, share)
@@ -271,6 +294,7 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     rests = not grant.probes and room.rests_until(shared, grant.rotation, grant.member) > now
     if rests or grant.member.key in shared.off or room.is_busy(shared, of, now, grant.share):
         tick(state, raw)
+        room.give_back(shared, grant.rotation, grant.member, moment, grant.finds)
         wake(state, {grant.member.account}, now)
         return Withdrawn()
     guard = guard_us(limit for _, limit in of)
@@ -300,8 +324,8 @@ def _run(state: State, grant: Grant, raw: int) -> None:
         room.enter(state.shared, leased, grant.moment_us, now, grant.amounts)
 
 
-def advance(state: State, grant: Grant, raw: int) -> NotYet:
-    """A reservation takes an earlier moment, where one has room since."""
+def advance(state: State, grant: Grant, raw: int, only_tells: bool = False) -> NotYet:
+    """A reservation takes an earlier moment, where one has room since; or it `only_tells` which it would."""
     now, _ = now_of(state, raw)
     if now >= grant.moment_us:
         return NotYet(0, grant.moment_us, grant.finds)
@@ -315,8 +339,12 @@ def advance(state: State, grant: Grant, raw: int) -> NotYet:
     if at >= grant.moment_us:
         shared.windows = before
         return NotYet(grant.moment_us - now, grant.moment_us, grant.finds)
+    if only_tells:
+        shared.windows = before
+        return NotYet(at - now, at, grant.finds)
     tick(state, raw)
     finds = room.grant(shared, rotation, member, at)
+    room.give_back(shared, rotation, member, grant.moment_us, grant.finds)
     room.enter(shared, of, at, now, grant.amounts)
     wake(state, {member.account}, now)
     return NotYet(at - now, at, finds)
@@ -338,8 +366,10 @@ def renewed(state: State, account: str, limit: Limit, moment: int, raw: int) -> 
 def release(state: State, grant: Grant, raw: int) -> int:
     """Takes back a grant that surely was not sent; returns how many windows still held it."""
     now, _ = now_of(state, raw)
-    held = room.leave(state.shared, _windows(grant), grant.moment_us, now, grant.amounts, grant.runs)
-    if held:
+    shared, moment = state.shared, grant.moment_us
+    held = room.leave(shared, _windows(grant), moment, now, grant.amounts, grant.runs)
+    rested = room.give_back(shared, grant.rotation, grant.member, moment, grant.finds)
+    if held or rested:
         tick(state, raw)
         wake(state, {grant.member.account}, now)
     return held

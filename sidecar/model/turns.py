@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.model import orders, room
 from sidecar.model.words import Member, Rotation
 
 PARKED = 1e14  # scores from here on are moments
-TIE = 2**-12  # by which keys of an account that come together come one behind the other
 
 
 @dataclass(slots=True)
@@ -26,6 +25,7 @@ class Turn:
     waits: set[str] = field(default_factory=set)  # such members
     day: int = 0
     latest: dict[str, int] = field(default_factory=dict)  # by account, the order of its member that was granted last
+    latest_of_all: int = -1
 
 
 def park(turn: Turn, member: Member, moment: int, busy: int, now: int) -> None:
@@ -53,16 +53,40 @@ def ready(turn: Turn, now: int) -> None:
         turn.day = now // room.DAY_US
         due |= {text for text, score in turn.scores.items() if score < PARKED}
     turn.waits -= {text for text in due if turn.scores[text] >= PARKED}
-    behind = _behind(turn, due) if orders.ORDERS[strategy].place else {}
-    for text in due:
-        turn.scores[text] = orders.due(strategy, turn.last, turn.members[text]) + behind.get(text, 0.0)
+    turn.scores |= _places(turn, due)
 
 
-def _behind(turn: Turn, due: set[str]) -> dict[str, float]:
-    """By what keys of an account that come together come behind: whoever follows the one granted last comes first."""
+def _places(turn: Turn, due: set[str]) -> dict[str, float]:
+    """Of members that come together."""
+    strategy = turn.rotation.strategy
+    later = _served(turn, due) if orders.ORDERS[strategy].place else set()
+    return {text: orders.due(strategy, turn.last, turn.members[text], 2 if text in later else 1) for text in due}
+
+
+def coming(turn: Turn, moment: float, most: int, today: Callable[[Member], int]) -> list[tuple[Member, float]]:
+    """The members that may have room at this moment, and their places, by whose turn it is; at `most` so many.
+
+    Of one place whoever follows the one granted last comes first. `today`: how many grants a key was given.
+    """
+    texts = sorted(text for text, score in turn.scores.items() if score == moment)[:most]
+    places = _places(turn, set(texts))
+    if orders.ORDERS[turn.rotation.strategy].counts:
+        places = {text: today(turn.members[text]) for text in texts}
+    members = [turn.members[text] for text in texts]
+    members.sort(key=lambda one: (places[one.text], one.order <= turn.latest_of_all, one.order))
+    return [(member, places[member.text]) for member in members]
+
+
+def _served(turn: Turn, due: set[str]) -> set[str]:
+    """Of keys of an account that come together, those up to the one granted last, which come a turn later; none where
+    it was the last of them."""
     of_account = defaultdict(list)
-    for member in sorted((turn.members[text] for text in due), key=lambda member: member.order):
-        of_account[member.account].append(member)
-    for account, siblings in of_account.items():
-        siblings.sort(key=lambda member: member.order <= turn.latest.get(account, -1))
-    return {member.text: at * TIE for siblings in of_account.values() for at, member in enumerate(siblings)}
+    for text in due:
+        of_account[turn.members[text].account].append(turn.members[text])
+    return {
+        member.text
+        for account, siblings in of_account.items()
+        if turn.latest.get(account, -1) < max(one.order for one in siblings)
+        for member in siblings
+        if member.order <= turn.latest.get(account, -1)
+    }

@@ -45,7 +45,7 @@ class Asking:
                 return answer, asked_at
         try:
             return await self._next_in_line(search)
-        except (TimeoutError, Full):
+        except TimeoutError:
             return await self.ask(search, 0.0)
         except asyncio.CancelledError:
             self.leave_line(search)
@@ -56,11 +56,15 @@ class Asking:
         with search.waiting():
             async with asyncio.timeout(self.most_patience_s(search)), first_in_line:
                 while True:
-                    ended = self._waiting.next_end()
+                    ended = self._waiting.next_end(search.pools)
                     answer, asked_at = await self.ask(search, math.inf)
                     if not isinstance(answer, Refusal) or not answer.busy:
                         return answer, asked_at
                     await self._waiting.until(ended, self._waiting.pause_s(search))
+
+    def alike(self, search: Search) -> Hashable:
+        """Who can use the same has the same."""
+        return tuple((one.pool, one.digest, one.model) for one in self._rotations(search)), search.batch
 
     def _line(self, search: Search) -> Hashable:
         """Those who stand in one line of this replica can use the same keys, and need about as much of them.
@@ -83,26 +87,27 @@ class Asking:
             self._store.leave(search.ticket, self._rotations(search))
             search.ticket = 0
 
-    async def ask(self, search: Search, most_s: float) -> tuple[Answer, float]:
-        """As `next`, at once: the answer may be a moment that lies ahead, by at most `most_s`; or a place in line."""
+    async def ask(self, search: Search, until: float) -> tuple[Answer, float]:
+        """As `next`, at once: a moment that lies ahead, up to `until` of the loop's clock, or a place in line do."""
         while True:
             asked_at = monotonic()
-            ask = self._asked(search, most_s)
+            ask = self._asked(search, until)
             try:
                 answer = await self._store.acquire(ask, self._orphaned)
             except StoreAway as away:
                 await self.outlast(search, asked_at, away)
             else:
                 search.acquire_s += monotonic() - asked_at
-                search.ticket = answer.ticket if isinstance(answer, Refusal) and most_s else 0
+                search.ticket = answer.ticket if isinstance(answer, Refusal) and until > asked_at else 0
                 return answer, asked_at
 
-    def _asked(self, search: Search, most_s: float) -> Ask:
+    def _asked(self, search: Search, until: float) -> Ask:
         targets, rotations = search.open, self._rotations(search)
         amounts = search.amounts(any(one.counts_tokens for one in rotations))
         if search.expected is not None:
             _check_size(rotations, amounts)
-        patience_s = (min(most_s, self._patience_s(search, search.targets[index])) for index in targets)
+        left_s = max(0.0, until - monotonic())
+        patience_s = (min(left_s, self._patience_s(search, search.targets[index])) for index in targets)
         pools = (self._config.pools[search.targets[index].pool] for index in targets)
         return Ask(
             rotations=rotations,

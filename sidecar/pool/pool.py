@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -28,7 +29,6 @@ from sidecar.pool.rotations import Rotations
 from sidecar.pool.search import Held, Search, held
 from sidecar.pool.sight import Sight
 from sidecar.pool.telling import Telling
-from sidecar.pool.waiting import Full
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
@@ -73,15 +73,17 @@ class Pools:
         Raises StoreAway when Redis cannot answer in that time, TooLarge where no budget could ever hold the request. A
         caller that is cancelled leaves no grant.
         """
-        while True:
-            answer, asked_at = await self._asking.next(search, wait and not self.waiting.full)
-            if not isinstance(answer, Grant):
-                return answer
-            got = self._held(answer, search.open[answer.target], asked_at)
-            if got.grant.runs:
-                return got
-            if waited := await self._wait(search, got):
-                return waited
+        waits = wait and self._asking.most_patience_s(search) > 0
+        with self.waiting.seat(search) if waits else nullcontext(False) as may_wait:
+            while True:
+                answer, asked_at = await self._asking.next(search, may_wait)
+                if not isinstance(answer, Grant):
+                    return answer
+                got = self._held(answer, search.open[answer.target], asked_at)
+                if got.grant.runs:
+                    return got
+                if waited := await self._wait(search, got):
+                    return waited
 
     async def probe(self, pool: Pool, key: Key) -> Held | None:
         """A key that rests as dead, for one cheap call, if it is time to try it: for one replica at a time."""
@@ -102,8 +104,6 @@ class Pools:
                     else:
                         is_good = held.may_be_sent or await self._confirm(search, held)
                         confirms += 1
-        except Full:
-            pass
         finally:
             if not is_good:
                 self.release(held)
@@ -115,24 +115,21 @@ class Pools:
 
         Only who has the earliest moment looks for a sooner one, so that the others follow in their order.
         """
-        with self.waiting.dated(held.pool.name, held.moment_at) as is_first:
+        with self.waiting.dated(self._asking.alike(search), held.moment_at) as is_first:
             while held.in_hand and (left_s := held.moment_at - monotonic()) > 0:
                 if not is_first.is_set():
                     await self.waiting.until(is_first, left_s)
                     continue
-                ended = self.waiting.next_end()
-                if sooner := await self._sooner(search, held):
+                ended = self.waiting.next_end(search.pools)
+                await self._advance(held)
+                if held.in_hand and (sooner := await self._sooner(search, held)):
                     return sooner
                 await self.waiting.until(ended, min(held.moment_at - monotonic(), self.waiting.pause_s(search)))
         return held
 
     async def _sooner(self, search: Search, held: Held) -> Held | None:
-        """Brings a reservation forward where its key has room since; or returns another key's that is sooner."""
-        await self._advance(held)
-        left_s = held.moment_at - monotonic()
-        if not held.in_hand or left_s <= 0:
-            return None
-        answer, asked_at = await self._asking.ask(search, left_s)
+        """A key with room now, or another reservation, that is sooner; this one is given back for it."""
+        answer, asked_at = await self._asking.ask(search, held.moment_at)
         if not isinstance(answer, Grant):
             return None
         self.release(held)
@@ -140,9 +137,14 @@ class Pools:
 
     async def _advance(self, held: Held) -> None:
         """An earlier moment for a reservation, where there is one; not in hand any more where nobody can tell which."""
+        pools = self._lasting.pools(held.grant)
+        with suppress(StoreAway):
+            seen = await self.store.advance(held.grant, pools, lambda _: None, only_tells=True)
+            if seen.moment_us >= held.grant.moment_us:
+                return
         asked_at, held.in_hand = monotonic(), False
         try:
-            answer = await self.store.advance(held.grant, self._lasting.pools(held.grant), self._lasting.give_back)
+            answer = await self.store.advance(held.grant, pools, self._lasting.give_back)
         except StoreAway as away:
             held.in_hand = not away.sent
         else:
@@ -206,13 +208,13 @@ class Pools:
         actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
         if self._ended(held) or (held.in_hand and actual != held.grant.amounts):
             self.store.settle(held.grant, actual, self._lasting.pools(held.grant))
-            self.waiting.ended()
+            self.waiting.ended(self._lasting.pools(held.grant))
         held.in_hand = False
 
     def _ended(self, held: Held) -> bool:
         was_running = self.running.ended(held)
         if was_running:
-            self.waiting.ended()
+            self.waiting.ended(self._lasting.pools(held.grant))
         return was_running
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:

@@ -29,7 +29,8 @@ class Search:
     acquire_s: float = 0.0
     ticket: int = 0  # by which it stands in the store's line for a place in flight; 0: it does not
     expected: Amounts | None = None  # once it was asked
-    is_counted: bool = False  # among those who wait
+    has_seat: bool = False  # among those who may wait
+    is_counted: bool = False  # among those who do
 
     @property
     def open(self) -> list[int]:
@@ -52,6 +53,11 @@ class Search:
             yield
         finally:
             self.waited_before_s, self.waits_since = self.waited_s, None
+
+    @property
+    def pools(self) -> set[str]:
+        """Those of the targets that may still be asked."""
+        return {self.targets[index].pool for index in self.open}
 
     def model(self, held: Held) -> str:
         """The upstream model that a grant of this search is for; "" for a call without one."""

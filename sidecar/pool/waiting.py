@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections import defaultdict
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
+from weakref import WeakSet
 
 from sidecar.pool.search import Search
 
@@ -33,22 +34,41 @@ class Waiting:
         self.most = 0
         self.count = 0
         self._lines: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
-        self._ended = asyncio.Event()
-        self._dated: defaultdict[str, list[Dated]] = defaultdict(list)
+        self._seats = 0
+        self._listening: defaultdict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # by pool
+        self._dated: defaultdict[Hashable, list[Dated]] = defaultdict(list)
         self._numbers = count()
 
-    @property
-    def full(self) -> bool:
-        return self.count >= self.most
+    @contextmanager
+    def seat(self, search: Search) -> Iterator[bool]:
+        """Kept for a request that asks and may wait, until it does not wait any more; False: there is none left.
 
-    def ended(self) -> None:
-        """A request of this replica is no longer in flight: who is first in a line may ask at once."""
-        ended, self._ended = self._ended, asyncio.Event()
-        ended.set()
+        Taken before asking: else of a burst all would reserve, and those who may not wait would give back what others
+        were refused for meanwhile.
+        """
+        if self._seats >= self.most:
+            yield False
+            return
+        self._seats += 1
+        search.has_seat = True
+        try:
+            yield True
+        finally:
+            self._seats -= 1
+            search.has_seat = False
 
-    def next_end(self) -> asyncio.Event:
-        """What the next request to end will set: taken before asking, so that none that ends meanwhile is missed."""
-        return self._ended
+    def ended(self, pools: Iterable[str]) -> None:
+        """A request of this replica is over that had a key of these pools: who waits for one may look at once."""
+        for pool in pools:
+            for event in self._listening.pop(pool, ()):
+                event.set()
+
+    def next_end(self, pools: Iterable[str]) -> asyncio.Event:
+        """What the next request of these pools to end will set: taken before asking, so that none is missed."""
+        event = asyncio.Event()
+        for pool in pools:
+            self._listening[pool].add(event)
+        return event
 
     def pause_s(self, search: Search) -> float:
         """Between two looks of who is first, unless a request of this replica ends."""
@@ -61,9 +81,9 @@ class Waiting:
                 await event.wait()
 
     @contextmanager
-    def dated(self, pool: str, moment: float) -> Iterator[asyncio.Event]:
-        """Waits for a moment of a pool; the event is set while no other of this replica has an earlier one."""
-        dated, is_first = self._dated[pool], asyncio.Event()
+    def dated(self, of: Hashable, moment: float) -> Iterator[asyncio.Event]:
+        """Waits for a moment; the event is set while nobody of this replica who can use the same has an earlier one."""
+        dated, is_first = self._dated[of], asyncio.Event()
         mine = moment, next(self._numbers), is_first
         insort(dated, mine)
         try:
@@ -72,14 +92,16 @@ class Waiting:
         finally:
             dated.remove(mine)
             _tell_first(dated)
+            if not dated:
+                del self._dated[of]
 
     @contextmanager
     def one_more(self, search: Search) -> Iterator[None]:
-        """Counts who waits, once. Raises Full."""
+        """Counts who waits, once. Raises Full where who has no seat is one too many."""
         if search.is_counted:
             yield
             return
-        if self.full:
+        if not search.has_seat and self.count >= self.most:
             raise Full
         self.count += 1
         search.is_counted = True
@@ -100,7 +122,7 @@ class Waiting:
 
     @asynccontextmanager
     async def first_in_line(self, of: Hashable, search: Search) -> AsyncIterator[None]:
-        """Waits until all who came before have left. Raises Full."""
+        """Waits until all who came before have left."""
         with self.one_more(search):
             lock, standing = self._lines.setdefault(of, (asyncio.Lock(), []))
             standing.append(None)

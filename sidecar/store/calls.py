@@ -171,9 +171,11 @@ def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
     return Call("confirm", _keys(names, pools), args)
 
 
-def advance(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
+def advance(
+    names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "", only_tells: bool = False
+) -> Call:
     """As `confirm`, and its reply is read alike."""
-    return replace(confirm(names, grant, pools, clock_us, now), script="advance")
+    return replace(confirm(names, replace(grant, runs=only_tells), pools, clock_us, now), script="advance")
 
 
 def read_confirm(reply: Sequence[bytes | int]) -> Confirmed | NotYet | Withdrawn | OtherTime:
@@ -195,10 +197,8 @@ def _windows(grant: Grant, clock_us: int) -> list[str]:
 
 
 def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
-    """`pools`: all that have a key of the grant's account."""
-    amounts = map(str, grant.amounts)
-    args = (now, grant.member.text, str(grant.moment_us), str(int(grant.runs)), *amounts, *_windows(grant, clock_us))
-    return Call("release", _keys(names, pools), args)
+    """As `confirm`; its reply is how many windows still held the grant."""
+    return replace(confirm(names, grant, pools, clock_us, now), script="release")
 
 
 def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], clock_us: int, now: str = "") -> Call:

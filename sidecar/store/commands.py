@@ -111,9 +111,14 @@ class Store:
         """Whether the grant may be sent now. `pools`: all that have a key of its account."""
         return await self._dated(calls.confirm, grant, pools, orphaned)
 
-    async def advance(self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]) -> NotYet:
-        """When a reservation counts from now on: earlier, where there is room by now. `pools` as for `confirm`."""
-        answer = await self._dated(calls.advance, grant, pools, orphaned)
+    async def advance(
+        self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None], only_tells: bool = False
+    ) -> NotYet:
+        """When a reservation counts from now on: earlier, where there is room by now. `pools` as for `confirm`.
+
+        Where it `only_tells`, when it would: nothing is changed.
+        """
+        answer = await self._dated(partial(calls.advance, only_tells=only_tells), grant, pools, orphaned)
         assert isinstance(answer, NotYet)  # what the script answers
         return answer
 

@@ -251,9 +251,11 @@ class Play:
             return
         world, grant, _ = self.open.pop(reserved[choice % len(reserved)])
         clock = self.now
-        answer = rules.advance(self.state, grant, self.raw)
-        call = calls.advance(NAMES, grant, world.pools_of(grant.member.account), clock, str(self.raw))
-        self._expect(call, calls.read_confirm, answer)
+        for only_tells in (True, False):
+            answer = rules.advance(self.state, grant, self.raw, only_tells)
+            pools = world.pools_of(grant.member.account)
+            call = calls.advance(NAMES, grant, pools, clock, str(self.raw), only_tells)
+            self._expect(call, calls.read_confirm, answer)
         self.words.append(f"advance {tell(grant)} -> {answer}")
         assert answer.moment_us <= grant.moment_us
         self.open.append((world, grant.dated(answer), False))

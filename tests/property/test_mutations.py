@@ -98,10 +98,18 @@ MUTATIONS = {
         "return above(last, member.weight)\n    end,\n  }",
         "return above(last, 1)\n    end,\n  }",
     ),
-    "one key of an account always comes first": ("by[member.text] = (at - 1) * rotation.TIE", "by[member.text] = 0"),
+    "one key of an account always comes first": (
+        "and tonumber(latest) < siblings.last",
+        "and false",
+    ),
+    "who waits is given the first of keys that come together": (
+        "local later = served(turn, members)",
+        "local later = {}",
+    ),
+    "who waits is not given the key whose turn it is": ("    soonest = whose_turn(soonest)\n", ""),
     "what one key rests all of its account rest": (
-        "local whole, places = room.free_in_account(of, now, probing)",
-        "local whole, places = free, busy",
+        "whole, places = room.free_in_account(of, now, probing)",
+        "whole, places = free, busy",
     ),
     "priorities share one last place": ("local others = string.gsub(known, entry(member), ';')", "local others = ';'"),
     "grants are counted for ever": ("tonumber(day) == math.floor(now / room.DAY) and", "true and"),
@@ -127,6 +135,12 @@ MUTATIONS = {
         "and room.free_before(of, moment, amounts) <= moment then",
         "then",
     ),
+    "what is given back keeps the end of a rest": (
+        "rest.next = math.max(rest.ends, rest.next - guard)",
+        "rest.next = math.max(rest.ends, rest.next)",
+    ),
+    "a probe that is given back is not due again": ("rest.next = math.min(rest.next, moment)", "local _ = moment"),
+    "who only tells moves too": ("at < moment and not grant.runs", "at < moment"),
     "nobody is woken by what is put off": ("wake()\nreturn { 'not yet'", "return { 'not yet'"),
     "what is advanced to the end of a rest does not move it": (
         "more, finds = room.tell_rests(of, at)",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.model.configured import LEASE_US, SECOND_US, Limit, Strategy
-from sidecar.model.words import Grant, Refusal
+from sidecar.model.words import Grant, Refusal, Rotation
 from sidecar.store import calls
 from sidecar.store.names import Names
 from tests.store.asks import ask, limit, rotation, run
@@ -15,6 +15,7 @@ from tests.store.conftest import Place
 
 NAMES = Names("test")
 NOW = 1_790_000_000_000_000
+EVERY = pytest.mark.parametrize("strategy", ["round_robin", "weighted", "priority", "least_used"])
 ROTATING = pytest.mark.parametrize("strategy", ["round_robin", "weighted", "priority"])
 
 
@@ -44,11 +45,12 @@ def test_they_take_turns_where_one_at_a_time_has_room(place: Place, strategy: St
 
 
 @ROTATING
-def test_they_take_turns_where_some_have_room_at_once(place: Place, strategy: Strategy) -> None:
-    """Three of four a window; whoever was left out comes first in the next."""
-    got = served(place, limit(3, 1), strategy=strategy, every_us=150_000, times=70)
-    assert got[:8] == "01230123"
-    assert max(map(got.count, "0123")) - min(map(got.count, "0123")) <= 1
+@pytest.mark.parametrize("most", [2, 3, 4, 5, 6, 7])
+def test_they_take_turns_where_some_have_room_at_once(place: Place, strategy: Strategy, most: int) -> None:
+    """Whoever was left out in a window comes first in the next."""
+    got = served(place, limit(most, 1), strategy=strategy, every_us=105_000, times=100)
+    assert len(got) == 10 * most
+    assert got == ("0123" * len(got))[: len(got)]
 
 
 @ROTATING
@@ -75,3 +77,38 @@ def test_they_take_turns_also_where_other_accounts_are_served_in_between(place: 
         answer = calls.read_acquire(asked, run(place.raw, calls.acquire(NAMES, asked, now, str(now))))
         letters += answer.member.id[-1] if isinstance(answer, Grant) else ""
     assert [letters.count(of) for of in "0123"] == [3, 3, 6, 6]
+
+
+def reserved(place: Place, turns: Rotation, times: int) -> str:
+    """The keys, by their last letters, of so many asks of one moment that may wait."""
+    asked, letters = ask(turns, max_wait_s=600), ""
+    for _ in range(times):
+        answer = calls.read_acquire(asked, run(place.raw, calls.acquire(NAMES, asked, NOW, str(NOW))))
+        assert isinstance(answer, Grant)
+        letters += answer.member.id[-1]
+    return letters
+
+
+@EVERY
+def test_who_waits_is_given_them_in_turn(place: Place, strategy: Strategy) -> None:
+    turns = rotation(4, limit(1, 10), account="acme", strategy=strategy)
+    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    assert reserved(place, turns, 16) == "0123" * 4
+
+
+@EVERY
+def test_who_waits_is_given_keys_in_turn_that_have_room_at_one_moment(place: Place, strategy: Strategy) -> None:
+    """Each of the sixtieths in which a burst was granted frees many at once."""
+    turns = rotation(3, limit(100, 60), strategy=strategy)
+    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    reserved(place, turns, 300)
+    assert reserved(place, turns, 12) == "012" * 4
+
+
+def test_who_waits_is_given_the_lowest_priority_that_has_room_at_the_moment(place: Place) -> None:
+    turns = rotation(3, limit(100, 60), strategy="priority")
+    members = tuple(replace(one, priority=2 - one.order) for one in turns.members)
+    turns = replace(turns, members=members, digest="other")
+    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    reserved(place, turns, 300)
+    assert reserved(place, turns, 12) == "2" * 12

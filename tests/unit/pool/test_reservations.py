@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.model.configured import SECOND_US
+from sidecar.model.configured import SECOND_US, Target
 from sidecar.model.words import Exhausted, Grant, Refusal, Report, Rest, Subject
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
-from tests.unit.pool.configs import config, held, in_flight, limit, pool, search
+from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search
 from tests.unit.pool.conftest import WatchedStore, World
 
 Got = Held | Refusal | Exhausted
 
 
-async def reserved(pools: Pools, store: WatchedStore, *targets: str) -> tuple[asyncio.Task[Got], Grant]:
+async def reserved(
+    pools: Pools, store: WatchedStore, *targets: str, within_s: float = 300
+) -> tuple[asyncio.Task[Got], Grant]:
     """A request that waits for a moment, and the reservation that it has at first."""
     before = len(store.answers)
-    task = asyncio.create_task(pools.acquire(search(*targets, max_wait_s=300, within_s=300)))
+    task = asyncio.create_task(pools.acquire(search(*targets, max_wait_s=within_s, within_s=within_s)))
     while True:
         store.answered.clear()
         for answer in store.answers[before:]:
@@ -49,6 +51,19 @@ async def test_rest_that_began_since_is_told_to_who_may_not_wait_so_long(world: 
     refused = await waiter
     assert isinstance(refused, Refusal)
     assert 59 * SECOND_US < refused.wait_us <= 60 * SECOND_US
+
+
+async def test_those_who_go_away_keep_no_key_resting(world: World) -> None:
+    """The end of a rest is worth one grant a guard, to those who are still there."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1000)]))
+    first = held(await pools.acquire(search()))
+    pools.report(Report("other", rests=(Rest(Subject("acc-k0"), 600_000_000, "rate_limit_minute"),)), first)
+    waiters = [(await reserved(pools, store, within_s=900))[0] for _ in range(20)]
+    for task in waiters:
+        await gone(task, store)
+    refused = await pools.acquire(search(max_wait_s=0))
+    assert isinstance(refused, Refusal)
+    assert refused.wait_us <= 600_000_000
 
 
 async def test_what_a_client_leaves_goes_to_who_waits_longest(world: World) -> None:
@@ -108,3 +123,30 @@ async def test_who_waits_for_a_moment_and_goes_away_holds_up_nobody(world: World
     pools.finish(busy, None)
     await store.settled()
     held(await pools.acquire(search("p", max_wait_s=0)))
+
+
+async def test_who_can_use_what_is_free_looks_though_another_comes_first(world: World) -> None:
+    """Of two who wait for one key the later may use another one too."""
+    told = config(pool("p", ["a"]), pool("q", ["b"]), limits=[limit(1, 60)])
+    pools, store = world.pools(told)
+    held(await pools.acquire(search("p")))
+    other = held(await pools.acquire(search("q")))
+    first, _ = await reserved(pools, store, "p")
+    second, _ = await reserved(pools, store, "p", "q")
+    pools.release(other)
+    async with asyncio.timeout(30):
+        assert held(await second).pool.name == "q"
+    await gone(first, store)
+
+
+async def test_of_a_burst_only_as_many_reserve_as_may_wait(world: World) -> None:
+    """Who may not wait is told when there is room, as if it had come alone."""
+    pools, store = world.pools(config(pool(keys=1, max_wait_s=600), limits=[limit(1, 60)], max_waiting=3))
+    held(await pools.acquire(search()))
+    tasks = [asyncio.create_task(pools.acquire(search(within_s=900))) for _ in range(20)]
+    refused = [answer for answer in await asyncio.gather(*tasks[3:]) if isinstance(answer, Refusal)]
+    assert len(refused) == 17
+    assert max(answer.wait_us for answer in refused) <= 4 * (60 * SECOND_US + GUARD_US)
+    assert await store.number(pools.rotation(Target("p", "m"))) == 4
+    for task in tasks[:3]:
+        await gone(task, store)

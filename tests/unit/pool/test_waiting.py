@@ -52,7 +52,7 @@ async def lined_up(pools: Pools, store: WatchedStore, count: int) -> list[asynci
 async def looked(pools: Pools, store: WatchedStore) -> None:
     """Whoever is first in a line of this replica has asked again, and then those whom they had to let look first."""
     for _ in range(2):
-        pools.waiting.ended()
+        pools.waiting.ended(pools.config.pools)
         await asyncio.sleep(0)
         await store.settled()
 
