@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sidecar.model.calendars import periods
 from sidecar.model.classes import Class, Scope
-from sidecar.model.configured import SECOND_US, Calendar, Cooldowns, Pool
+from sidecar.model.configured import SECOND_US, Calendar, Pool
 from sidecar.model.words import Member, Outcome, Rest, Subject
 from sidecar.pool.blame import REFUSALS
 
@@ -28,7 +28,7 @@ def rest(outcome: Outcome, member: Member, model: str, pool: Pool, now_us: int) 
     """
     if outcome.kind in _RESTS_NOTHING | REFUSALS or outcome.scope not in {Scope.KEY, Scope.KEY_MODEL}:
         return None
-    delay_us = _delay_us(outcome, pool.cooldowns, pool.provider.zone, now_us)
+    delay_us = _delay_us(outcome, pool, now_us)
     whose = subject(outcome, member, model, of_key=False)
     named = outcome.delay_s is not None or outcome.until is not None or outcome.kind is Class.BILLING
     maybe = outcome.kind is Class.RATE_LIMIT_MINUTE and (outcome.bare or not named)
@@ -36,13 +36,20 @@ def rest(outcome: Outcome, member: Member, model: str, pool: Pool, now_us: int) 
     return Rest(whose, delay_us, outcome.kind, most_us=most_us, throttle=pool.name if maybe else "")
 
 
-def _delay_us(outcome: Outcome, cooldowns: Cooldowns, zone: str, now_us: int) -> int:
+def _delay_us(outcome: Outcome, pool: Pool, now_us: int) -> int:
     named_us = 0 if outcome.delay_s is None else max(1, round(outcome.delay_s * SECOND_US))
     if outcome.until is not None:
-        return max(named_us, until(outcome.until, zone, now_us) - now_us)
-    if outcome.delay_s is not None:
-        return named_us
-    return cooldowns.max_us if outcome.kind is Class.BILLING else cooldowns.default_us
+        return max(named_us, until(outcome.until, pool.provider.zone, now_us) - now_us)
+    if outcome.kind is Class.BILLING:
+        return max(named_us, _unpaid_us(pool)) if named_us else pool.cooldowns.max_us
+    return named_us or pool.cooldowns.default_us
+
+
+def _unpaid_us(pool: Pool) -> int:
+    """The least that missing money rests: `cooldown.max`, or less where the pool's `outcomes:` say so."""
+    overrides = (one for one in pool.provider.overrides if one.kind is Class.BILLING)
+    said = [round(one.delay_s * SECOND_US) for one in overrides if one.delay_s is not None]
+    return min([*said, pool.cooldowns.max_us])
 
 
 def until(end: str, zone: str, now_us: int) -> int:

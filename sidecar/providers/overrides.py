@@ -1,7 +1,7 @@
 """What a pool says of its provider's answers, asked before any dialect: resellers have codes of their own.
 
 An override sets class and scope; how long it is to rest is still read from the answer, as the dialect would for that
-class, and what the pool names is for answers that name nothing.
+class, and what the pool names is for answers that name nothing, and the least that missing money rests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _text(fault: Fault, answer: Answer) -> str:
 
 def _outcome(override: Override, fault: Fault) -> Outcome:
     delay_s, until, named = _wait(override.kind, fault)
-    if override.delay_s is not None and (delay_s is None or until is not None):
+    guessed = delay_s is None or until is not None or override.kind is Class.BILLING
+    if override.delay_s is not None and guessed:
         delay_s, until = max(delay_s or 0.0, override.delay_s), None
     return Outcome(override.kind, override.scope, override.other, delay_s, until, named)
 

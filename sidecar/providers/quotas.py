@@ -293,12 +293,13 @@ def until(quota: Quota, delay_s: float | None) -> Literal["midnight"] | None:
 
 
 def unpaid(fault: Fault) -> tuple[float | None, Literal["month"] | None]:
-    """Until when money is missing: a wait of hours that is named, else the end of the month that is spent."""
-    spoken = max((delays.spoken(sentence, fault.now_s) or 0.0 for sentence in fault.sentences), default=0.0)
-    if spoken >= HOUR_S:
-        return spoken, None
-    month = fault.says(signs.MONTH_SPENT) and not fault.says(signs.CREDITS)
-    return None, "month" if month else None
+    """How long money is missing: what is named, and the end of the month that is spent, unless hours are said instead.
+
+    A wait of seconds is often named too: it is the least, and the pool knows better.
+    """
+    dated = (_said(fault, Quota()) or 0.0) >= HOUR_S
+    month = not dated and fault.says(signs.MONTH_SPENT) and not fault.says(signs.CREDITS)
+    return pause(fault), "month" if month else None
 
 
 def pause(fault: Fault) -> float | None:

@@ -184,7 +184,7 @@ def _rate(provider: Provider, fault: Fault) -> Outcome | None:
     if quota.none:
         return Outcome(Class.PERMISSION, quota.scope or Scope.KEY_MODEL, other=True)
     if quota.window == "month":
-        return Outcome(Class.BILLING, Scope.KEY, other=True, until="month")
+        return Outcome(Class.BILLING, Scope.KEY, other=True, delay_s=quotas.floor(fault), until="month")
     delay_s = quotas.wait(fault, quota)
     named = quotas.named(fault, quota, delay_s)
     long = not quota.window and (delay_s or 0) >= quotas.HOUR_S and not quotas.is_page(fault)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sidecar.model.classes import Class, Scope
-from sidecar.model.configured import SECOND_US, Cooldowns
+from sidecar.model.configured import SECOND_US, Cooldowns, Override
 from sidecar.model.words import Member, Outcome, Rest, Subject
 from sidecar.pool import resting
 from tests.unit.pool.configs import pool, provider
@@ -47,8 +47,8 @@ RESTING = sorted(set(Class) - {Class.OK, Class.BLOCKED, Class.INVALID_KEY, Class
 @pytest.mark.parametrize("kind", RESTING)
 def test_account_rests_for_all_models_or_for_this_one(kind: Class) -> None:
     for scope, model in ((Scope.KEY, None), (Scope.KEY_MODEL, "m")):
-        found = rest(kind, scope, delay_s=5)
-        assert found == Rest(Subject("acc", None, model), 5 * SECOND_US, kind, proved=True)
+        found = rest(kind, scope, delay_s=100)
+        assert found == Rest(Subject("acc", None, model), 100 * SECOND_US, kind, proved=True)
 
 
 @pytest.mark.parametrize("scope", [Scope.PROVIDER, Scope.REQUEST])
@@ -84,7 +84,7 @@ def test_refusal_is_of_the_key_and_the_rest_of_its_account() -> None:
         (Class.RATE_LIMIT_MINUTE, 0.174, 0.174),
         (Class.RATE_LIMIT_DAY, 579, 579),
         (Class.RATE_LIMIT_MINUTE, 100_000, 100_000),  # longer than max: the answer knows better
-        (Class.BILLING, 5, 5),
+        (Class.BILLING, 100_000, 100_000),
         (Class.RATE_LIMIT_MINUTE, 0, 0.000001),  # a rest of nothing would be no rest
     ],
 )
@@ -92,6 +92,21 @@ def test_delay_is_what_the_answer_names_else_the_pools(kind: Class, delay_s: flo
     found = rest(kind, delay_s=delay_s)
     assert found is not None
     assert found.delay_us == round(expected_s * SECOND_US)
+
+
+@pytest.mark.parametrize(
+    ("said_s", "named_s", "expected_s"), [(None, 5, 70), (30.0, 30, 30), (30.0, 50, 50), (30.0, 5, 30), (90.0, 90, 90)]
+)
+def test_money_is_not_back_before_the_pool_says_so_whatever_an_answer_names(
+    said_s: float | None, named_s: float, expected_s: int
+) -> None:
+    """By `cooldown.max`, or by the delay of its `outcomes:`."""
+    unpaid = Override(Class.BILLING, Scope.KEY, other=True, delay_s=said_s)
+    of = pool(of=replace(provider(), overrides=(unpaid,)), cooldowns=COOLDOWNS)
+    outcome = Outcome(Class.BILLING, Scope.KEY, other=True, delay_s=named_s)
+    found = resting.rest(outcome, MEMBER, "m", of, NOW_US)
+    assert found is not None
+    assert found.delay_us == expected_s * SECOND_US
 
 
 @pytest.mark.parametrize("kind", RESTING)

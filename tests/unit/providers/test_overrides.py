@@ -87,6 +87,13 @@ def test_status_and_words_must_both_fit() -> None:
         ),
         (replace(DAY, kind=Class.BILLING), {}, b"resource exhausted: monthly quota", (None, "month")),
         (replace(DAY, kind=Class.BILLING, delay_s=600.0), {}, b"resource exhausted: monthly quota", (600.0, None)),
+        (
+            replace(DAY, kind=Class.BILLING, delay_s=600.0),
+            {"retry-after": "7200"},
+            b"resource exhausted",
+            (7200.0, None),
+        ),
+        (replace(DAY, kind=Class.BILLING, delay_s=600.0), {"retry-after": "1"}, b"resource exhausted", (600.0, None)),
         (replace(DAY, kind=Class.OVERLOADED), {"retry-after": "3"}, b"resource exhausted", (3.0, None)),
     ],
 )

@@ -122,7 +122,11 @@ EXHAUSTED = "You exceeded your current quota"
             {},
             (31_200.0, None),
         ),
-        ("openai", openai("?", "insufficient_quota"), {"retry-after": "1"}, (None, None)),
+        # money: whatever is named is at least waited for
+        ("openai", openai("?", "insufficient_quota"), {}, (None, None)),
+        ("openai", openai("?", "insufficient_quota"), {"retry-after": "86400"}, (86_400.0, None)),
+        ("openai", openai("?", "insufficient_quota"), {"retry-after": "1"}, (1.0, None)),
+        ("openai", openai("Monthly quota of 100 calls exceeded."), {"retry-after": "7200"}, (7200.0, "month")),
     ],
 )
 def test_delay(provider: str, body: object, headers: dict[str, str], expected: tuple[float | None, str | None]) -> None:

@@ -53,9 +53,9 @@ async def test_answer_passes_and_rests_nothing_whatever_its_scope(kind: Class, s
 async def test_spent_quota_rests_the_account_and_the_next_key_is_asked(kind: Class, scope: Scope) -> None:
     """For all models or for this one. The key is not tried: once it has room again, it may be waited for."""
     request = await request_of()
-    assert request.meets("k0", outcome(kind, scope, delay_s=30), 429) is Next.AGAIN
+    assert request.meets("k0", outcome(kind, scope, delay_s=7200), 429) is Next.AGAIN
     model = "m" if scope is Scope.KEY_MODEL else None
-    assert request.reports.rests == [Rest(Subject("acc-k0", None, model), 30 * SECOND_US, kind)]
+    assert request.reports.rests == [Rest(Subject("acc-k0", None, model), 7200 * SECOND_US, kind)]
     assert request.search.tried == set()
     assert not request.progress.over
 
