@@ -146,6 +146,13 @@ class AnswerReader:
         stream = isinstance(self._framer, Blocks)
         return not (stream and self._grammar.ends) or self._finished or self._error is not None
 
+    @property
+    def may_fail(self) -> bool:
+        framer = self._framer
+        if framer is None or (isinstance(framer, _Whole) and framer.oversized):
+            return False
+        return b"error" in framer.held
+
     def feed(self, data: bytes) -> None:
         if self._kind == "opaque" or not data:
             return

@@ -68,6 +68,10 @@ class Reader(Protocol):
         """The beginning of the first event that says an error, at most HEAD_BYTES of it; b"" where none does."""
 
     @property
+    def may_fail(self) -> bool:
+        """Whether the event that has come in part has a sign of an error: it is not to be shown before it is whole."""
+
+    @property
     def usage(self) -> Usage | None:
         """The latest usage told so far."""
 

@@ -13,10 +13,10 @@ class Objects:
     """Cuts the bytes into the outermost objects; what stands between them passes."""
 
     def __init__(self) -> None:
-        self._held = b""
-        self._scanned = 0  # in _held
+        self.held = b""
+        self._scanned = 0  # in held
         self._open = 0  # brackets of the object at hand
-        self._begin = 0  # of that object in _held
+        self._begin = 0  # of that object in held
         self._array = False
         self.oversized = False
         self.ended = True  # whether the array that was opened was closed
@@ -25,18 +25,18 @@ class Objects:
         """The objects that are complete with these bytes."""
         if self.oversized:
             return []
-        self._held += data
+        self.held += data
         found = self._scan()
         done = self._begin if self._open else self._scanned
-        self._held, self._scanned, self._begin = self._held[done:], self._scanned - done, 0
-        if len(self._held) > BLOCK_BYTES:
-            self._held, self.oversized, self.ended = b"", True, True
+        self.held, self._scanned, self._begin = self.held[done:], self._scanned - done, 0
+        if len(self.held) > BLOCK_BYTES:
+            self.held, self.oversized, self.ended = b"", True, True
         return found
 
     def _scan(self) -> list[bytes]:
         found = []
-        end = len(self._held)
-        for token in _TOKEN.finditer(self._held, self._scanned):
+        end = len(self.held)
+        for token in _TOKEN.finditer(self.held, self._scanned):
             text = token.group()
             if text[:1] == b'"':
                 if token.group(1) is None:
@@ -45,7 +45,7 @@ class Objects:
             elif text in b"{[":
                 self._opened(text, token.start())
             elif self._closed():
-                found.append(self._held[self._begin : token.end()])
+                found.append(self.held[self._begin : token.end()])
         self._scanned = end
         return [text for text in found if text[:1] == b"{"]
 
@@ -67,7 +67,7 @@ class Objects:
 
     def close(self) -> list[bytes]:
         """An object that was cut off, for the reader to find it broken."""
-        held, self._held = self._held, b""
+        held, self.held = self.held, b""
         return [held] if self._open else []
 
     def events(self, block: bytes) -> list[Event]:

@@ -28,20 +28,20 @@ class Blocks:
     ended = True  # every end is one: the grammar has no last word
 
     def __init__(self) -> None:
-        self._held = b""
+        self.held = b""
         self._after_cr = False
         self.oversized = False  # whether a block was too long to be kept
         self._skipping = False
 
     def feed(self, data: bytes) -> bytes:
         """The blocks that are complete with these bytes: their lines ended by LF, a blank one between two of them."""
-        known = max(len(self._held) - 1, 0)
-        held = self._held + self._lines(data)
+        known = max(len(self.held) - 1, 0)
+        held = self.held + self._lines(data)
         cut = held.rfind(b"\n\n", known)
         if cut < 0:
             self._hold(held)
             return b""
-        self._held = held[cut + 2 :]
+        self.held = held[cut + 2 :]
         text = held[:cut]
         if self._skipping:
             self._skipping = False
@@ -61,11 +61,11 @@ class Blocks:
         if self._skipping or len(held) > BLOCK_BYTES:
             self._skipping = self.oversized = True
             held = held[-1:]
-        self._held = held
+        self.held = held
 
     def close(self) -> list[bytes]:
         """What was still held, as if a blank line followed."""
-        held, self._held = self._held, b""
+        held, self.held = self.held, b""
         return [held] if held.strip() and not self._skipping else []
 
     def events(self, block: bytes) -> list[Event]:

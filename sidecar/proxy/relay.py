@@ -10,11 +10,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.model.redaction import finder
-from sidecar.providers.dialect import ERROR_BYTES
+from sidecar.providers.dialect import ERROR_BYTES, Reader
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.inflate import unpacked
+from sidecar.proxy.inflate import PLAIN, unpacked
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Lost, Reply, chunk
 
 # Of one hidden key, so they would mislead a client that shares many; and what only we may say.
@@ -28,12 +28,14 @@ async def send(request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str],
     reply = answer.reply
     headers = _client_headers(answer)
     headers.extend(ours)
-    if not reply.streams:
+    reader = reply.reader
+    whole = reply.ended and reader is not None and reader.complete
+    if not reply.streams or (whole and reader is not None and reader.failing):
         headers, body = _without_secret(answer, headers)
         return await _whole(request, reply, headers, body)
-    if reply.ended and reply.reader is not None and reply.reader.complete:
+    if whole:
         return await _whole(request, reply, headers, reply.held)
-    return await _stream(request, reply, headers, deadline)
+    return await _stream(request, answer, headers, deadline)
 
 
 async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
@@ -47,9 +49,9 @@ async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[st
 
 
 async def _stream(
-    request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], deadline: float
+    request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str], deadline: float
 ) -> web.StreamResponse:
-    reader = reply.reader
+    reply, reader = answer.reply, answer.reply.reader
     assert reader is not None
     response = web.StreamResponse(status=reply.status, headers=headers)
     if (length := reply.response.headers.get("Content-Length")) and length.isdigit():
@@ -57,15 +59,13 @@ async def _stream(
     await response.prepare(request)
     try:
         async with asyncio.timeout_at(deadline):
-            await _pass(reply, response)
+            await _pass(answer, reader, response)
     except Lost:
         reply.broke = BROKEN
     except TimeoutError:
         reply.broke = TIMED_OUT
     finally:
         reply.response.close()
-    if reply.broke is None:
-        reader.close()
     if reply.broke is None and reader.complete:
         await response.write_eof()
     else:
@@ -73,15 +73,40 @@ async def _stream(
     return response
 
 
-async def _pass(reply: Reply, response: web.StreamResponse) -> None:
-    """Every byte as it comes, read along."""
-    assert reply.reader is not None
-    if reply.held:
-        await response.write(reply.held)
-    while not reply.ended and (data := await chunk(reply.response)):
-        await response.write(data)
-        for piece in reply.inflate(data):
-            reply.reader.feed(piece)
+async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse) -> None:
+    """Every byte as it comes, read along; an event that may be an error once it is whole. Raises Lost."""
+    reply = answer.reply
+    data, ended = reply.held, reply.ended
+    while True:
+        if ended:
+            reader.close()
+        if data and (ended or not reader.may_fail):
+            await response.write(_shown(answer, reader, data))
+            data = b""
+        if ended:
+            return
+        more = await chunk(reply.response)
+        for piece in reply.inflate(more):
+            reader.feed(piece)
+        data, ended = data + more, not more
+
+
+def _shown(answer: Answer, reader: Reader, data: bytes) -> bytes:
+    """The bytes as they are, from an error event on with the key's id where its secret stood.
+
+    Raises Lost where it stands in what cannot be changed any more: in packed bytes, or in a body whose length was told.
+    """
+    if not reader.failing:
+        return data
+    headers, key = answer.reply.response.headers, answer.held.key
+    packed = headers.get("Content-Encoding", "").strip().lower() not in PLAIN
+    text = reader.failing if packed else data
+    clean = finder(key.secret).replace(text.decode("latin-1"), key.id).encode("latin-1")
+    if clean == text:
+        return data
+    if packed or "Content-Length" in headers:
+        raise Lost("an error that shows the key cannot be passed on")
+    return clean
 
 
 def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -121,7 +146,7 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
     """
     reply, key = answer.reply, answer.held.key
     body, is_all = unpacked(reply.response.headers.get("Content-Encoding", ""), reply.held, ERROR_BYTES)
-    if not is_all or not reply.ended:
+    if not is_all or not reply.ended or b"\0" in body:  # in UTF-16 or UTF-32 nothing would be found
         status = reply.status if reply.status >= 400 else 502
         message = "The provider's error is too large or cannot be decoded to be passed on."
         raise Refused(status, "upstream_error", message)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import zlib
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 
 from sidecar.providers.dialect import ERROR_BYTES
-from tests.proxy.plane import new_keys, pool, sidecar
+from sidecar.proxy import relay
+from sidecar.proxy import upstream as wire
+from tests.proxy.plane import CHAT, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 
 SECRET = "sk-live/4711+x=="
@@ -76,8 +80,17 @@ async def test_an_error_without_a_secret_stays_packed(coding: str) -> None:
         (telling(SECRET) + bytes(4 * ERROR_BYTES), "gzip"),
         (telling(SECRET), "br"),
         (telling(SECRET), "gzip, gzip"),
+        (telling(SECRET).decode().encode("utf-16"), ""),
+        (telling(SECRET).decode().encode("utf-32-be"), "gzip"),
     ],
-    ids=["over a MiB", "over a MiB unpacked", "packed so that it cannot be read", "packed twice"],
+    ids=[
+        "over a MiB",
+        "over a MiB unpacked",
+        "packed so that it cannot be read",
+        "packed twice",
+        "UTF-16",
+        "UTF-32 packed",
+    ],
 )
 async def test_what_cannot_be_searched_is_not_shown(body: bytes, coding: str) -> None:
     """The status stays the provider's; the words are the sidecar's."""
@@ -89,7 +102,7 @@ async def test_what_cannot_be_searched_is_not_shown(body: bytes, coding: str) ->
     async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, [SECRET])}) as plane:
         reply = await plane.chat({"Accept-Encoding": "gzip"})
         assert reply.status == 422
-        assert SECRET.encode() not in reply.body
+        assert SECRET.encode() not in reply.body.replace(b"\0", b"")
         assert reply.data["error"]["code"] == "upstream_error"
         assert (reply.key, reply.grant, reply.attempts) == ("k0", 0, 1)
         assert (await plane.chat()).status == 422
@@ -119,6 +132,63 @@ async def test_an_error_event_that_passes_keeps_the_secret_to_itself() -> None:
         assert b"bad parameter for k0" in reply.body
         assert SECRET.encode() not in reply.body
         assert reply.body.endswith(b"data: [DONE]\n\n")
+
+
+DELTA = b'data: {"choices":[{"index":0,"delta":{"content":"%d"}}]}\n\n'
+TOLD = {"error": {"message": f"Incorrect API key provided: {SECRET}", "code": "invalid_api_key"}}
+ERROR = b"data: " + json.dumps(TOLD).encode() + b"\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+@pytest.mark.parametrize(
+    "said",
+    [DELTA % 1 + ERROR + DONE, DELTA % 1 + DELTA % 2 + ERROR + ERROR + DONE, DELTA % 1 + ERROR.rstrip()],
+    ids=["once", "twice", "without a blank line behind it"],
+)
+async def test_an_error_event_behind_an_answers_beginning_keeps_the_secret_to_itself(
+    said: bytes, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the network cuts it; all else passes as it came."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(said)
+        await exchange.chunk(b"")
+
+    async def cut(response: aiohttp.ClientResponse) -> bytes:
+        return await response.content.read(size)
+
+    monkeypatch.setattr(relay, "chunk", cut)
+    monkeypatch.setattr(wire, "chunk", cut)
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, [SECRET])}) as plane:
+        reply = await plane.chat(stream=True)
+        assert reply.body == said.replace(SECRET.encode(), b"k0")
+        assert (await plane.answered()).outcome == "invalid_key"
+
+
+async def test_a_packed_stream_breaks_off_before_an_error_that_shows_the_key() -> None:
+    """Its bytes cannot be changed in the middle."""
+
+    async def answer(exchange: Exchange) -> None:
+        pack = zlib.compressobj(wbits=31)
+        await exchange.begin("Content-Encoding: gzip")
+        await exchange.chunk(pack.compress(DELTA % 1) + pack.flush(zlib.Z_SYNC_FLUSH))
+        await seen.wait()
+        await exchange.chunk(pack.compress(ERROR + DONE) + pack.flush())
+        await exchange.chunk(b"")
+
+    seen = asyncio.Event()
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, [SECRET])}) as plane:
+        url, headers = f"{plane.url}/v1/chat/completions", {"Accept-Encoding": "gzip"}
+        async with plane.http.post(url, json=CHAT | {"stream": True}, headers=headers) as response:
+            unpack, shown = zlib.decompressobj(31), b""
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async for data in response.content.iter_any():
+                    seen.set()
+                    shown += unpack.decompress(data)
+        assert shown == DELTA % 1
+        assert (await plane.answered()).outcome == "invalid_key"
 
 
 async def test_a_429_whose_body_is_cut_still_rests_its_key() -> None:

@@ -75,7 +75,7 @@ def test_endless_event_is_let_go() -> None:
     for _ in range(BLOCK_BYTES // len(piece) + 2):
         assert blocks.feed(piece) == b""
     assert blocks.oversized
-    assert len(blocks._held) < 2
+    assert len(blocks.held) < 2
     assert blocks.feed(b"\n\ndata: next\n\n") == b"data: next"
 
 
