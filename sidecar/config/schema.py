@@ -72,6 +72,7 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     base_url: str | None = None
     dialect: str | None = None
     auth: str | AuthEntry | None = None
+    probe: str | None = None  # a path below base_url, or `off`
     keys: list[KeyEntry] | KeySources | None = None
     from_dir: str | None = None  # the same as below `keys`, beside a list of them
     strategy: str | None = None

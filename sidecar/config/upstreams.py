@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from sidecar.config.problems import Path, Problems, shown
@@ -18,6 +19,7 @@ _AUTH = {  # how each dialect's own SDK presents a key
     "plain": _BEARER,
 }
 _KNOWN_AUTH = ("bearer", "none", "{header: x-api-key}", "{query: key}")
+_PROBE = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+)+\Z")
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _TAKEN = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "te", "upgrade"})
 
@@ -25,6 +27,13 @@ _TAKEN = frozenset({"host", "content-length", "transfer-encoding", "connection",
 def provider(pool: str, entry: PoolEntry, problems: Problems) -> Provider | None:
     """The pool's provider; None after telling why there is none."""
     path: Path = ("pools", pool)
+    found = _provider(pool, entry, path, problems)
+    if found is None or entry.probe is None:
+        return found
+    return replace(found, probe=_probe(entry.probe, (*path, "probe"), problems))
+
+
+def _provider(pool: str, entry: PoolEntry, path: Path, problems: Problems) -> Provider | None:
     base_url = None
     if entry.base_url is not None:
         base_url = _base_url(entry.base_url, (*path, "base_url"), problems)
@@ -66,6 +75,15 @@ def _own(pool: str, entry: PoolEntry, base_url: str, path: Path, problems: Probl
     if auth is None:
         return None
     return Provider(pool, base_url, auth, {dialect: Speech("", auth)})
+
+
+def _probe(text: str, path: Path, problems: Problems) -> str:
+    """The path of the call that tells whether a key is good; "" where there is none."""
+    if text == "off":
+        return ""
+    if not _PROBE.match(text) or {".", ".."} & set(text.lower().replace("%2e", ".").split("/")):
+        problems.error(path, "is no path below base_url, such as /models. Where no call tells of a key, it is off.")
+    return text
 
 
 def _auth(entry: str | AuthEntry, path: Path, problems: Problems) -> Auth | None:

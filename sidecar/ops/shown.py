@@ -7,7 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.config.limits import per
 from sidecar.config.outcomes import told_statuses
-from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Override, Pool, Target
+from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Override, Pool, Provider, Target
+from sidecar.providers import catalogue
 
 Told = dict[str, Any]  # becomes JSON
 
@@ -44,6 +45,7 @@ def _pool(told: Config, pool: Pool) -> Told:
         "base_url": pool.provider.base_url,
         "dialects": list(pool.provider.dialects),
         "auth": _auth(pool.provider.auth),
+        "probe": _probe(pool.provider),
         "keys": [_key(told, key) for key in pool.keys],
         "strategy": pool.strategy,
         "total": [_limit(limit) for limit in pool.total],
@@ -55,6 +57,11 @@ def _pool(told: Config, pool: Pool) -> Told:
         "timeout": _duration(round(pool.timeout_s * SECOND_US)),
         "retry_unsafe": pool.retry_unsafe,
     }
+
+
+def _probe(provider: Provider) -> str:
+    asked = catalogue.probe(provider)
+    return provider.probe or f"{asked.prefix}{asked.operation}" if asked else "off"
 
 
 def _key(told: Config, key: Key) -> Told:

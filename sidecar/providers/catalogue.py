@@ -119,13 +119,12 @@ def of_key(secret: str) -> str | None:
 
 def probe(provider: Provider) -> Probe | None:
     """How to ask whether a key is good: the provider's own way, else its dialect's list of models; None: not known."""
-    if provider.probe is not None:
-        return Probe(DIALECTS["plain"], "/", provider.probe[1:], {}) if provider.probe else None
     own = native(provider)
-    if own.name not in _LISTS:
-        return None
     # What the dialect wants of every client (Anthropic: a version) its namesake's preset knows.
-    return Probe(own, _LISTS[own.name], "models", preset(own.name).headers)
+    headers = preset(own.name).headers if own.name in _LISTS else {}
+    if provider.probe is not None:
+        return Probe(DIALECTS["plain"], "/", provider.probe[1:], headers) if provider.probe else None
+    return Probe(own, _LISTS[own.name], "models", headers) if own.name in _LISTS else None
 
 
 def native(provider: Provider) -> Dialect:

@@ -2,6 +2,9 @@
 
 Every replica looks; the grant of a try goes to one of them, and the next one lies further off. What rests for a limit
 needs no such call: once it is due, a client's own request tries it.
+
+That the call is heard may prove nothing: a gateway's list of models may be for everybody. A key that is refused again
+soon after it came back is tried at intervals that double each time, not each minute for ever.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from time import monotonic
 
 from multidict import CIMultiDict
@@ -19,7 +23,7 @@ from multidict import CIMultiDict
 import sidecar
 from sidecar.model import rests
 from sidecar.model.classes import Class
-from sidecar.model.configured import Key, Pool, Provider, Target
+from sidecar.model.configured import SECOND_US, Key, Pool, Provider, Target
 from sidecar.model.words import Report, Subject
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS
@@ -36,8 +40,40 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 15.0  # between two looks, give or take a third: replicas that began together do not look together
 ANSWER_S = 15.0
+SOON_US = 15 * 60 * SECOND_US  # after it came back a key that is refused was not good
 # Of a key that is not dead, though it may have to rest. A path that a gateway does not know says nothing of the key.
 ACCEPTED = PROOFS - {Class.BAD_REQUEST}
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """Of one key, as this replica saw it last."""
+
+    since: int
+    seen: int
+    relapses: int  # deaths before it, each soon after the last
+
+
+@dataclass(slots=True)
+class Deaths:
+    """Which keys this replica saw dead, whoever revived them since; by the field of their rest."""
+
+    last: dict[str, _Death] = field(default_factory=dict)
+
+    def may_try(self, name: str, rest: rests.Resting, now_us: int) -> bool:
+        """Whether the time for a try of this dead key has come. To be asked at every look that finds it dead."""
+        before, relapses = self.last.get(name), 0
+        if before is not None:
+            again = before.since != rest.since
+            soon = rest.since - before.seen < SOON_US
+            relapses = before.relapses + again if soon or not again else 0
+        self.last[name] = _Death(rest.since, now_us, relapses)
+        pause_us = min(rests.MOST_PROBE_US, rests.DEAD_PROBE_US << relapses)
+        return max(rest.next, rest.since + pause_us) <= now_us
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forgets all others: the config has them no more."""
+        self.last = {name: death for name, death in self.last.items() if name in names}
 
 
 @asynccontextmanager
@@ -52,27 +88,29 @@ async def reviving(replica: Replica, upstream: Upstream) -> AsyncIterator[None]:
 
 
 async def _look_after(replica: Replica, upstream: Upstream) -> None:
+    deaths = Deaths()
     while True:
         await asyncio.sleep(EVERY_S * random.uniform(2 / 3, 4 / 3))  # noqa: S311 - jitter, not a secret
         try:
-            await revive(replica.state, upstream)
+            await revive(replica.state, upstream, deaths)
         except (StoreAway, StoreUnable):
             continue  # the store has said so itself
         except Exception:
             log.exception("dead keys cannot be tried")
 
 
-async def revive(state: State, upstream: Upstream) -> None:
+async def revive(state: State, upstream: Upstream, deaths: Deaths) -> None:
     """Tries each dead key whose time has come, one after the other. Raises StoreAway or StoreUnable."""
     keys = [(pool, key) for pool in state.config.pools.values() if probe(pool.provider) for key in pool.keys]
     fields = {rest_field(Subject(key.account, key.fingerprint)): (pool, key) for pool, key in keys}
     found = await state.pools.store.inspect(list(fields))
-    for field, (pool, key) in fields.items():
-        text = found.fields[field]
+    deaths.keep(fields)
+    for name, (pool, key) in fields.items():
+        text = found.fields[name]
         if text is None:
             continue
         rest = rests.read(text)
-        if rest.kind == rests.DEAD and rest.next <= found.now_us:
+        if rest.kind == rests.DEAD and deaths.may_try(name, rest, found.now_us):
             await _try(state, upstream, pool, key)
 
 

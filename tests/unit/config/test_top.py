@@ -30,6 +30,13 @@ def test_defaults_give_way_to_what_is_said_beside_them(desk: Desk) -> None:
     assert desk.load(text % "default: 2h").pools["p"].cooldowns.max_us == 7_200_000_000
 
 
+@pytest.mark.parametrize(("text", "probe"), [("", None), (", probe: /v1/me", "/v1/me"), (", probe: off", "")])
+@pytest.mark.parametrize("api", ["provider: openrouter", "base_url: 'http://h/v1', dialect: openai"])
+def test_a_pool_may_say_which_call_tells_whether_a_key_is_good(desk: Desk, api: str, text: str, probe: str) -> None:
+    found = desk.load(f"pools: {{p: {{{api}, keys: [{{id: a, secret: k1}}]{text}}}}}").pools["p"].provider.probe
+    assert found == ("/key" if probe is None and "openrouter" in api else probe)
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [

@@ -20,6 +20,7 @@ from sidecar.model.configured import (
     Override,
     Pool,
     Secret,
+    Speech,
     Target,
 )
 from sidecar.ops import shown
@@ -102,6 +103,12 @@ def test_every_field_that_a_file_may_set_is_seen(of: type, whole: Any) -> None:
     assert [
         name for name, value in OTHER[of].items() if shown.config(_with(replace(whole, **{name: value}))) == before
     ] == []
+
+
+@pytest.mark.parametrize(("probe", "told"), [(None, "/v1/models"), ("/key", "/key"), ("", "off")])
+def test_the_call_that_tries_a_key_is_seen(probe: str | None, told: str) -> None:
+    pool = replace(POOL, provider=replace(PROVIDER, dialects={"openai": Speech("", PROVIDER.auth)}, probe=probe))
+    assert shown.config(_with(pool))["pools"]["chat"]["probe"] == told
 
 
 def test_an_outcome_is_seen_in_the_words_of_the_file() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar.model.configured import Auth, Provider, Speech
@@ -57,3 +59,15 @@ def test_an_address_of_ones_own_is_asked_for_its_dialects_list(dialect: str, pat
     own = Provider("own", f"{HERE}/api", auth, {dialect: Speech("", auth)})
     assert native(own).name == dialect
     assert where(own) == (path and f"{HERE}/api {path}")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "plain"])
+def test_what_a_pool_says_of_its_probe_comes_first(dialect: str) -> None:
+    """Whatever its dialect would ask, as the dialect's clients would ask it; "" is none."""
+    auth = Auth("bearer")
+    own = Provider("own", f"{HERE}/api/v1", auth, {dialect: Speech("", auth)}, probe="/me/key")
+    assert where(own) == f"{HERE}/api/v1 /api/v1/me/key"
+    asked = probe(own)
+    assert asked is not None
+    assert ("anthropic-version" in asked.headers) == (dialect == "anthropic")
+    assert probe(replace(own, probe="")) is None

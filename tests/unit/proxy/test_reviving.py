@@ -14,7 +14,7 @@ from sidecar.model.events import KeyChanged
 from sidecar.model.rests import read
 from sidecar.model.words import Report
 from sidecar.proxy import reviving
-from sidecar.proxy.reviving import revive
+from sidecar.proxy.reviving import Deaths, revive
 from sidecar.proxy.upstream import Upstream
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
@@ -42,11 +42,11 @@ async def skip(plane: Plane, seconds: float) -> None:
     await store._front.call(calls.report(store.names, Report(""), (), now=str(later_us)))
 
 
-async def tried(plane: Plane, *more: Plane) -> None:
-    """Every replica looks after dead keys once, all at the same time."""
+async def tried(plane: Plane, *more: Plane, deaths: Deaths | None = None) -> None:
+    """Every replica looks after dead keys once, all at the same time; `deaths` is what they saw before."""
     upstream = Upstream()
     try:
-        await asyncio.gather(*(revive(one.replica.state, upstream) for one in (plane, *more)))
+        await asyncio.gather(*(revive(one.replica.state, upstream, deaths or Deaths()) for one in (plane, *more)))
         await plane.replica.store.inspect(())
     finally:
         await upstream.close()
