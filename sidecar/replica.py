@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 import sidecar
@@ -98,7 +98,8 @@ class Replica:
         for pool, key in keys:
             if key.fingerprint in changed:
                 told = changed[key.fingerprint]
-                self.emit(KeyManaged(pool, key.id, "disabled" if told else "enabled", told.by if told else ELSEWHERE))
+                change: Literal["disabled", "enabled"] = "disabled" if told else "enabled"
+                self.emit(KeyManaged(pool, key.id, change, told.by if told else ELSEWHERE, elsewhere=True))
 
     async def close(self) -> None:
         """Sends what is queued, signs off and ends."""

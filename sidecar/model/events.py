@@ -110,6 +110,7 @@ class KeyManaged:
     key: str
     change: Literal["disabled", "enabled", "reset"]
     by: str
+    elsewhere: bool = False  # learnt of: whoever was asked told and counted it
 
 
 @dataclass(frozen=True, slots=True)

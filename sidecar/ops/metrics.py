@@ -59,7 +59,7 @@ class Metrics:
             registry=self.registry,
         )
         self._keys = self._counter(
-            "key_changes", "Changes of a key, as its replica knew of them", ("pool", "key", "change")
+            "key_changes", "Changes of a key, each counted by the replica that made it", ("pool", "key", "change")
         )
         self._store = self._counter(
             "store_changes", "How often the store went away, came back or was emptied", ("change",)
@@ -102,7 +102,7 @@ class Metrics:
                 self._attempted(event)
             case KeyChanged(pool, key, reason=reason):
                 self._keys.inc((pool, key, reason.replace(" ", "_")))
-            case KeyManaged(pool, key, change):
+            case KeyManaged(pool, key, change, elsewhere=False):
                 self._keys.inc((pool, key, change))
             case StoreChanged(up, emptied):
                 self._store.inc(("emptied" if emptied else "back" if up else "away",))

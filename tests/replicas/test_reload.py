@@ -273,6 +273,14 @@ async def test_a_disabled_key_is_granted_by_no_replica_and_still_not_after_a_res
             assert {await client.ask() for client in (third, second)} == {"k0", "k1"}
 
 
+async def counted(client: Client, change: str) -> list[float]:
+    """What this replica's metrics tell of a change of keys."""
+    async with client.http.get(f"{client.ops}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    told = [line for line in lines if line.startswith("sidecar_key_changes_total") and f'change="{change}"' in line]
+    return [float(line.rpartition(" ")[2]) for line in told]
+
+
 async def test_a_disabled_key_stays_so_when_redis_is_emptied_and_every_replica_tells_who_did_it(
     tmp_path: Path, provider: StrictProvider, http: aiohttp.ClientSession, redis_process: RedisProcess, namespace: str
 ) -> None:
@@ -286,6 +294,7 @@ async def test_a_disabled_key_stays_so_when_redis_is_emptied_and_every_replica_t
             assert (await answer.json())["changed"] is True
         lines = [await sidecar.line("key disabled") for sidecar in (one, other)]
         assert [(line["key"], line["by"]) for line in lines] == [("k1", "admin api, 127.0.0.1")] * 2
+        assert [await counted(client, "disabled") for client in (first, second)] == [[1.0], []]
         with redis.Redis(port=redis_process.port) as raw:
             raw.flushall()
         assert [await client.ask() for client in (first, second) * 4] == ["k0"] * 8

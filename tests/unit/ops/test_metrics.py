@@ -101,12 +101,14 @@ def test_changes_of_state_are_counted() -> None:
         KeyChanged("chat", "chat-1", None, "invalid_key", 30.0, False, "r1"),
         KeyChanged("chat", "chat-1", None, "taken back", 0.0, False, "r1"),
         KeyManaged("chat", "chat-2", "disabled", "op"),
+        KeyManaged("chat", "chat-1", "disabled", "op", elsewhere=True),  # counted there: the sum is how often it was
     ):
         metrics(event)
     for change in ("away", "back", "emptied"):
         assert value(metrics, "store_changes_total", change=change) == 1
     for key, change in (("chat-1", "invalid_key"), ("chat-1", "taken_back"), ("chat-2", "disabled")):
         assert value(metrics, "key_changes_total", pool="chat", key=key, change=change) == 1
+    assert value(metrics, "key_changes_total", pool="chat", key="chat-1", change="disabled") is None
 
 
 def test_a_rejected_config_is_counted_and_shown_until_one_is_taken() -> None:
