@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from sidecar.pool.search import Search
 
-POLL_S = 0.025  # who stands in the store's line
+POLL_S = 0.025  # who stands in the store's line, of which there are few
 SOONER_S = 0.25  # who has a moment, and looks for an earlier one
 
 Dated = tuple[float, int, asyncio.Event]  # the moment, a number that tells apart, whether it is the first
@@ -71,8 +71,11 @@ class Waiting:
         return event
 
     def pause_s(self, search: Search) -> float:
-        """Between two looks of who is first, unless a request of this replica ends."""
-        return POLL_S if search.ticket else SOONER_S
+        """Between two looks of who is first, unless a request of this replica ends.
+
+        All lines together look no more often than ten would, but each well within the patience of the store's.
+        """
+        return min(SOONER_S, POLL_S * max(1.0, len(self._lines) / 10)) if search.ticket else SOONER_S
 
     async def until(self, event: asyncio.Event, most_s: float) -> None:
         """Returns when that is set, or after so long."""

@@ -114,10 +114,7 @@ class Store:
     async def advance(
         self, grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None], only_tells: bool = False
     ) -> NotYet:
-        """When a reservation counts from now on: earlier, where there is room by now. `pools` as for `confirm`.
-
-        Where it `only_tells`, when it would: nothing is changed.
-        """
+        """When a reservation counts from now on: earlier, where there is room by now; or would: `only_tells`."""
         answer = await self._dated(partial(calls.advance, only_tells=only_tells), grant, pools, orphaned)
         assert isinstance(answer, NotYet)  # what the script answers
         return answer

@@ -320,6 +320,24 @@ async def test_nobody_stands_longer_than_the_request_may_wait(world: World, nobo
     assert pools.waiting.count == 0
 
 
+async def test_many_lines_together_look_no_more_often_than_ten(world: World) -> None:
+    """Each stands in a line of its own, for each has tried another key."""
+    pools, _ = world.pools(config(pool(keys=80, max_wait_s=300), limits=[in_flight(1)]))
+    for _ in range(80):
+        held(await pools.acquire(search()))
+    stood = search(ticket=1)
+    assert pools.waiting.pause_s(stood) == waiting.POLL_S
+    tasks = [
+        asyncio.create_task(pools.acquire(search(tried={(0, f"k{n}")}, request=f"r{n}", within_s=300)))
+        for n in range(60)
+    ]
+    await standing(pools, 60)
+    assert pools.waiting.pause_s(stood) == 6 * waiting.POLL_S
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_lines_of_other_targets_do_not_wait_for_each_other(world: World, nobody_polls: None) -> None:
     pools, store = world.pools(config(pool("p", ["a"]), pool("q", ["b"]), limits=[in_flight(1)]))
     held(await pools.acquire(search("p")))
