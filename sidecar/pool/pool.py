@@ -115,10 +115,11 @@ class Pools:
 
         Only who has the earliest moment looks for a sooner one, so that the others follow in their order.
         """
-        with self.waiting.dated(self._asking.alike(search), held.moment_at) as is_first:
+        with self.waiting.dated(self._asking.alike(search), search, held) as dated:
             while held.in_hand and (left_s := held.moment_at - monotonic()) > 0:
-                if not is_first.is_set():
-                    await self.waiting.until(is_first, left_s)
+                if not dated.comes_first:
+                    dated.told.clear()
+                    await self.waiting.until(dated.told, left_s)
                     continue
                 ended = self.waiting.next_end(search.pools)
                 await self._advance(held)

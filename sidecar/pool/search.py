@@ -89,6 +89,13 @@ class Held:
         """Whether it counts among the requests in flight, and it is not too late."""
         return self.grant.runs and monotonic() <= self.send_by
 
+    def trade(self, other: Held) -> None:
+        """Each holds what the other held."""
+        for name in ("grant", "target", "pool", "key", "send_by", "moment_at", "in_hand"):
+            mine, its = getattr(self, name), getattr(other, name)
+            setattr(self, name, its)
+            setattr(other, name, mine)
+
     def date(self, answer: Confirmed | NotYet, asked_at: float) -> None:
         """It counts as an answer says that was asked for at `asked_at`, on the loop's clock; it is in hand again."""
         ahead_us = answer.wait_us if isinstance(answer, NotYet) else -answer.age_us

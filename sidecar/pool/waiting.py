@@ -1,8 +1,8 @@
-"""Who waits for a request in flight to end, whose moment nobody knows: in a line for each set of targets.
+"""Who waits, in lines of those who can use the same: for a reserved moment, or for a request in flight to end.
 
-A reservation needs no line: Redis dates it, first come first served over all replicas. Of those who wait for a place
-among the requests in flight only the first of each line asks, when a request of this replica ends, else after POLL_S;
-the order between lines, and between replicas, is the store's.
+Redis dates a reservation, first come first served over all replicas; nobody knows when a request in flight ends. Only
+the first of each line asks: for a place when a request of this replica ends, else after POLL_S; for something that is
+sooner than its moment too, after SOONER_S. The order between lines, and between replicas, is the store's.
 """
 
 from __future__ import annotations
@@ -12,15 +12,37 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import count
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
-from sidecar.pool.search import Search
+from sidecar.pool.search import Held, Search
 
 POLL_S = 0.025  # who stands in the store's line, of which there are few
 SOONER_S = 0.25  # who has a moment, and looks for an earlier one
 
-Dated = tuple[float, int, asyncio.Event]  # the moment, a number that tells apart, whether it is the first
+
+@dataclass(slots=True, eq=False)
+class Dated:
+    """Who waits for a moment, in a line in the order of them; `told` when it comes first, or has another moment."""
+
+    search: Search
+    held: Held
+    line: list[Dated]
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def comes_first(self) -> bool:
+        return self.line[0] is self
+
+    def leave_to_next(self) -> None:
+        """Hands what it holds down the line, as far as others need the same."""
+        for other in self.line[self.line.index(self) + 1 :]:
+            if self.held.in_hand and other.held.in_hand and self._needs() == other._needs():
+                self.held.trade(other.held)
+                other.told.set()
+
+    def _needs(self) -> tuple[object, ...]:
+        return self.search.targets, self.search.closed, self.search.tried, self.held.grant.amounts
 
 
 class Full(Exception):
@@ -37,7 +59,6 @@ class Waiting:
         self._seats = 0
         self._listening: defaultdict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # by pool
         self._dated: defaultdict[Hashable, list[Dated]] = defaultdict(list)
-        self._numbers = count()
 
     @contextmanager
     def seat(self, search: Search) -> Iterator[bool]:
@@ -84,18 +105,25 @@ class Waiting:
                 await event.wait()
 
     @contextmanager
-    def dated(self, of: Hashable, moment: float) -> Iterator[asyncio.Event]:
-        """Waits for a moment; the event is set while nobody of this replica who can use the same has an earlier one."""
-        dated, is_first = self._dated[of], asyncio.Event()
-        mine = moment, next(self._numbers), is_first
-        insort(dated, mine)
+    def dated(self, of: Hashable, search: Search, held: Held) -> Iterator[Dated]:
+        """Waits for a moment, in a line with all of this replica who can use the same.
+
+        Who goes away leaves it to who comes next, and that one's to the next: what is left over is the last one's.
+        """
+        line = self._dated[of]
+        mine = Dated(search, held, line)
+        insort(line, mine, key=lambda one: one.held.moment_at)
+        line[0].told.set()
         try:
-            _tell_first(dated)
-            yield is_first
+            yield mine
+        except asyncio.CancelledError:
+            mine.leave_to_next()
+            raise
         finally:
-            dated.remove(mine)
-            _tell_first(dated)
-            if not dated:
+            line.remove(mine)
+            if line:
+                line[0].told.set()
+            else:
                 del self._dated[of]
 
     @contextmanager
@@ -136,10 +164,3 @@ class Waiting:
                 standing.pop()
                 if not standing:
                     del self._lines[of]
-
-
-def _tell_first(dated: list[Dated]) -> None:
-    if dated:
-        dated[0][2].set()
-    for _, _, other in dated[1:2]:  # whom the first has passed
-        other.clear()

@@ -8,7 +8,8 @@ from sidecar.model.configured import SECOND_US, Target
 from sidecar.model.words import Exhausted, Grant, Refusal, Report, Rest, Subject
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
-from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search
+from sidecar.store.names import window_field
+from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search, tokens
 from tests.unit.pool.conftest import WatchedStore, World
 
 Got = Held | Refusal | Exhausted
@@ -26,6 +27,13 @@ async def reserved(
             if isinstance(answer, Grant) and answer.wait_us:
                 return task, answer
         await store.answered.wait()
+
+
+async def standing(pools: Pools, count: int) -> None:
+    """So many wait."""
+    async with asyncio.timeout(60):
+        while pools.waiting.count < count:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
 
 
 async def looked(store: WatchedStore) -> None:
@@ -75,6 +83,43 @@ async def test_what_a_client_leaves_goes_to_who_waits_longest(world: World) -> N
     await gone(leaves, store)
     assert held(await following).grant.moment_us == left.moment_us
     assert held(await last).grant.moment_us == late.moment_us
+
+
+async def test_what_a_client_leaves_amid_the_queue_goes_down_the_line(world: World) -> None:
+    """To who comes next, whose own goes to the next: who comes anew gets what the last one had."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 1)]))
+    held(await pools.acquire(search()))
+    first, _ = await reserved(pools, store)
+    leaves, left = await reserved(pools, store)
+    (third, its), (fourth, last) = await reserved(pools, store), await reserved(pools, store)
+    await gone(leaves, store)
+    newcomer, new = await reserved(pools, store)
+    assert new.moment_us == last.moment_us
+    held(await first)
+    assert held(await third).grant.moment_us == left.moment_us
+    assert held(await fourth).grant.moment_us == its.moment_us
+    assert held(await newcomer).grant.moment_us == last.moment_us
+
+
+async def test_who_needs_something_else_is_handed_nothing(world: World) -> None:
+    """What was reserved for fewer tokens is not enough."""
+    pools, store = world.pools(config(pool(keys=1), limits=[tokens(100)]))
+    held(await pools.acquire(search(expects=lambda: (1, 90, 90, 0, 90, 90))))
+    leaves = asyncio.create_task(
+        pools.acquire(search(max_wait_s=300, within_s=300, expects=lambda: (1, 60, 60, 0, 60, 60)))
+    )
+    await standing(pools, 1)
+    await store.settled()
+    stays = search(max_wait_s=300, within_s=300, expects=lambda: (1, 95, 95, 0, 95, 95))
+    task = asyncio.create_task(pools.acquire(stays))
+    await standing(pools, 2)
+    await store.settled()
+    before = [answer for answer in store.answers if isinstance(answer, Grant)]
+    await gone(leaves, store)
+    assert [grant.amounts[1] for grant in before] == [90, 60, 95]
+    texts = (await store.inspect([window_field("acc-k0", tokens(100))])).fields
+    assert sum(int(text[:16]) for text in texts.values() if text) == 90 + 95
+    await gone(task, store)
 
 
 async def test_key_that_rests_no_more_is_preferred_to_a_moment_of_another(world: World) -> None:
