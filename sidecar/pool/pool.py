@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from time import monotonic
 
@@ -139,10 +139,12 @@ class Pools:
     async def _advance(self, held: Held) -> None:
         """An earlier moment for a reservation, where there is one; not in hand any more where nobody can tell which."""
         pools = self._lasting.pools(held.grant)
-        with suppress(StoreAway):
+        try:
             seen = await self.store.advance(held.grant, pools, lambda _: None, only_tells=True)
-            if seen.moment_us >= held.grant.moment_us:
-                return
+        except StoreAway:
+            return
+        if seen.moment_us >= held.grant.moment_us:
+            return
         asked_at, held.in_hand = monotonic(), False
         try:
             answer = await self.store.advance(held.grant, pools, self._lasting.give_back)
@@ -207,16 +209,14 @@ class Pools:
         """The request of a grant that was sent is over, and came to this much (None: nobody knows, so to what was
         expected); once, however often it is called."""
         actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
-        if self._ended(held) or (held.in_hand and actual != held.grant.amounts):
+        if self.running.ended(held) or (held.in_hand and actual != held.grant.amounts):
             self.store.settle(held.grant, actual, self._lasting.pools(held.grant))
             self.waiting.ended(self._lasting.pools(held.grant))
         held.in_hand = False
 
-    def _ended(self, held: Held) -> bool:
-        was_running = self.running.ended(held)
-        if was_running:
+    def _ended(self, held: Held) -> None:
+        if self.running.ended(held):
             self.waiting.ended(self._lasting.pools(held.grant))
-        return was_running
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:
         pool = grant.rotation.pool
