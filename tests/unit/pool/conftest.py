@@ -67,6 +67,13 @@ class WatchedStore(Store):
         return (await self.inspect((), [rotation])).numbers[0]
 
 
+async def standing(pools: Pools, count: int) -> None:
+    """So many wait."""
+    async with asyncio.timeout(60):
+        while pools.waiting.count < count:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+
+
 class World:
     """Replicas of a config on one store, and the events of them all."""
 

@@ -10,7 +10,7 @@ from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
 from sidecar.store.names import window_field
 from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search, tokens
-from tests.unit.pool.conftest import WatchedStore, World
+from tests.unit.pool.conftest import WatchedStore, World, standing
 
 Got = Held | Refusal | Exhausted
 
@@ -27,13 +27,6 @@ async def reserved(
             if isinstance(answer, Grant) and answer.wait_us:
                 return task, answer
         await store.answered.wait()
-
-
-async def standing(pools: Pools, count: int) -> None:
-    """So many wait."""
-    async with asyncio.timeout(60):
-        while pools.waiting.count < count:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0)
 
 
 async def looked(store: WatchedStore) -> None:

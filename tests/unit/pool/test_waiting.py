@@ -17,7 +17,7 @@ from sidecar.store import connect
 from sidecar.store.connect import StoreAway
 from tests.servers import RedisProcess
 from tests.unit.pool.configs import config, held, in_flight, key, limit, pool, search, tokens
-from tests.unit.pool.conftest import WatchedStore, World
+from tests.unit.pool.conftest import WatchedStore, World, standing
 
 Got = Held | Refusal | Exhausted
 
@@ -27,13 +27,6 @@ def nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is told of wakes a waiter; one that was forgotten waits until the test is ended."""
     monkeypatch.setattr(waiting, "POLL_S", 3600.0)
     monkeypatch.setattr(waiting, "SOONER_S", 3600.0)
-
-
-async def standing(pools: Pools, count: int) -> None:
-    """So many wait."""
-    async with asyncio.timeout(60):
-        while pools.waiting.count < count:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0)
 
 
 async def lined_up(pools: Pools, store: WatchedStore, count: int) -> list[asyncio.Task[Got]]:
