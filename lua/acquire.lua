@@ -56,6 +56,7 @@ for target = 0, last do
   for i = 1, args.number() do
     of.sets[i] = args.limits()
   end
+  of.ask = { amounts = amounts, probing = probing, share = of.share }
   targets[target] = of
 end
 
@@ -76,7 +77,7 @@ end
 local function walk(at, target, turn)
   local position, best, passed, corrected = '0', nil, 0, 0 -- a text spares Redis writing one
   local met = {} -- the accounts of keys that were met without room
-  local ask = { amounts = amounts, probing = probing, share = target.share }
+  local ask = target.ask
   while true do
     local text, score = rotation.at(turn, position)
     local parked = text and score >= rotation.PARKED
@@ -137,7 +138,7 @@ end
 -- Of keys that have room at one moment, the one whose turn it is.
 local function whose_turn(candidate)
   local at, turn, target = candidate.at, candidate.turn, targets[candidate.at]
-  local ask = { amounts = amounts, probing = probing, share = target.share }
+  local ask = target.ask
   for _, coming in ipairs(candidate.coming_at and rotation.coming(turn, candidate.coming_at, now) or {}) do
     local told, place = coming[1], coming[2]
     if told.text == candidate.member.text then

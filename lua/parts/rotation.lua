@@ -116,6 +116,21 @@ local function put_all(set, members, value, ...)
   end
 end
 
+-- What the rotation's hash says of each of these accounts in its field of this prefix, in their order; false: nothing.
+local function told_of(turn, prefix, accounts)
+  local told = {}
+  for from = 1, #accounts, rotation.CHUNK do
+    local fields = {}
+    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
+      fields[#fields + 1] = prefix .. accounts[i]
+    end
+    for _, value in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
+      told[#told + 1] = value
+    end
+  end
+  return told
+end
+
 -- Of keys of an account that come together, those up to the one granted last come a turn later, by their texts; none
 -- where it was the last of them. Else a key at a time would have room, and always the same one would be granted.
 local function served(turn, members)
@@ -129,16 +144,10 @@ local function served(turn, members)
       accounts[#accounts + 1] = member.account
     end
   end
-  for from = 1, #accounts, rotation.CHUNK do
-    local fields = {}
-    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
-      fields[#fields + 1] = 'l|' .. accounts[i]
-    end
-    for i, latest in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
-      local siblings = of_account[accounts[from + i - 1]]
-      for _, member in ipairs(siblings) do
-        later[member.text] = latest and member.order <= latest and tonumber(latest) < siblings.last
-      end
+  for i, latest in ipairs(told_of(turn, 'l|', accounts)) do
+    local siblings = of_account[accounts[i]]
+    for _, member in ipairs(siblings) do
+      later[member.text] = latest and member.order <= latest and tonumber(latest) < siblings.last
     end
   end
   return later
@@ -214,15 +223,9 @@ end
 
 local function members_of(turn, accounts)
   local members = {}
-  for from = 1, #accounts, rotation.CHUNK do
-    local fields = {}
-    for i = from, math.min(from + rotation.CHUNK - 1, #accounts) do
-      fields[#fields + 1] = 'a|' .. accounts[i]
-    end
-    for _, texts in ipairs(redis.call('HMGET', turn.names.hash, unpack(fields))) do
-      for text in string.gmatch(texts or '', '[^\n]+') do
-        members[#members + 1] = text
-      end
+  for _, texts in ipairs(told_of(turn, 'a|', accounts)) do
+    for text in string.gmatch(texts or '', '[^\n]+') do
+      members[#members + 1] = text
     end
   end
   return members

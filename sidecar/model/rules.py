@@ -335,11 +335,8 @@ def advance(state: State, grant: Grant, raw: int, only_tells: bool = False) -> N
     anybody, _ = room.free_for_any(shared, rotation, member, now, probing=False)
     own, _ = room.free_for(shared, rotation, member, anybody, grant.amounts, grant.share, now)
     pool = room.free_in_pool(shared, rotation, member, own, grant.amounts, grant.share, probing=False, now=now)
-    at = max(now + 1, pool)
-    if at >= grant.moment_us:
-        shared.windows = before
-        return NotYet(grant.moment_us - now, grant.moment_us, grant.finds)
-    if only_tells:
+    at = min(grant.moment_us, max(now + 1, pool))
+    if only_tells or at == grant.moment_us:
         shared.windows = before
         return NotYet(at - now, at, grant.finds)
     tick(state, raw)

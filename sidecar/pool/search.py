@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from time import monotonic
 
 from sidecar.model.configured import SECOND_US, Key, Pool, Target
@@ -91,10 +91,10 @@ class Held:
 
     def trade(self, other: Held) -> None:
         """Each holds what the other held."""
-        for name in ("grant", "target", "pool", "key", "send_by", "moment_at", "in_hand"):
-            mine, its = getattr(self, name), getattr(other, name)
-            setattr(self, name, its)
-            setattr(other, name, mine)
+        for one in fields(self):
+            mine, its = getattr(self, one.name), getattr(other, one.name)
+            setattr(self, one.name, its)
+            setattr(other, one.name, mine)
 
     def date(self, answer: Confirmed | NotYet, asked_at: float) -> None:
         """It counts as an answer says that was asked for at `asked_at`, on the loop's clock; it is in hand again."""

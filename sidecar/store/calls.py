@@ -191,11 +191,6 @@ def read_confirm(reply: Sequence[bytes | int]) -> Confirmed | NotYet | Withdrawn
     raise ValueError(f"confirm answered {reply!r}")
 
 
-def _windows(grant: Grant, clock_us: int) -> list[str]:
-    told = dict(_bounds(grant.rotation, clock_us))
-    return [*_limits(grant.limits, told), *_total(grant.rotation, told)]
-
-
 def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
     """As `confirm`; its reply is how many windows still held the grant."""
     return replace(confirm(names, grant, pools, clock_us, now), script="release")
@@ -203,8 +198,12 @@ def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
 
 def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
     """`actual`: what the request came to. `pools`: all that have a key of the grant's account."""
-    amounts = map(str, (*grant.amounts, *actual))
-    args = (now, grant.member.text, str(grant.moment_us), *amounts, *_windows(grant, clock_us))
+    told = dict(_bounds(grant.rotation, clock_us))
+    args = (
+        *(now, grant.member.text, str(grant.moment_us), *map(str, (*grant.amounts, *actual))),
+        *_limits(grant.limits, told),
+        *_total(grant.rotation, told),
+    )
     return Call("settle", _keys(names, pools), args)
 
 
