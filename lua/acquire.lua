@@ -61,7 +61,7 @@ for target = 0, last do
 end
 
 local function grant(at, turn, member, of, place, moment)
-  local more, finds = room.tell_rests(of, moment)
+  local more, finds = {}, room.finds(of, moment)
   room.enter(of, moment, now, amounts)
   if of.count_field then
     more[#more + 1], more[#more + 2] = of.count_field, room.one_more(of, now)

@@ -28,13 +28,9 @@ if now < moment then
   local own = room.free_for(of, (room.free_for_any(of, now, false)), ask)
   at = math.max(now + 1, room.free_in_pool(of, own, ask))
   if at < moment and not grant.runs then
-    local more
-    more, finds = room.tell_rests(of, at)
-    if grant.finds ~= '0' then
-      more = room.tell_given_back(of, moment, grant.finds)
-    end
+    finds = room.finds(of, at)
     room.enter(of, at, now, amounts)
-    room.write(state, of, clock_text, more)
+    room.write(state, of, clock_text)
     rotation.wake({ unpack(KEYS, 2) }, accounts.names(state, member.account, member.told, moved), now)
   end
   at = math.min(at, moment)

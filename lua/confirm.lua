@@ -40,7 +40,7 @@ local before = { unpack(of.texts, 1, of.all) }
 room.leave(of, moment, now, amounts, grant.runs)
 local rests = grant.finds ~= '2' and room.rests_until(of) > now
 if rests or of.off or room.is_busy(of, now, grant.share) then
-  room.write(state, of, clock_text, room.tell_given_back(of, moment, grant.finds))
+  room.write(state, of, clock_text)
   wake()
   return { 'withdrawn' }
 end

@@ -20,7 +20,7 @@
 -- It always writes, if only the clock: a report of nothing finds out whether this Redis takes writes.
 -- Rotations are not told of a rest: each finds out when the key comes to its head, so a report costs the same for
 -- one and for 256 models.
---@ use clock cooldown rotation throttle accounts args
+--@ use clock numbers cooldown rotation throttle accounts args
 local state, wakes = KEYS[1], { unpack(KEYS, 2) }
 local now, clock_text, moved = clock.read(state, args.text())
 local request, moment, pool_rests = args.text(), args.number(), '0'
@@ -79,7 +79,7 @@ for i = 1, args.number() do
   local over = rest and moment >= rest.since
   if over then
     redis.call('HDEL', state, field)
-    if account ~= '' and math.max(rest.ends, rest.next) > now then
+    if account ~= '' and cooldown.holds_back(rest, now) then
       rotation.wake(wakes, accounts.names(state, account, told, moved), now)
     end
   end

@@ -1,8 +1,9 @@
--- A rest as a text: until, since and next (16 digits each), kind, streak, request, reason.
+-- A rest as a text: until, since and next (16 digits each), kind, streak, grants, request, reason.
 --
--- `next` is the moment from which on one more request may be granted, all else aside. Of a short rest it is its end; a
--- long one is probed by a request now and then, at growing intervals. Each grant moves it: the end of a rest is worth one
--- grant a guard, until a success clears the text. So nobody hits a key that was just refused all at once.
+-- `next` is the moment from which on a request may be granted, all else aside. Of a short rest it is its end; a long one
+-- is probed by a request now and then, at growing intervals, and each such grant moves it. `grants` are the moments of
+-- what it let through, ascending, 16 digits each: once it is over they are a guard apart, until a success clears the
+-- text. So nobody hits a key that was just refused all at once, and who goes away leaves a moment to others.
 --
 -- kind 0 is a suspicion, which the request that set it may take back; 1 is proved; 2 is dead: it ends by the success of
 -- a prober's call, nobody else is granted it. `streak` counts the refusals in a row whose length nobody named: each
@@ -15,24 +16,25 @@ local cooldown = {
   FORGOTTEN = 86400e6, -- after its end a text says nothing of the next refusal
 }
 
-local function write(rest)
+function cooldown.write(rest)
   local moments = clock.text(rest.ends) .. '|' .. clock.text(rest.since) .. '|' .. clock.text(rest.next)
-  return table.concat({ moments, rest.kind, rest.streak, rest.request, rest.reason }, '|')
+  return table.concat({ moments, rest.kind, rest.streak, rest.grants, rest.request, rest.reason }, '|')
 end
 
--- {ends, since, next, kind, streak, request, reason}; nil for no text.
+-- {ends, since, next, kind, streak, grants, request, reason}; nil for no text.
 function cooldown.read(text)
   if not text then
     return nil
   end
-  local ends, since, next_at, kind, streak, request, reason =
-    string.match(text, '^(%d+)|(%d+)|(%d+)|(%d)|(%d+)|([^|]*)|(.*)$')
+  local ends, since, next_at, kind, streak, grants, request, reason =
+    string.match(text, '^(%d+)|(%d+)|(%d+)|(%d)|(%d+)|(%d*)|([^|]*)|(.*)$')
   return {
     ends = tonumber(ends),
     since = tonumber(since),
     next = tonumber(next_at),
     kind = kind,
     streak = tonumber(streak),
+    grants = grants,
     request = request,
     reason = reason,
   }
@@ -44,31 +46,72 @@ function cooldown.fields(key, account, model)
   return of_key, of_key .. '|' .. model, of_account, of_account .. '|' .. model
 end
 
--- From when on a request, or a prober's call, may be granted.
-function cooldown.free_at(rest, probing)
-  return (rest.kind == '2' and not probing) and math.max(rest.ends, rest.next) or rest.next
+-- From `t` on, when a request, or a prober's call, may be granted.
+function cooldown.free_at(rest, t, probing, guard)
+  if rest.kind == '2' and not probing then
+    return rest.ends
+  end
+  t = math.max(t, rest.next)
+  for i = 1, t >= rest.ends and #rest.grants or 0, 16 do
+    local at = number_at(rest.grants, i)
+    if at - guard >= t then
+      break
+    end
+    t = math.max(t, at + guard)
+  end
+  return t
 end
 
--- The text after a grant at `moment`.
-function cooldown.granted(rest, moment, guard)
-  if moment >= rest.ends then
-    rest.next = moment + guard
-  else
+-- The grants that `keeps` says to keep, by their moments.
+local function kept(grants, keeps)
+  local list = {}
+  for i = 1, #grants, 16 do
+    local at = number_at(grants, i)
+    if keeps(at) then
+      list[#list + 1] = at
+    end
+  end
+  return list
+end
+
+local function joined(moments)
+  for i, at in ipairs(moments) do
+    moments[i] = clock.text(at)
+  end
+  return table.concat(moments)
+end
+
+-- A grant at `moment`; those that bear on no other any more go. A probe may be given back for as long as LONG.
+function cooldown.enter(rest, moment, now, guard)
+  if moment < rest.ends then
     local least = rest.kind == '2' and cooldown.DEAD_PROBE or cooldown.LONG
     rest.next = math.min(rest.ends, moment + math.min(cooldown.MOST_PROBE, math.max(least, moment - rest.since)))
   end
-  return write(rest)
+  local moments = kept(rest.grants, function(at)
+    return at + (at < rest.ends and cooldown.LONG or guard) > now
+  end)
+  moments[#moments + 1] = moment
+  table.sort(moments)
+  rest.grants = joined(moments)
 end
 
--- The text when the grant of `moment` was given back: one guard less is reserved at a rest's end, or the probe is due.
--- Which of those that are reserved there is gone does not matter.
-function cooldown.given_back(rest, moment, guard)
-  if moment >= rest.ends then
-    rest.next = math.max(rest.ends, rest.next - guard)
-  else
+-- The grant of `moment` was given back: others may have its moment, of a probe too. Whether it was one of this rest's.
+function cooldown.leave(rest, moment)
+  local found = false
+  rest.grants = joined(kept(rest.grants, function(at)
+    local is_it = at == moment and not found
+    found = found or is_it
+    return not is_it
+  end))
+  if found and moment < rest.ends then
     rest.next = math.min(rest.next, moment)
   end
-  return write(rest)
+  return found
+end
+
+-- Whether the success of a request makes room: the rest lasts, or keeps grants apart.
+function cooldown.holds_back(rest, now)
+  return rest.ends > now or rest.grants ~= ''
 end
 
 local function first_probe(rest, now)
@@ -102,9 +145,12 @@ function cooldown.set(old, now, moment, set)
       rest.ends, rest.request, rest.reason = old.ends, old.request, old.reason
     end
   end
-  -- What was reserved at the end of the old rest is not moved.
+  -- What was granted later than its end is still to come; the rest of it nobody may send any more.
   rest.next = math.max(rest.next, old and old.next or 0)
-  return write(rest), rest.ends
+  rest.grants = joined(kept(old and old.grants or '', function(at)
+    return at >= rest.ends
+  end))
+  return cooldown.write(rest), rest.ends
 end
 
 -- Whether `request` may take this rest back: it set it, and nothing has proved it.

@@ -6,6 +6,14 @@ local kinds, makers = { log = window }, { calendar = make_calendar, leases = mak
 
 local REQUESTS = 1 -- the unit; the others are of tokens
 
+-- Whose windows and rests are asked.
+local WINDOWS = { own = true }
+local ACCOUNT = { own = true, account = true }
+local KEY = { own = true, account = true, key = true }
+local POOL = { total = true, pool = true }
+local ALL = { own = true, account = true, key = true, total = true, pool = true }
+local ANYBODY, PROBER = { share = 0, probing = false }, { share = 0, probing = true }
+
 local function add_windows(of, from, account, limits)
   local prefix, count = 'w|' .. account .. '|', #limits
   for i = 1, count do
@@ -22,7 +30,7 @@ end
 
 -- The windows of an account and of its pool's total; `own` of all are the account's. Nothing is read yet.
 local function windows_of(account, limits, total)
-  local of = { limits = {}, fields = {}, leases = false, tokens = false, own = 0, all = 0 }
+  local of = { limits = {}, fields = {}, rests = {}, leases = false, tokens = false, own = 0, all = 0 }
   of.own = add_windows(of, 0, account, limits)
   of.all = add_windows(of, of.own, total.account, total.limits)
   return of
@@ -49,7 +57,7 @@ end
 -- grants of today.
 function room.read(state, member, target, limits, counts)
   local of = windows_of(member.account, limits, target.total)
-  local fields, n, line, rests = of.fields, of.all, target.line, {}
+  local fields, n, line, rests = of.fields, of.all, target.line, of.rests
   fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = cooldown.fields(member.key, member.account, target.model)
   fields[n + 5], fields[n + 6] = target.pause, 'off|' .. member.key
   if counts then
@@ -65,9 +73,10 @@ function room.read(state, member, target, limits, counts)
       local rest = cooldown.read(texts[n + i])
       rest.field, rest.of = fields[n + i], i < 3 and 'key' or i < 5 and 'account' or 'pool'
       rests[#rests + 1] = rest
+      of.pauses = of.pauses or i == 5
     end
   end
-  of.rests, of.off = rests, texts[n + 6]
+  of.off = texts[n + 6]
   of.line = line ~= '' and texts[#fields] or ''
   of.count_field, of.count_text = counts and fields[n + 7], counts and texts[n + 7]
   return of
@@ -96,12 +105,34 @@ local function need(limit, amounts, share)
   return math.min(limit.max, wanted + math.ceil(limit.max * share))
 end
 
--- From `t` on, when the windows first to last have room, requests in flight aside. One that has room now may have none
--- later, after a midnight or where somebody reserved it: so until all have it at one moment.
-local function free(of, first, last, t, amounts, share)
-  local limits, texts = of.limits, of.texts
+-- How late a grant may be sent: the least guard of the windows that hold it; nil: none does.
+function room.guard(of)
+  local guard
+  for _, limit in ipairs(of.limits) do
+    if limit.holds and limit.kind ~= 'leases' then
+      guard = math.min(guard or limit.guard, limit.guard)
+    end
+  end
+  return guard
+end
+
+-- How far apart a rest keeps the grants of this key once it is over.
+local function apart(of)
+  return room.guard(of) or room.GUARD
+end
+
+-- From `t` on, when none of these rests is in the way and these windows have room, requests in flight aside. What has room
+-- now may have none later, after a midnight or where somebody reserved it: so until all have it at one moment.
+local function free(of, whose, t, ask)
+  local limits, texts, amounts, share = of.limits, of.texts, ask.amounts, ask.share
+  local first, last = whose.own and 1 or of.own + 1, whose.total and of.all or of.own
   repeat
     local before = t
+    for _, rest in ipairs(of.rests) do
+      if whose[rest.of] then
+        t = cooldown.free_at(rest, t, ask.probing, apart(of))
+      end
+    end
     for i = first, last do
       local limit = limits[i]
       if limit.holds and limit.kind ~= 'leases' then
@@ -113,15 +144,6 @@ local function free(of, first, last, t, amounts, share)
       end
     end
   until t == before
-  return t
-end
-
-local function rested(of, t, probing, whose)
-  for _, rest in ipairs(of.rests) do
-    if rest.of == whose then
-      t = math.max(t, cooldown.free_at(rest, probing))
-    end
-  end
   return t
 end
 
@@ -137,12 +159,16 @@ local function place_at(of, t, share)
   return t
 end
 
+-- Until when requests in flight are in the way as well; and that moment again where they are, else 0.
+local function with_place(of, t, share)
+  local at = place_at(of, t, share)
+  return at, at > t and at or 0
+end
+
 -- From `t` on, when the account may have room for anybody, its keys' own rests aside. Also, where that hangs on requests in
 -- flight, until when they last if they do not end sooner; else 0.
 function room.free_in_account(of, t, probing)
-  t = free(of, 1, of.own, rested(of, t, probing, 'account'), nil, 0)
-  local with_place = place_at(of, t, 0)
-  return with_place, with_place > t and with_place or 0
+  return with_place(of, free(of, ACCOUNT, t, probing and PROBER or ANYBODY), 0)
 end
 
 -- The same of the key: from when on it may have room for anybody.
@@ -150,12 +176,12 @@ function room.free_for_any(of, now, probing)
   if of.off then
     return cooldown.NEVER, 0
   end
-  return room.free_in_account(of, rested(of, now, probing, 'key'), probing)
+  return with_place(of, free(of, KEY, now, probing and PROBER or ANYBODY), 0)
 end
 
 -- The same of the windows alone, without rests.
 function room.free_in_windows(of, now)
-  return place_at(of, free(of, 1, of.own, now, nil, 0), 0)
+  return place_at(of, free(of, WINDOWS, now, ANYBODY), 0)
 end
 
 -- Whether as many requests of the account are in flight as may be, for one that leaves `share` of them to others.
@@ -190,27 +216,27 @@ function room.run(state, of, moment, now, clock_text, runs)
   end
 end
 
--- From `t` on, when the key has room for this ask, its pool aside; and, where that hangs on requests in flight, until
--- when they last if they do not end sooner; else 0.
+-- From `t` on, which is what it was for anybody, when the key has room for this ask, its pool aside; and, where that hangs
+-- on requests in flight, until when they last if they do not end sooner; else 0.
 function room.free_for(of, t, ask)
   if not of.tokens and ask.share == 0 then
     return t, 0
   end
-  t = free(of, 1, of.own, t, ask.amounts, ask.share)
-  local with_place = ask.share == 0 and t or place_at(of, t, ask.share)
-  return with_place, with_place > t and with_place or 0
+  t = free(of, KEY, t, ask)
+  if ask.share == 0 then
+    return t, 0
+  end
+  return with_place(of, t, ask.share)
 end
 
 -- From `t` on, when the pool as a whole has room, whatever the key.
 function room.free_of_pool(of, t, ask)
-  t = rested(of, t, ask.probing, 'pool')
-  return of.all == of.own and t or free(of, of.own + 1, of.all, t, ask.amounts, ask.share)
+  return free(of, POOL, t, ask)
 end
 
--- From `t` on, when the key and its pool as a whole have room.
+-- From `t` on, which is what it was for the key, when the key and its pool as a whole have room.
 function room.free_in_pool(of, t, ask)
-  t = rested(of, t, ask.probing, 'pool')
-  return of.all == of.own and t or free(of, 1, of.all, t, ask.amounts, ask.share)
+  return (of.pauses or of.all > of.own) and free(of, ALL, t, ask) or t
 end
 
 -- From `moment` on, when every window has room, with regard only to what counts up to `moment`.
@@ -233,6 +259,7 @@ function room.rests_until(of)
   return ends
 end
 
+-- A grant of `moment`, in every window and in what the rests let through.
 function room.enter(of, moment, now, amounts)
   local texts = of.texts
   for i = 1, of.all do
@@ -242,10 +269,13 @@ function room.enter(of, moment, now, amounts)
       texts[i] = limit.keeper.enter(limit, texts[i], moment, now, amount)
     end
   end
+  for _, rest in ipairs(of.rests) do
+    cooldown.enter(rest, moment, now, apart(of))
+  end
 end
 
--- Takes the grant of `moment` out of every window that still holds it; returns how many did. Only one that runs is in
--- flight: another may be, of the same moment.
+-- Takes the grant of `moment` out of every window and rest that still holds it; returns how many did. Only one that runs
+-- is in flight: another may be, of the same moment.
 function room.leave(of, moment, now, amounts, runs)
   local held = 0
   for i, limit in ipairs(of.limits) do
@@ -254,6 +284,9 @@ function room.leave(of, moment, now, amounts, runs)
       of.texts[i] = text
       held = held + (found and 1 or 0)
     end
+  end
+  for _, rest in ipairs(of.rests) do
+    held = held + (cooldown.leave(rest, moment) and 1 or 0)
   end
   return held
 end
@@ -271,45 +304,25 @@ function room.settle(of, moment, now, expected, actual)
   end
 end
 
--- How late a grant may be sent: the least guard of the windows that hold it; nil: none does.
-function room.guard(of)
-  local guard
-  for _, limit in ipairs(of.limits) do
-    if limit.holds and limit.kind ~= 'leases' then
-      guard = math.min(guard or limit.guard, limit.guard)
-    end
-  end
-  return guard
-end
-
--- The fields and texts of the rests after a grant, and what its request may find out: 0 nothing, 1 that a rest is over
--- and done with, 2 that one may end early.
-function room.tell_rests(of, moment)
-  local fields, finds = {}, 0
+-- What the request of a grant may find out: 0 nothing, 1 that a rest is over and done with, 2 that one may end early.
+function room.finds(of, moment)
+  local finds = 0
   for _, rest in ipairs(of.rests) do
     finds = math.max(finds, rest.ends > moment and 2 or 1)
-    fields[#fields + 1] = rest.field
-    fields[#fields + 1] = cooldown.granted(rest, moment, room.guard(of) or room.GUARD)
   end
-  return fields, finds
+  return finds
 end
 
--- The fields and texts of the rests after a grant was given back that `finds` so much.
-function room.tell_given_back(of, moment, finds)
-  local fields = {}
-  for _, rest in ipairs(finds ~= '0' and of.rests or {}) do
-    fields[#fields + 1] = rest.field
-    fields[#fields + 1] = cooldown.given_back(rest, moment, room.guard(of) or room.GUARD)
-  end
-  return fields
-end
-
--- One HSET: the windows, what else is given, and the clock that they were written by.
+-- One HSET: the windows, the rests, what else is given, and the clock that they were written by.
 function room.write(state, of, clock_text, more)
   local args = more or {}
   local n = #args
   for i = 1, of.all do
     args[n + 1], args[n + 2] = of.fields[i], of.texts[i]
+    n = n + 2
+  end
+  for _, rest in ipairs(of.rests) do
+    args[n + 1], args[n + 2] = rest.field, cooldown.write(rest)
     n = n + 2
   end
   redis.call('HSET', state, 'clock', clock_text, unpack(args))

@@ -102,7 +102,7 @@ def _end(state: State, subject: Subject, moment: int, now: int) -> bool:
     if rest is None or moment < rest.since:
         return False
     del state.shared.rests[subject]
-    if max(rest.ends, rest.next) > now:
+    if rests.holds_back(rest, now):
         wake(state, {subject.account}, now)
     return rest.ends > now
 

@@ -1,8 +1,8 @@
 """How long a key, an account or a pool rests, and when it is tried again: the twin of `lua/parts/cooldown.lua`.
 
-A rest ends at `ends`; `next` is the moment from which on one more request may be granted. Of a short rest it is its
-end, a long one is probed by a request now and then, at growing intervals. Each grant moves it, until a success forgets
-the rest.
+A rest ends at `ends`; `next` is the moment from which on a request may be granted. Of a short rest it is its end, a
+long one is probed by a request now and then, at growing intervals. Once it is over its `grants` are a guard apart,
+until a success forgets it.
 """
 
 from __future__ import annotations
@@ -32,33 +32,50 @@ class Resting:
     streak: int  # refusals in a row whose length nobody named
     request: str
     reason: str = ""
+    grants: tuple[int, ...] = ()  # moments of what it let through, ascending, as far as they bear on others
 
 
 def read(text: str) -> Resting:
-    """The rest of a text as Redis holds it: ends, since, next, kind, streak, request, reason."""
-    ends, since, following, kind, streak, request, reason = text.split("|", 6)
-    return Resting(int(ends), int(since), int(following), int(kind), int(streak), request, reason)
+    """The rest of a text as Redis holds it: ends, since, next, kind, streak, grants, request, reason."""
+    ends, since, following, kind, streak, told, request, reason = text.split("|", 7)
+    grants = tuple(int(told[i : i + 16]) for i in range(0, len(told), 16))
+    return Resting(int(ends), int(since), int(following), int(kind), int(streak), request, reason, grants)
 
 
-def free_at(rest: Resting, probing: bool) -> int:
-    """From when on a request, or a prober's call, may be granted."""
-    return rest.next if probing or rest.kind != DEAD else max(rest.ends, rest.next)
+def free_at(rest: Resting, t: int, probing: bool, guard_us: int) -> int:
+    """From `t` on, when a request, or a prober's call, may be granted."""
+    if rest.kind == DEAD and not probing:
+        return rest.ends
+    t = max(t, rest.next)
+    if t < rest.ends:
+        return t
+    moments = sorted({t, *(at + guard_us for at in rest.grants if at + guard_us > t)})
+    return next(one for one in moments if all(abs(one - at) >= guard_us for at in rest.grants))
 
 
-def granted(rest: Resting, moment: int, guard_us: int) -> Resting:
-    """After a grant at `moment`: a rest's end is worth one grant a guard, and a probe comes after as long again."""
+def granted(rest: Resting, moment: int, now: int, guard_us: int) -> Resting:
+    """After a grant at `moment`: one more is let through a guard later, a probe after as long again."""
+    kept = (at for at in rest.grants if at + (LONG_US if at < rest.ends else guard_us) > now)
+    rest = replace(rest, grants=tuple(sorted((*kept, moment))))
     if moment >= rest.ends:
-        return replace(rest, next=moment + guard_us)
+        return rest
     least = DEAD_PROBE_US if rest.kind == DEAD else LONG_US
     pause = min(MOST_PROBE_US, max(least, moment - rest.since))
     return replace(rest, next=min(rest.ends, moment + pause))
 
 
-def given_back(rest: Resting, moment: int, guard_us: int) -> Resting:
-    """When the grant of `moment` was given back: one guard less is reserved at the rest's end, or the probe is due."""
-    if moment >= rest.ends:
-        return replace(rest, next=max(rest.ends, rest.next - guard_us))
-    return replace(rest, next=min(rest.next, moment))
+def given_back(rest: Resting, moment: int) -> Resting | None:
+    """When the grant of `moment` was given back: others may have its moment; None: it was none of this rest's."""
+    if moment not in rest.grants:
+        return None
+    at = rest.grants.index(moment)
+    following = min(rest.next, moment) if moment < rest.ends else rest.next
+    return replace(rest, next=following, grants=(*rest.grants[:at], *rest.grants[at + 1 :]))
+
+
+def holds_back(rest: Resting, now: int) -> bool:
+    """Whether the success of a request makes room: the rest lasts, or keeps grants apart."""
+    return rest.ends > now or bool(rest.grants)
 
 
 def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int) -> Resting:
@@ -72,20 +89,16 @@ def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int)
         streak += old is None or moment >= old.since
         delay = min(max(new.most_us, delay), delay * 2 ** max(0, streak - 1))
     ends = NEVER if new.dead else now + delay
-    following = max(_first_probe(ends, kind, now), 0 if old is None else old.next)  # what was reserved is not moved
+    following = max(_first_probe(ends, kind, now), 0 if old is None else old.next)
     rest = Resting(ends, now, following, kind, streak, request, new.reason)
-    if old is None or old.ends <= now:
+    if old is None:
         return rest
-    later = old if old.ends >= ends else rest
-    return Resting(
-        ends=later.ends,
-        since=old.since,
-        next=following,
-        kind=max(old.kind, kind),
-        streak=streak,
-        request=later.request,
-        reason=later.reason,
-    )
+    if old.ends > now:
+        later = old if old.ends >= ends else rest
+        rest = replace(later, since=old.since, next=following, kind=max(old.kind, kind), streak=streak)
+    return replace(
+        rest, grants=tuple(at for at in old.grants if at >= rest.ends)
+    )  # the others may not be sent any more
 
 
 def _first_probe(ends: int, kind: int, now: int) -> int:

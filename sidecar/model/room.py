@@ -9,13 +9,22 @@ from dataclasses import dataclass, field
 from sidecar.model import counters, leases, rests, windows
 from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER, Resting
-from sidecar.model.words import Amounts, Member, Rotation, Subject, guard_us, unit_of
+from sidecar.model.words import ONE, Amounts, Member, Rotation, Subject, guard_us, unit_of
 
 Held = tuple[tuple[int, int], ...]  # a window's pairs, of whatever kind
 Window = tuple[str, Limit]  # the account whose it is, and the limit
 
 DAY_US = 24 * 3600 * 1_000_000
-GUARD_US = 1_000_000  # between two grants at the end of a rest, where no window has a guard
+GUARD_US = 1_000_000  # between two grants once a rest is over, where no window has a guard
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """For how much there must be room, and for whom."""
+
+    amounts: Amounts | None = None  # None: what anybody needs
+    share: float = 0.0  # of each budget, that is left to others
+    probing: bool = False  # a prober's call
 
 
 @dataclass(slots=True)
@@ -30,6 +39,10 @@ class Shared:
     called: dict[str, str] = field(
         default_factory=dict
     )  # what an account is called that nobody should name so any more
+
+    def known(self) -> tuple[dict[tuple[str, str], Held], dict[Subject, Resting]]:
+        """Copies of the windows and the rests."""
+        return dict(self.windows), dict(self.rests)
 
 
 def account_of(pool: str) -> str:
@@ -79,7 +92,7 @@ def need(limit: Limit, amounts: Amounts | None, share: float) -> int:
     return min(limit.max, wanted + math.ceil(limit.max * share))
 
 
-def _window_free_at(shared: Shared, window: Window, t: int, wanted: int, leaves: bool, now: int) -> int:
+def _window_free_at(shared: Shared, window: Window, wanted: int, t: int, leaves: bool, now: int) -> int:
     account, limit = window
     held = shared.windows.get((account, limit.name), ())
     if wanted > limit.max:
@@ -91,15 +104,35 @@ def _window_free_at(shared: Shared, window: Window, t: int, wanted: int, leaves:
     return windows.free_at(limit, held, t, wanted, leaves)
 
 
-def free_at(shared: Shared, of: Iterable[Window], t: int, amounts: Amounts | None, share: float, now: int) -> int:
-    """The first moment from `t` on at which all these windows have room; NEVER for more than one of them can hold."""
-    of = [(account, limit) for account, limit in of if limit.enforce]
+@dataclass(frozen=True, slots=True)
+class _Bearing:
+    """What may be in the way of a grant."""
+
+    windows: list[Window]
+    rests: list[Resting]
+    guard_us: int  # by which rests that are over keep grants apart
+
+
+def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> int:
+    """The first moment from `t` on at which nothing is in the way, requests in flight aside; NEVER for more than one of
+    the windows can hold."""
+    held = [window for window in of.windows if window[1].enforce and window[1].kind != "leases"]
     while t < NEVER:
-        then = max([t, *(_window_free_at(shared, w, t, need(w[1], amounts, share), share > 0, now) for w in of)])
+        over = [rests.free_at(rest, t, asked.probing, of.guard_us) for rest in of.rests]
+        wanted = [need(limit, asked.amounts, asked.share) for _, limit in held]
+        free = [_window_free_at(shared, *one, t, asked.share > 0, now) for one in zip(held, wanted, strict=True)]
+        then = max([t, *over, *free])
         if then == t:
             break
         t = then
     return min(t, NEVER)
+
+
+def free_in_windows(shared: Shared, rotation: Rotation, member: Member, now: int) -> int:
+    """From when on the account's windows have room for anybody."""
+    of = own(rotation, member)
+    t = _free_at(shared, _Bearing(of, [], GUARD_US), now, Asked(), now)
+    return place_at(shared, of, t, 0, now)
 
 
 def is_busy(shared: Shared, of: Iterable[Window], now: int, share: float) -> bool:
@@ -120,61 +153,66 @@ def free_for_any(shared: Shared, rotation: Rotation, member: Member, now: int, p
     """
     if member.key in shared.off:
         return NEVER, 0
-    t = _rested(shared, subjects(member, rotation.model)[:2], now, probing)
-    return free_in_account(shared, rotation, member, t, now, probing)
+    return _with_place(shared, _of_key(shared, rotation, member), now, Asked(probing=probing), now)
 
 
 def free_in_account(
     shared: Shared, rotation: Rotation, member: Member, t: int, now: int, probing: bool
 ) -> tuple[int, int]:
     """The same from `t` on, the key's own rests aside."""
-    t = _rested(shared, subjects(member, rotation.model)[2:], t, probing)
-    of = own(rotation, member)
-    others = free_at(shared, [window for window in of if window[1].kind != "leases"], t, None, 0, now)
-    with_place = place_at(shared, of, others, 0, now)
-    return with_place, with_place if with_place > others else 0
+    of = _bearing_of(shared, rotation, member, own(rotation, member), subjects(member, rotation.model)[2:])
+    return _with_place(shared, of, t, Asked(probing=probing), now)
 
 
-def _rested(shared: Shared, of: Iterable[Subject], t: int, probing: bool) -> int:
-    return max([t, *(rests.free_at(shared.rests[one], probing) for one in of if one in shared.rests)])
+def _of_key(shared: Shared, rotation: Rotation, member: Member) -> _Bearing:
+    return _bearing_of(shared, rotation, member, own(rotation, member), subjects(member, rotation.model))
+
+
+def _bearing_of(
+    shared: Shared, rotation: Rotation, member: Member, windows: list[Window], subjects: Iterable[Subject]
+) -> _Bearing:
+    resting = [shared.rests[subject] for subject in subjects if subject in shared.rests]
+    return _Bearing(windows, resting, _guard_us(rotation, member))
+
+
+def _with_place(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> tuple[int, int]:
+    t = _free_at(shared, of, t, asked, now)
+    at = place_at(shared, of.windows, t, asked.share, now)
+    return at, at if at > t else 0
 
 
 def place_at(shared: Shared, of: Iterable[Window], t: int, share: float, now: int) -> int:
     """From `t` on, when enough requests in flight have ended, unless they say that they are still."""
     leased = [window for window in of if window[1].kind == "leases" and window[1].enforce]
     return max(
-        [t, *(_window_free_at(shared, window, t, need(window[1], None, share), share > 0, now) for window in leased)]
+        [t, *(_window_free_at(shared, window, need(window[1], None, share), t, share > 0, now) for window in leased)]
     )
 
 
-def free_for(
-    shared: Shared, rotation: Rotation, member: Member, t: int, amounts: Amounts, share: float, now: int
-) -> tuple[int, int]:
-    """From `t` on, when the key has room for this ask, its pool aside.
+def free_for(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> tuple[int, int]:
+    """From `t` on, which is what it was for anybody, when the key has room for this ask, its pool aside.
 
     Also, where that hangs on requests in flight, until when they last if they do not end sooner; else 0.
     """
-    of = own(rotation, member)
-    t = free_at(shared, [window for window in of if window[1].kind != "leases"], t, amounts, share, now)
-    with_place = place_at(shared, of, t, share, now) if share else t
-    return with_place, with_place if with_place > t else 0
+    of = _of_key(shared, rotation, member)
+    if asked.share:
+        return _with_place(shared, of, t, asked, now)
+    return _free_at(shared, of, t, asked, now) if rotation.sets_of_tokens[member.limits] else t, 0
 
 
-def free_of_pool(
-    shared: Shared, rotation: Rotation, t: int, amounts: Amounts, share: float, probing: bool, now: int
-) -> int:
+def free_of_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
     """From `t` on, when the pool as a whole has room for this ask, whatever the key."""
-    t = _rested(shared, (resting_pool(rotation.pool),), t, probing)
-    return free_at(shared, _total(rotation), t, amounts, share, now)
+    of = _bearing_of(shared, rotation, member, _total(rotation), (resting_pool(rotation.pool),))
+    return _free_at(shared, of, t, asked, now)
 
 
-def free_in_pool(
-    shared: Shared, rotation: Rotation, member: Member, t: int, amounts: Amounts, share: float, probing: bool, now: int
-) -> int:
-    """From `t` on, when the key and its pool as a whole have room for this ask."""
-    t = free_of_pool(shared, rotation, t, amounts, share, probing, now)
-    of = [window for window in all_windows(rotation, member) if window[1].kind != "leases"]
-    return free_at(shared, of, t, amounts, share, now) if rotation.total else t
+def free_in_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
+    """From `t` on, which is what it was for the key, when the key and its pool as a whole have room for this ask."""
+    pool = resting_pool(rotation.pool)
+    if not rotation.total and pool not in shared.rests:
+        return t
+    whose = (*subjects(member, rotation.model), pool)
+    return _free_at(shared, _bearing_of(shared, rotation, member, all_windows(rotation, member), whose), t, asked, now)
 
 
 def free_before(shared: Shared, of: Iterable[Window], moment: int, amounts: Amounts, now: int) -> int:
@@ -193,10 +231,27 @@ def rests_until(shared: Shared, rotation: Rotation, member: Member) -> int:
     """Until when the key must not be used, for what was learnt after it was granted."""
     if member.key in shared.off:
         return NEVER
-    return max((rest.ends for _, rest in _bearing(shared, rotation, member)), default=0)
+    return max((rest.ends for rest in rests_of(shared, rotation, member)), default=0)
 
 
-def enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts) -> None:
+def rests_of(shared: Shared, rotation: Rotation, member: Member) -> list[Resting]:
+    """All that bear on a grant of the key, its pool's too."""
+    return [shared.rests[subject] for subject in _resting(shared, rotation, member)]
+
+
+def _resting(shared: Shared, rotation: Rotation, member: Member) -> list[Subject]:
+    asked = (*subjects(member, rotation.model), resting_pool(rotation.pool))
+    return [subject for subject in asked if subject in shared.rests]
+
+
+def enter(shared: Shared, rotation: Rotation, member: Member, moment: int, now: int, amounts: Amounts) -> None:
+    """A grant of `moment`, in every window and in what the rests let through."""
+    _enter(shared, all_windows(rotation, member), moment, now, amounts)
+    for subject in _resting(shared, rotation, member):
+        shared.rests[subject] = rests.granted(shared.rests[subject], moment, now, _guard_us(rotation, member))
+
+
+def _enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts) -> None:
     for account, limit in of:
         name, amount = (account, limit.name), amounts[unit_of(limit)]
         held = shared.windows.get(name, ())
@@ -210,13 +265,25 @@ def enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: 
             shared.windows[name] = windows.enter(limit, held, moment, now, amount)
 
 
-def leave(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts, runs: bool) -> int:
-    """Takes the grant of `moment` out of every window that still holds it; returns how many did.
+def begin(shared: Shared, leased: Iterable[Window], moment: int, now: int) -> None:
+    """The request of a reservation is in flight."""
+    _enter(shared, leased, moment, now, ONE)
+
+
+def leave(
+    shared: Shared, rotation: Rotation, member: Member, moment: int, now: int, amounts: Amounts, runs: bool
+) -> int:
+    """Takes the grant of `moment` out of every window and rest that still holds it; returns how many did.
 
     Only one that runs is in flight: another may be, of the same moment.
     """
-    held = [window for window in of if runs or window[1].kind != "leases"]
-    return sum(_leave(shared, window, moment, now, amounts[unit_of(window[1])]) for window in held)
+    of = [window for window in all_windows(rotation, member) if runs or window[1].kind != "leases"]
+    held = sum(_leave(shared, window, moment, now, amounts[unit_of(window[1])]) for window in of)
+    for subject in _resting(shared, rotation, member):
+        if (left := rests.given_back(shared.rests[subject], moment)) is not None:
+            shared.rests[subject] = left
+            held += 1
+    return held
 
 
 def _leave(shared: Shared, window: Window, moment: int, now: int, amount: int) -> bool:
@@ -241,29 +308,12 @@ def settle(shared: Shared, of: Iterable[Window], moment: int, now: int, expected
         elif expected[unit] != actual[unit]:
             held = _leave(shared, window, moment, now, expected[unit])
             if held or not expected[unit]:  # of nothing expected nothing was entered
-                enter(shared, [window], moment, now, actual)
+                _enter(shared, [window], moment, now, actual)
 
 
-def grant(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:
-    """Moves the rests that bear on a grant; what its success may end: 0 nothing, 1 what is over, 2 a rest that runs."""
-    finds = 0
-    for subject, rest in _bearing(shared, rotation, member):
-        finds = max(finds, 2 if rest.ends > moment else 1)
-        shared.rests[subject] = rests.granted(rest, moment, _guard_us(rotation, member))
-    return finds
-
-
-def give_back(shared: Shared, rotation: Rotation, member: Member, moment: int, finds: int) -> bool:
-    """Moves the rests that bear on a grant which was given back, and `finds` so much; whether there were any."""
-    bearing = _bearing(shared, rotation, member) if finds else []
-    for subject, rest in bearing:
-        shared.rests[subject] = rests.given_back(rest, moment, _guard_us(rotation, member))
-    return bool(bearing)
-
-
-def _bearing(shared: Shared, rotation: Rotation, member: Member) -> list[tuple[Subject, Resting]]:
-    asked = (*subjects(member, rotation.model), resting_pool(rotation.pool))
-    return [(subject, shared.rests[subject]) for subject in asked if subject in shared.rests]
+def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:
+    """What the request of a grant may end: 0 nothing, 1 a rest that is over, 2 one that lasts."""
+    return max((2 if rest.ends > moment else 1 for rest in rests_of(shared, rotation, member)), default=0)
 
 
 def _guard_us(rotation: Rotation, member: Member) -> int:

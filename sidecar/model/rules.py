@@ -147,6 +147,10 @@ def _share(ask: Ask, target: int) -> float:
     return ask.shares[target] if ask.shares else 0.0
 
 
+def _asked(ask: Ask, target: int) -> room.Asked:
+    return room.Asked(ask.amounts, _share(ask, target), ask.probing)
+
+
 def _in_turn(turn: turns.Turn, ask: Ask, target: int, passed: set[str]) -> Iterator[Member]:
     """The untried members from the head; one whose score was raised is met again at its new place."""
     while untried := [
@@ -191,7 +195,7 @@ def _walk(state: State, ask: Ask, target: int, turn: turns.Turn, now: int) -> tu
         full += candidate.moment < NEVER
         if candidate.moment < NEVER and (best is None or candidate.moment < best.moment):
             best = candidate
-        pools = room.free_of_pool(shared, rotation, free, ask.amounts, _share(ask, target), ask.probing, now)
+        pools = room.free_of_pool(shared, rotation, member, free, _asked(ask, target), now)
         if not has_room and candidate.moment == pools:
             return best, False
         passed.add(member.text)
@@ -236,9 +240,9 @@ def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
 
     Busy it is also if it has room, but somebody who waits for a place since before this request came is to look first.
     """
-    rotation, share, shared = ask.rotations[of.target], _share(ask, of.target), state.shared
-    own, busy = room.free_for(shared, rotation, of.member, of.moment, ask.amounts, share, now)
-    moment = room.free_in_pool(shared, rotation, of.member, own, ask.amounts, share, ask.probing, now)
+    rotation, asked, shared = ask.rotations[of.target], _asked(ask, of.target), state.shared
+    own, busy = room.free_for(shared, rotation, of.member, of.moment, asked, now)
+    moment = room.free_in_pool(shared, rotation, of.member, own, asked, now)
     stands_back = moment <= now and _stands_back(state, ask, of.target, of.member, now)
     return replace(of, moment=moment, busy=NEVER if stands_back else max(of.busy, busy))
 
@@ -253,8 +257,8 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
     now = tick(state, raw)
     shared, member, rotation = state.shared, candidate.member, ask.rotations[candidate.target]
     turn = state.turns[_name(rotation)]
-    finds = room.grant(shared, rotation, member, moment)
-    room.enter(shared, room.all_windows(rotation, member), moment, now, ask.amounts)
+    finds = room.finds(shared, rotation, member, moment)
+    room.enter(shared, rotation, member, moment, now, ask.amounts)
     if orders.ORDERS[rotation.strategy].counts:
         shared.granted[member.key] = now // room.DAY_US, room.grants_today(shared, member.key, now) + 1
     following = orders.granted(rotation.strategy, turn.last, member, candidate.place)
@@ -289,23 +293,22 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     if now < grant.moment_us:
         return NotYet(grant.moment_us - now, grant.moment_us, grant.finds)
     of, shared, moment = _windows(grant), state.shared, grant.moment_us
-    before = dict(shared.windows)
-    room.leave(shared, of, moment, now, grant.amounts, grant.runs)
+    before = shared.known()
+    room.leave(shared, grant.rotation, grant.member, moment, now, grant.amounts, grant.runs)
     rests = not grant.probes and room.rests_until(shared, grant.rotation, grant.member) > now
     if rests or grant.member.key in shared.off or room.is_busy(shared, of, now, grant.share):
         tick(state, raw)
-        room.give_back(shared, grant.rotation, grant.member, moment, grant.finds)
         wake(state, {grant.member.account}, now)
         return Withdrawn()
     guard = guard_us(limit for _, limit in of)
     late = guard is not None and now - moment > guard
     if not late and room.free_before(shared, of, moment, grant.amounts, now) <= moment:
-        shared.windows = before
+        shared.windows, shared.rests = before
         _run(state, grant, raw)
         return Confirmed(moment, now - moment)
     tick(state, raw)
     at = max(now, room.free_before(shared, of, now, grant.amounts, now))
-    room.enter(shared, of, at, now, grant.amounts)
+    room.enter(shared, grant.rotation, grant.member, at, now, grant.amounts)
     if at == now:
         return Confirmed(now, 0)
     wake(state, {grant.member.account}, now)
@@ -321,7 +324,7 @@ def _run(state: State, grant: Grant, raw: int) -> None:
     if grant.runs:
         renew(state, leased, grant.moment_us, now)
     else:
-        room.enter(state.shared, leased, grant.moment_us, now, grant.amounts)
+        room.begin(state.shared, leased, grant.moment_us, now)
 
 
 def advance(state: State, grant: Grant, raw: int, only_tells: bool = False) -> NotYet:
@@ -329,20 +332,18 @@ def advance(state: State, grant: Grant, raw: int, only_tells: bool = False) -> N
     now, _ = now_of(state, raw)
     if now >= grant.moment_us:
         return NotYet(0, grant.moment_us, grant.finds)
-    of, shared, rotation, member = _windows(grant), state.shared, grant.rotation, grant.member
-    before = dict(shared.windows)
-    room.leave(shared, of, grant.moment_us, now, grant.amounts, runs=False)
+    shared, rotation, member = state.shared, grant.rotation, grant.member
+    before, asked = shared.known(), room.Asked(grant.amounts, grant.share)
+    room.leave(shared, rotation, member, grant.moment_us, now, grant.amounts, runs=False)
     anybody, _ = room.free_for_any(shared, rotation, member, now, probing=False)
-    own, _ = room.free_for(shared, rotation, member, anybody, grant.amounts, grant.share, now)
-    pool = room.free_in_pool(shared, rotation, member, own, grant.amounts, grant.share, probing=False, now=now)
-    at = min(grant.moment_us, max(now + 1, pool))
+    own, _ = room.free_for(shared, rotation, member, anybody, asked, now)
+    at = min(grant.moment_us, max(now + 1, room.free_in_pool(shared, rotation, member, own, asked, now)))
     if only_tells or at == grant.moment_us:
-        shared.windows = before
+        shared.windows, shared.rests = before
         return NotYet(at - now, at, grant.finds)
     tick(state, raw)
-    finds = room.grant(shared, rotation, member, at)
-    room.give_back(shared, rotation, member, grant.moment_us, grant.finds)
-    room.enter(shared, of, at, now, grant.amounts)
+    finds = room.finds(shared, rotation, member, at)
+    room.enter(shared, rotation, member, at, now, grant.amounts)
     wake(state, {member.account}, now)
     return NotYet(at - now, at, finds)
 
@@ -361,12 +362,10 @@ def renewed(state: State, account: str, limit: Limit, moment: int, raw: int) -> 
 
 
 def release(state: State, grant: Grant, raw: int) -> int:
-    """Takes back a grant that surely was not sent; returns how many windows still held it."""
+    """Takes back a grant that surely was not sent; returns how many windows and rests still held it."""
     now, _ = now_of(state, raw)
-    shared, moment = state.shared, grant.moment_us
-    held = room.leave(shared, _windows(grant), moment, now, grant.amounts, grant.runs)
-    rested = room.give_back(shared, grant.rotation, grant.member, moment, grant.finds)
-    if held or rested:
+    held = room.leave(state.shared, grant.rotation, grant.member, grant.moment_us, now, grant.amounts, grant.runs)
+    if held:
         tick(state, raw)
         wake(state, {grant.member.account}, now)
     return held
@@ -374,10 +373,10 @@ def release(state: State, grant: Grant, raw: int) -> int:
 
 def settle(state: State, grant: Grant, actual: Amounts, raw: int) -> bool:
     """Counts what a request came to; whether keys of its account may have room earlier for it."""
-    now, of = tick(state, raw), _windows(grant)
-    before = room.free_at(state.shared, room.own(grant.rotation, grant.member), now, None, 0, now)
-    room.settle(state.shared, of, grant.moment_us, now, grant.amounts, actual)
-    after = room.free_at(state.shared, room.own(grant.rotation, grant.member), now, None, 0, now)
+    now = tick(state, raw)
+    before = room.free_in_windows(state.shared, grant.rotation, grant.member, now)
+    room.settle(state.shared, _windows(grant), grant.moment_us, now, grant.amounts, actual)
+    after = room.free_in_windows(state.shared, grant.rotation, grant.member, now)
     if before > now and after < before:
         wake(state, {grant.member.account}, now)
         return True

@@ -13,7 +13,7 @@ from typing import Any
 from sidecar.model import reports, room, rules
 from sidecar.model.configured import Key, Secret
 from sidecar.model.lines import Line
-from sidecar.model.rests import NEVER
+from sidecar.model.rests import DEAD, DEAD_PROBE_US, LONG_US, NEVER
 from sidecar.model.words import (
     ONE,
     Amounts,
@@ -183,6 +183,9 @@ class Play:
             if answer.finds < 2:
                 until = room.rests_until(shared, answer.rotation, answer.member)
                 assert until <= answer.moment_us, "granted within a rest"
+            for rest in room.rests_of(shared, answer.rotation, answer.member):
+                least = DEAD_PROBE_US if rest.kind == DEAD and ask.probing else LONG_US
+                assert answer.moment_us >= min(rest.ends, rest.since + least), "probed too early"
             return
         free = {
             (target, member.id): self._free(ask, target, member) - now
@@ -203,10 +206,10 @@ class Play:
 
     def _free(self, ask: Ask, target: int, member: Any) -> int:
         rotation, shared, now = ask.rotations[target], self.state.shared, self.now
-        share = ask.shares[target]
+        asked = room.Asked(ask.amounts, ask.shares[target], ask.probing)
         own, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
-        own, _ = room.free_for(shared, rotation, member, own, ask.amounts, share, now)
-        return room.free_in_pool(shared, rotation, member, own, ask.amounts, share, ask.probing, now)
+        own, _ = room.free_for(shared, rotation, member, own, asked, now)
+        return room.free_in_pool(shared, rotation, member, own, asked, now)
 
     def _take(self, choice: int) -> tuple[World, Grant, bool] | None:
         """One of the open grants, with the config that its request began with and keeps."""
@@ -398,6 +401,6 @@ def lines(state: rules.State) -> dict[str, Line]:
 def rests(state: rules.State) -> dict[str, tuple[int, ...]]:
     """The model's rests by the names that Redis has for them, without their words."""
     return {
-        rest_field(subject): (rest.ends, rest.since, rest.next, rest.kind, rest.streak)
+        rest_field(subject): (rest.ends, rest.since, rest.next, rest.kind, rest.streak, *rest.grants)
         for subject, rest in state.shared.rests.items()
     }

@@ -62,4 +62,4 @@ def _pairs(name: str, text: str) -> room.Held:
 
 def _rest(text: str) -> tuple[int, ...]:
     rest = read_rest(text)
-    return rest.ends, rest.since, rest.next, rest.kind, rest.streak
+    return rest.ends, rest.since, rest.next, rest.kind, rest.streak, *rest.grants

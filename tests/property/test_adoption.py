@@ -51,7 +51,8 @@ def _state(shared: Shared) -> dict[str, str]:
 
 def _rest(rest: Resting) -> str:
     moments = "|".join(f"{moment:016d}" for moment in (rest.ends, rest.since, rest.next))
-    return f"{moments}|{rest.kind}|{rest.streak}|{rest.request}|{rest.reason}"
+    grants = "".join(f"{moment:016d}" for moment in rest.grants)
+    return f"{moments}|{rest.kind}|{rest.streak}|{grants}|{rest.request}|{rest.reason}"
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def test_probes_come_at_growing_intervals_up_to_six_hours_and_none_after_the_end
     while rest.next < rest.ends:
         gaps.append(rest.next - last)
         last = rest.next
-        rest = rests.granted(rest, rest.next, GUARD_US)
+        rest = rests.granted(rest, rest.next, rest.next, GUARD_US)
     assert gaps[:6] == [LONG_US, LONG_US, 2 * LONG_US, 4 * LONG_US, 8 * LONG_US, 16 * LONG_US]
     assert set(gaps[6:]) == {MOST_PROBE_US}
     assert rest.next == rest.ends
@@ -69,24 +69,57 @@ def test_probes_come_at_growing_intervals_up_to_six_hours_and_none_after_the_end
 def test_dead_key_is_for_probers_only_and_for_one_of_them_at_a_time() -> None:
     rest = refused(named(HOUR_US, dead=True))
     assert (rest.ends, rest.kind) == (NEVER, DEAD)
-    assert rests.free_at(rest, probing=False) == NEVER
-    assert rests.free_at(rest, probing=True) == NOW + DEAD_PROBE_US
+    assert rests.free_at(rest, NOW, False, GUARD_US) == NEVER
+    assert rests.free_at(rest, NOW, True, GUARD_US) == NOW + DEAD_PROBE_US
     gaps, last = [], NOW
     for _ in range(12):
         gaps.append(rest.next - last)
         last = rest.next
-        rest = rests.granted(rest, rest.next, GUARD_US)
+        rest = rests.granted(rest, rest.next, rest.next, GUARD_US)
     assert gaps[:5] == [60 * SECOND_US * n for n in (1, 1, 2, 4, 8)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == MOST_PROBE_US
 
 
+def free_at(rest: Resting, t: int) -> int:
+    return rests.free_at(rest, t, probing=False, guard_us=GUARD_US)
+
+
 def test_end_of_a_rest_is_worth_one_grant_a_guard() -> None:
     """Else all who waited for it would hit the key at once that was just refused."""
     rest = refused(named(60 * SECOND_US))
-    after = rests.granted(rest, rest.ends, GUARD_US)
-    assert rests.free_at(after, probing=False) == rest.ends + GUARD_US
-    assert rests.granted(after, rest.ends + GUARD_US, GUARD_US).next == rest.ends + 2 * GUARD_US
+    for nth in range(3):
+        assert free_at(rest, NOW) == rest.ends + nth * GUARD_US
+        rest = rests.granted(rest, rest.ends + nth * GUARD_US, NOW, GUARD_US)
+    assert free_at(rest, rest.ends + 10 * GUARD_US) == rest.ends + 10 * GUARD_US
+
+
+def test_who_goes_away_leaves_the_moment_to_others_and_nobody_else_s() -> None:
+    rest = refused(named(60 * SECOND_US))
+    for nth in range(3):
+        rest = rests.granted(rest, rest.ends + nth * GUARD_US, NOW, GUARD_US)
+    left = rests.given_back(rest, rest.ends + GUARD_US)
+    assert left is not None
+    assert free_at(left, NOW) == rest.ends + GUARD_US
+    assert rests.given_back(left, rest.ends + GUARD_US) is None
+
+
+def test_reservation_that_a_longer_rest_overtook_leaves_no_moment_within_it() -> None:
+    """Its key would be granted before the moment that the provider named."""
+    rest = refused(named(60 * SECOND_US))
+    rest = rests.granted(rest, rest.ends, NOW, GUARD_US)
+    longer = refused(named(300 * SECOND_US), NOW + SECOND_US, rest)
+    assert rests.given_back(longer, rest.ends) is None
+    assert free_at(longer, NOW) == longer.ends
+
+
+def test_probe_that_was_not_sent_is_due_again() -> None:
+    rest = refused(named(HOUR_US))
+    probed = rests.granted(rest, rest.next, rest.next, GUARD_US)
+    assert free_at(probed, NOW) == NOW + 2 * LONG_US
+    left = rests.given_back(probed, rest.next)
+    assert left is not None
+    assert free_at(left, NOW) == NOW + LONG_US
 
 
 def test_unnamed_length_doubles_up_to_the_most_and_begins_anew_a_day_after() -> None:
@@ -159,5 +192,6 @@ def test_shorter_rest_on_top_of_a_longer_one_keeps_its_name() -> None:
 
 def test_text_of_redis_is_read() -> None:
     """A reason may hold anything, bars too."""
-    text = f"{NOW + 2}|{NOW}|{NOW + 1}|0|3|abc|because|of this"
-    assert rests.read(text) == Resting(NOW + 2, NOW, NOW + 1, SUSPICION, 3, "abc", "because|of this")
+    text = f"{NOW + 2}|{NOW}|{NOW + 1}|0|3|{NOW + 2}{NOW + 3}|abc|because|of this"
+    grants = (NOW + 2, NOW + 3)
+    assert rests.read(text) == Resting(NOW + 2, NOW, NOW + 1, SUSPICION, 3, "abc", "because|of this", grants)

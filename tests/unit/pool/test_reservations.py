@@ -67,6 +67,21 @@ async def test_those_who_go_away_keep_no_key_resting(world: World) -> None:
     assert refused.wait_us <= 600_000_000
 
 
+async def test_end_of_a_rest_that_a_client_leaves_goes_to_who_waits_in_another_replica(world: World) -> None:
+    """Whoever is left is served as soon as the rest is over."""
+    told = config(pool(keys=1), limits=[limit(1000)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    first = held(await one.acquire(search()))
+    one.report(Report("other", rests=(Rest(Subject("acc-k0"), 2 * SECOND_US, "rate_limit_minute"),)), first)
+    await here.settled()
+    leaves = [(await reserved(one, here))[0] for _ in range(5)]
+    stays, late = await reserved(other, there)
+    for task in leaves:
+        await gone(task, here)
+    got = held(await stays)
+    assert late.moment_us - got.grant.moment_us == 5 * GUARD_US
+
+
 async def test_what_a_client_leaves_goes_to_who_waits_longest(world: World) -> None:
     pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 1)]))
     held(await pools.acquire(search()))
