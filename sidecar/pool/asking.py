@@ -91,15 +91,29 @@ class Asking:
         """As `next`, at once: a moment that lies ahead, up to `until` of the loop's clock, or a place in line do."""
         while True:
             asked_at = monotonic()
-            ask = self._asked(search, until)
             try:
-                answer = await self._store.acquire(ask, self._orphaned)
+                return await self._ask(search, until, asked_at), asked_at
             except StoreAway as away:
                 await self.outlast(search, asked_at, away)
-            else:
-                search.acquire_s += monotonic() - asked_at
-                search.ticket = answer.ticket if isinstance(answer, Refusal) and until > asked_at else 0
-                return answer, asked_at
+
+    async def look(self, search: Search, until: float) -> tuple[Grant, float] | None:
+        """What it may have before `until`, now or reserved, if there is anything and Redis can tell."""
+        asked_at = monotonic()
+        try:
+            answer = await self._ask(search, until, asked_at)
+        except StoreAway:
+            return None
+        return (answer, asked_at) if isinstance(answer, Grant) else None
+
+    async def _ask(self, search: Search, until: float, asked_at: float) -> Answer:
+        answer = await self._store.acquire(self._asked(search, until), self._orphaned)
+        search.acquire_s += monotonic() - asked_at
+        search.ticket = answer.ticket if isinstance(answer, Refusal) and until > asked_at else 0
+        return answer
+
+    def counts_places(self, search: Search) -> bool:
+        """Whether a place among requests in flight may be in its way, for which the store keeps a line."""
+        return any(one.line for one in self._rotations(search))
 
     def _asked(self, search: Search, until: float) -> Ask:
         targets, rotations = search.open, self._rotations(search)
@@ -124,6 +138,11 @@ class Asking:
         own_s = self._config.pools[target.pool].max_wait_us / SECOND_US
         wait_s = own_s if search.max_wait_s is None else search.max_wait_s
         return max(0.0, min(wait_s - search.waited_s, search.deadline - monotonic()))
+
+    def dates(self, search: Search) -> tuple[float, ...]:
+        """Until when it may wait for each of its targets, on the loop's clock."""
+        now = monotonic()
+        return tuple(now + self._patience_s(search, target) for target in search.targets)
 
     def most_patience_s(self, search: Search) -> float:
         """How long the request may still wait for any target's room."""

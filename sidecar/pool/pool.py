@@ -24,6 +24,7 @@ from sidecar.model.words import (
     Withdrawn,
 )
 from sidecar.pool.asking import Asking
+from sidecar.pool.dated import Dated, Queue
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.rotations import Rotations
 from sidecar.pool.search import Held, Search, held
@@ -80,6 +81,7 @@ class Pools:
                 if not isinstance(answer, Grant):
                     return answer
                 got = self._held(answer, search.open[answer.target], asked_at)
+                self._began(got)
                 if got.grant.runs:
                     return got
                 if waited := await self._wait(search, got):
@@ -91,7 +93,11 @@ class Pools:
         alone = replace(one, digest=f"{one.digest}-probe")
         asked_at = monotonic()
         answer = await self.store.acquire(Ask((alone,), (0,), probing=True), self._lasting.give_back)
-        return self._held(answer, 0, asked_at) if isinstance(answer, Grant) else None
+        if not isinstance(answer, Grant):
+            return None
+        got = self._held(answer, 0, asked_at)
+        self._began(got)
+        return got
 
     async def _wait(self, search: Search, held: Held) -> Held | None:
         """Waits for a reservation's moment, or for one that is sooner, and confirms it; None: it is gone, ask again."""
@@ -100,7 +106,7 @@ class Pools:
             with self.waiting.one_more(search), search.waiting():
                 while held.in_hand and not is_good and confirms < CONFIRMS:
                     if held.moment_at > monotonic():
-                        held = await self._until_its_moment(search, held)
+                        await self._until_its_moment(search, held)
                     else:
                         is_good = held.may_be_sent or await self._confirm(search, held)
                         confirms += 1
@@ -110,48 +116,58 @@ class Pools:
             self._asking.leave_line(search)
         return held if is_good else None
 
-    async def _until_its_moment(self, search: Search, held: Held) -> Held:
-        """Returns it at its moment, or at once another that is sooner, with which it was given back.
+    async def _until_its_moment(self, search: Search, held: Held) -> None:
+        """Returns at its moment, which others who wait, or who come and go, may move.
 
         Only who has the earliest moment looks for a sooner one, so that the others follow in their order.
         """
-        with self.waiting.dated(self._asking.alike(search), search, held) as dated:
+        mine = Dated(search, held, self._asking.dates(search))
+        with self.waiting.dated(self._asking.alike(search), mine) as queue:
             while held.in_hand and (left_s := held.moment_at - monotonic()) > 0:
-                if not dated.comes_first:
-                    dated.told.clear()
-                    await self.waiting.until(dated.told, left_s)
+                if queue.first is not mine:
+                    mine.told.clear()
+                    await self.waiting.until(mine.told, left_s)
                     continue
                 ended = self.waiting.next_end(search.pools)
-                await self._advance(held)
-                if held.in_hand and (sooner := await self._sooner(search, held)):
-                    return sooner
+                if await self._advance(held):
+                    queue.moved(mine)
+                if held.in_hand:
+                    await self._look(queue, mine)
                 await self.waiting.until(ended, min(held.moment_at - monotonic(), self.waiting.pause_s(search)))
-        return held
 
-    async def _sooner(self, search: Search, held: Held) -> Held | None:
-        """A key with room now, or another reservation, that is sooner; this one is given back for it."""
-        answer, asked_at = await self._asking.ask(search, held.moment_at)
-        if not isinstance(answer, Grant):
-            return None
-        self.release(held)
-        return self._held(answer, search.open[answer.target], asked_at)
+    async def _look(self, queue: Queue, mine: Dated) -> None:
+        """Looks for what is sooner than the moment of the last who needs the same: all from there on move forward.
 
-    async def _advance(self, held: Held) -> None:
-        """An earlier moment for a reservation, where there is one; not in hand any more where nobody can tell which."""
-        pools = self._lasting.pools(held.grant)
+        Where places in flight are counted, only for what is sooner than its own: for a place it is the first to ask.
+        """
+        last = mine if self._asking.counts_places(mine.search) else queue.last_like(mine)
+        found = await self._asking.look(last.search, last.held.moment_at)
+        if found is None:
+            return
+        grant, asked_at = found
+        sooner = self._held(grant, last.search.open[grant.target], asked_at)
+        taken = queue.give(sooner, mine)
+        if taken is not None:
+            self._began(taken)
+        self.release(sooner)
+
+    async def _advance(self, held: Held) -> bool:
+        """Whether a reservation has an earlier moment now; it is not in hand any more where nobody can tell which."""
+        grant, pools = held.grant, self._lasting.pools(held.grant)
         try:
-            seen = await self.store.advance(held.grant, pools, lambda _: None, only_tells=True)
+            seen = await self.store.advance(grant, pools, lambda _: None, only_tells=True)
         except StoreAway:
-            return
-        if seen.moment_us >= held.grant.moment_us:
-            return
+            return False
+        if seen.moment_us >= grant.moment_us or held.grant is not grant:
+            return False
         asked_at, held.in_hand = monotonic(), False
         try:
             answer = await self.store.advance(held.grant, pools, self._lasting.give_back)
         except StoreAway as away:
             held.in_hand = not away.sent
-        else:
-            held.date(answer, asked_at)
+            return False
+        held.date(answer, asked_at)
+        return True
 
     async def _confirm(self, search: Search, held: Held) -> bool:
         """Whether a grant may be sent now; if not it is put off, its moment ahead, or it is not in hand any more.
@@ -220,10 +236,12 @@ class Pools:
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:
         pool = grant.rotation.pool
-        got = held(grant, target, self.config.pools[pool], self._keys[pool][grant.member.id], asked_at)
-        if not grant.wait_us:
-            self.running.began(got)
-        return got
+        return held(grant, target, self.config.pools[pool], self._keys[pool][grant.member.id], asked_at)
+
+    def _began(self, held: Held) -> None:
+        """What was granted for now is in flight."""
+        if held.grant.runs:
+            self.running.began(held)
 
     # --- what was learnt ----------------------------------------------------------------------------
 

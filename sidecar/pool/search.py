@@ -24,6 +24,7 @@ class Search:
     batch: bool = False  # leaves a share of each budget to the others
     tried: set[tuple[int, str]] = field(default_factory=set)
     closed: set[int] = field(default_factory=set)  # targets that are not asked any more
+    came: float = field(default_factory=monotonic)  # on the loop's clock
     waited_before_s: float = 0.0
     waits_since: float | None = None  # on the loop's clock; None: it does not wait now
     acquire_s: float = 0.0

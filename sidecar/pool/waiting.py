@@ -1,48 +1,23 @@
-"""Who waits, in lines of those who can use the same: for a reserved moment, or for a request in flight to end.
+"""Who waits, with those who can use the same: in a queue for a moment, or in a line for a request in flight to end.
 
-Redis dates a reservation, first come first served over all replicas; nobody knows when a request in flight ends. Only
-the first of each line asks: for a place when a request of this replica ends, else after POLL_S; for something that is
-sooner than its moment too, after SOONER_S. The order between lines, and between replicas, is the store's.
+Nobody knows when a request in flight ends. Only the first of each line asks: for a place when a request of this replica
+ends, else after POLL_S; the first of a queue looks for something sooner too, after SOONER_S. The order between lines,
+and between replicas, is the store's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from bisect import insort
 from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from weakref import WeakSet
 
-from sidecar.pool.search import Held, Search
+from sidecar.pool.dated import Dated, Queue
+from sidecar.pool.search import Search
 
 POLL_S = 0.025  # who stands in the store's line, of which there are few
 SOONER_S = 0.25  # who has a moment, and looks for an earlier one
-
-
-@dataclass(slots=True, eq=False)
-class Dated:
-    """Who waits for a moment, in a line in the order of them; `told` when it comes first, or has another moment."""
-
-    search: Search
-    held: Held
-    line: list[Dated]
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def comes_first(self) -> bool:
-        return self.line[0] is self
-
-    def leave_to_next(self) -> None:
-        """Hands what it holds down the line, as far as others need the same."""
-        for other in self.line[self.line.index(self) + 1 :]:
-            if self.held.in_hand and other.held.in_hand and self._needs() == other._needs():
-                self.held.trade(other.held)
-                other.told.set()
-
-    def _needs(self) -> tuple[object, ...]:
-        return self.search.targets, self.search.closed, self.search.tried, self.held.grant.amounts
 
 
 class Full(Exception):
@@ -58,7 +33,7 @@ class Waiting:
         self._lines: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
         self._seats = 0
         self._listening: defaultdict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # by pool
-        self._dated: defaultdict[Hashable, list[Dated]] = defaultdict(list)
+        self._queues: defaultdict[Hashable, Queue] = defaultdict(Queue)
 
     @contextmanager
     def seat(self, search: Search) -> Iterator[bool]:
@@ -105,26 +80,17 @@ class Waiting:
                 await event.wait()
 
     @contextmanager
-    def dated(self, of: Hashable, search: Search, held: Held) -> Iterator[Dated]:
-        """Waits for a moment, in a line with all of this replica who can use the same.
-
-        Who goes away leaves it to who comes next, and that one's to the next: what is left over is the last one's.
-        """
-        line = self._dated[of]
-        mine = Dated(search, held, line)
-        insort(line, mine, key=lambda one: one.held.moment_at)
-        line[0].told.set()
+    def dated(self, of: Hashable, mine: Dated) -> Iterator[Queue]:
+        """Waits for a moment, in a queue with all of this replica who can use the same."""
+        queue, gone = self._queues[of], True
+        queue.enter(mine)
         try:
-            yield mine
-        except asyncio.CancelledError:
-            mine.leave_to_next()
-            raise
+            yield queue
+            gone = False
         finally:
-            line.remove(mine)
-            if line:
-                line[0].told.set()
-            else:
-                del self._dated[of]
+            queue.leave(mine, gone)
+            if not queue:
+                del self._queues[of]
 
     @contextmanager
     def one_more(self, search: Search) -> Iterator[None]:

@@ -29,6 +29,11 @@ async def reserved(
         await store.answered.wait()
 
 
+def granted(store: WatchedStore) -> set[int]:
+    """The moments of all grants so far."""
+    return {answer.moment_us for answer in store.answers if isinstance(answer, Grant)}
+
+
 async def looked(store: WatchedStore) -> None:
     """Whoever waits has found nothing that is sooner, and stands in line for it."""
     while not (isinstance(answer := store.answers[-1], Refusal) and answer.busy):
@@ -107,6 +112,39 @@ async def test_what_a_client_leaves_amid_the_queue_goes_down_the_line(world: Wor
     assert held(await third).grant.moment_us == left.moment_us
     assert held(await fourth).grant.moment_us == its.moment_us
     assert held(await newcomer).grant.moment_us == last.moment_us
+
+
+async def test_what_a_client_leaves_goes_to_who_waits_in_another_replica(world: World) -> None:
+    """Amid their moments; who comes anew gets what the last of them had."""
+    told = config(pool(keys=1), limits=[limit(1, 2)])
+    (one, here), (other, there) = world.pools(told), world.pools(told)
+    held(await one.acquire(search()))
+    first, _ = await reserved(other, there)
+    leaves, left = await reserved(one, here)
+    (third, its), (fourth, last) = await reserved(other, there), await reserved(other, there)
+    await gone(leaves, here)
+    while left.moment_us not in granted(there):
+        await there.answered.wait()
+        there.answered.clear()
+    await there.settled()
+    newcomer, new = await reserved(one, here)
+    assert new.moment_us == last.moment_us
+    for task, moment_us in ((third, left.moment_us), (fourth, its.moment_us), (newcomer, last.moment_us)):
+        assert held(await task).grant.moment_us == moment_us
+    held(await first)
+
+
+async def test_who_had_a_moment_within_a_rest_keeps_its_place_in_the_queue(world: World) -> None:
+    """The key rests when their moments have come, and others came meanwhile."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 0.4)]))
+    before = held(await pools.acquire(search()))
+    tasks = [(await reserved(pools, store))[0] for _ in range(4)]
+    pools.report(Report("other", rests=(Rest(Subject("acc-k0"), SECOND_US, "rate_limit_minute"),)), before)
+    await store.settled()
+    tasks += [(await reserved(pools, store))[0] for _ in range(2)]
+    moments = [held(got).grant.moment_us for got in await asyncio.gather(*tasks)]
+    assert moments == sorted(moments)
+    assert moments[0] >= before.grant.moment_us + SECOND_US
 
 
 async def test_who_needs_something_else_is_handed_nothing(world: World) -> None:
