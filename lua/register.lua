@@ -11,7 +11,7 @@
 -- returns        {"own" or "shared", born}: shared: ask for "*" instead. `born` is when this state began: a replica that
 --                sees it change knows that Redis was emptied
 -- cost           in proportion to the members and to the fields of the state; once a model, not in the steady state
---@ use clock numbers cooldown args
+--@ use clock cooldown args
 --@ use orders order_round_robin order_weighted order_least_used order_priority order_fill_first rotation
 local state = KEYS[1]
 local names = { state = state, set = KEYS[2], hash = KEYS[3], wake = KEYS[4] }

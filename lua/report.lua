@@ -20,7 +20,7 @@
 -- It always writes, if only the clock: a report of nothing finds out whether this Redis takes writes.
 -- Rotations are not told of a rest: each finds out when the key comes to its head, so a report costs the same for
 -- one and for 256 models.
---@ use clock numbers cooldown rotation throttle accounts args
+--@ use clock cooldown rotation throttle accounts args
 local state, wakes = KEYS[1], { unpack(KEYS, 2) }
 local now, clock_text, moved = clock.read(state, args.text())
 local request, moment, pool_rests = args.text(), args.number(), '0'

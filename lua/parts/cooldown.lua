@@ -16,6 +16,8 @@ local cooldown = {
   FORGOTTEN = 86400e6, -- after its end a text says nothing of the next refusal
 }
 
+local MOMENT = string.rep('%d', 16)
+
 function cooldown.write(rest)
   local moments = clock.text(rest.ends) .. '|' .. clock.text(rest.since) .. '|' .. clock.text(rest.next)
   return table.concat({ moments, rest.kind, rest.streak, rest.grants, rest.request, rest.reason }, '|')
@@ -52,8 +54,8 @@ function cooldown.free_at(rest, t, probing, guard)
     return rest.ends
   end
   t = math.max(t, rest.next)
-  for i = 1, t >= rest.ends and #rest.grants or 0, 16 do
-    local at = number_at(rest.grants, i)
+  for text in string.gmatch(t < rest.ends and '' or rest.grants, MOMENT) do
+    local at = tonumber(text)
     if at - guard >= t then
       break
     end
@@ -62,23 +64,15 @@ function cooldown.free_at(rest, t, probing, guard)
   return t
 end
 
--- The grants that `keeps` says to keep, by their moments.
+-- The texts of the moments that `keeps` says to keep.
 local function kept(grants, keeps)
   local list = {}
-  for i = 1, #grants, 16 do
-    local at = number_at(grants, i)
-    if keeps(at) then
-      list[#list + 1] = at
+  for text in string.gmatch(grants, MOMENT) do
+    if keeps(tonumber(text)) then
+      list[#list + 1] = text
     end
   end
   return list
-end
-
-local function joined(moments)
-  for i, at in ipairs(moments) do
-    moments[i] = clock.text(at)
-  end
-  return table.concat(moments)
 end
 
 -- A grant at `moment`; those that bear on no other any more go. A probe may be given back for as long as LONG.
@@ -90,15 +84,15 @@ function cooldown.enter(rest, moment, now, guard)
   local moments = kept(rest.grants, function(at)
     return at + (at < rest.ends and cooldown.LONG or guard) > now
   end)
-  moments[#moments + 1] = moment
+  moments[#moments + 1] = clock.text(moment)
   table.sort(moments)
-  rest.grants = joined(moments)
+  rest.grants = table.concat(moments)
 end
 
 -- The grant of `moment` was given back: others may have its moment, of a probe too. Whether it was one of this rest's.
 function cooldown.leave(rest, moment)
   local found = false
-  rest.grants = joined(kept(rest.grants, function(at)
+  rest.grants = table.concat(kept(rest.grants, function(at)
     local is_it = at == moment and not found
     found = found or is_it
     return not is_it
@@ -147,7 +141,7 @@ function cooldown.set(old, now, moment, set)
   end
   -- What was granted later than its end is still to come; the rest of it nobody may send any more.
   rest.next = math.max(rest.next, old and old.next or 0)
-  rest.grants = joined(kept(old and old.grants or '', function(at)
+  rest.grants = table.concat(kept(old and old.grants or '', function(at)
     return at >= rest.ends
   end))
   return cooldown.write(rest), rest.ends

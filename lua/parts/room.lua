@@ -116,9 +116,10 @@ function room.guard(of)
   return guard
 end
 
--- How far apart a rest keeps the grants of this key once it is over.
-local function apart(of)
-  return room.guard(of) or room.GUARD
+-- How far apart a rest keeps the grants of this key once it is over. A pool's keeps those of all its keys, whose guards
+-- differ.
+local function apart(of, rest)
+  return rest.of ~= 'pool' and room.guard(of) or room.GUARD
 end
 
 -- From `t` on, when none of these rests is in the way and these windows have room, requests in flight aside. What has room
@@ -130,7 +131,7 @@ local function free(of, whose, t, ask)
     local before = t
     for _, rest in ipairs(of.rests) do
       if whose[rest.of] then
-        t = cooldown.free_at(rest, t, ask.probing, apart(of))
+        t = cooldown.free_at(rest, t, ask.probing, apart(of, rest))
       end
     end
     for i = first, last do
@@ -270,7 +271,7 @@ function room.enter(of, moment, now, amounts)
     end
   end
   for _, rest in ipairs(of.rests) do
-    cooldown.enter(rest, moment, now, apart(of))
+    cooldown.enter(rest, moment, now, apart(of, rest))
   end
 end
 

@@ -15,7 +15,7 @@ Held = tuple[tuple[int, int], ...]  # a window's pairs, of whatever kind
 Window = tuple[str, Limit]  # the account whose it is, and the limit
 
 DAY_US = 24 * 3600 * 1_000_000
-GUARD_US = 1_000_000  # between two grants once a rest is over, where no window has a guard
+GUARD_US = 1_000_000  # between two grants once a rest is over, where no window's guard says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,7 @@ class _Bearing:
     """What may be in the way of a grant."""
 
     windows: list[Window]
-    rests: list[Resting]
-    guard_us: int  # by which rests that are over keep grants apart
+    rests: list[tuple[Resting, int]]  # and by how much each keeps grants apart once it is over
 
 
 def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> int:
@@ -118,7 +117,7 @@ def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> in
     the windows can hold."""
     held = [window for window in of.windows if window[1].enforce and window[1].kind != "leases"]
     while t < NEVER:
-        over = [rests.free_at(rest, t, asked.probing, of.guard_us) for rest in of.rests]
+        over = [rests.free_at(rest, t, asked.probing, apart_us) for rest, apart_us in of.rests]
         wanted = [need(limit, asked.amounts, asked.share) for _, limit in held]
         free = [_window_free_at(shared, *one, t, asked.share > 0, now) for one in zip(held, wanted, strict=True)]
         then = max([t, *over, *free])
@@ -131,7 +130,7 @@ def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> in
 def free_in_windows(shared: Shared, rotation: Rotation, member: Member, now: int) -> int:
     """From when on the account's windows have room for anybody."""
     of = own(rotation, member)
-    t = _free_at(shared, _Bearing(of, [], GUARD_US), now, Asked(), now)
+    t = _free_at(shared, _Bearing(of, []), now, Asked(), now)
     return place_at(shared, of, t, 0, now)
 
 
@@ -171,8 +170,8 @@ def _of_key(shared: Shared, rotation: Rotation, member: Member) -> _Bearing:
 def _bearing_of(
     shared: Shared, rotation: Rotation, member: Member, windows: list[Window], subjects: Iterable[Subject]
 ) -> _Bearing:
-    resting = [shared.rests[subject] for subject in subjects if subject in shared.rests]
-    return _Bearing(windows, resting, _guard_us(rotation, member))
+    resting = [subject for subject in subjects if subject in shared.rests]
+    return _Bearing(windows, [(shared.rests[one], _apart_us(rotation, member, one)) for one in resting])
 
 
 def _with_place(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> tuple[int, int]:
@@ -248,7 +247,7 @@ def enter(shared: Shared, rotation: Rotation, member: Member, moment: int, now: 
     """A grant of `moment`, in every window and in what the rests let through."""
     _enter(shared, all_windows(rotation, member), moment, now, amounts)
     for subject in _resting(shared, rotation, member):
-        shared.rests[subject] = rests.granted(shared.rests[subject], moment, now, _guard_us(rotation, member))
+        shared.rests[subject] = rests.granted(shared.rests[subject], moment, now, _apart_us(rotation, member, subject))
 
 
 def _enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts) -> None:
@@ -316,9 +315,13 @@ def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> in
     return max((2 if rest.ends > moment else 1 for rest in rests_of(shared, rotation, member)), default=0)
 
 
-def _guard_us(rotation: Rotation, member: Member) -> int:
+def _apart_us(rotation: Rotation, member: Member, resting: Subject) -> int:
+    """How far apart a rest keeps the grants of this key once it is over.
+
+    A pool's keeps those of all its keys, whose guards differ.
+    """
     guard = guard_us(limit for _, limit in all_windows(rotation, member))
-    return GUARD_US if guard is None else guard
+    return GUARD_US if guard is None or resting == resting_pool(rotation.pool) else guard
 
 
 def grants_today(shared: Shared, key: str, now: int) -> int:
