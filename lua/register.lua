@@ -23,7 +23,7 @@ local function tidy()
   local ended = {}
   for _, field in ipairs(redis.call('HKEYS', state)) do
     local rest = string.sub(field, 1, 2) == 'c|' and cooldown.read(redis.call('HGET', state, field))
-    if rest and rest.ends + cooldown.FORGOTTEN <= now then
+    if rest and cooldown.is_done(rest, now) then
       ended[#ended + 1] = field
     end
   end

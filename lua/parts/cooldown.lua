@@ -108,6 +108,11 @@ function cooldown.holds_back(rest, now)
   return rest.ends > now or rest.grants ~= ''
 end
 
+-- Whether the text may go: it says nothing of the next refusal, and keeps no grants apart.
+function cooldown.is_done(rest, now)
+  return math.max(rest.ends, tonumber(string.sub(rest.grants, -16)) or 0) + cooldown.FORGOTTEN <= now
+end
+
 local function first_probe(rest, now)
   if rest.kind == '2' then
     return now + cooldown.DEAD_PROBE

@@ -78,6 +78,15 @@ local function free_between(limit, text, t, need, leaves)
   end
 end
 
+-- Whether anything is granted later than `t`, other than in its sixtieth, which counts as all of it.
+local function is_reserved(limit, text, t)
+  local i = #text - PAIR + 1
+  if number_at(text, i) == stamp_of(limit, t) then
+    i = i - PAIR
+  end
+  return i > window.TOTAL and number_at(text, i) > t
+end
+
 -- From when on there is room for `need` more, `t` at the earliest: `window + guard` after the entry with which the
 -- newest ones leave too little.
 function window.free_at(limit, text, t, need, leaves)
@@ -85,7 +94,7 @@ function window.free_at(limit, text, t, need, leaves)
   if older <= 0 then
     return t
   end
-  if leaves or number_at(text, #text - PAIR + 1) > stamp_of(limit, t) then
+  if leaves or is_reserved(limit, text, t) then
     return free_between(limit, text, t, need, leaves)
   end
   local i = window.TOTAL + 1

@@ -78,6 +78,11 @@ def holds_back(rest: Resting, now: int) -> bool:
     return rest.ends > now or bool(rest.grants)
 
 
+def is_done(rest: Resting, now: int) -> bool:
+    """Whether it may go: it says nothing of the next refusal, and keeps no grants apart."""
+    return max((rest.ends, *rest.grants)) + FORGOTTEN_US <= now
+
+
 def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int) -> Resting:
     """After the refusal of a request granted at `moment`. A rest only moves later, and what was proved stays so."""
     if old is not None and old.ends + FORGOTTEN_US <= now:

@@ -115,12 +115,14 @@ class _Bearing:
 def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> int:
     """The first moment from `t` on at which nothing is in the way, requests in flight aside; NEVER for more than one of
     the windows can hold."""
-    held = [window for window in of.windows if window[1].enforce and window[1].kind != "leases"]
+    wanted = [
+        (window, need(window[1], asked.amounts, asked.share))
+        for window in of.windows
+        if window[1].enforce and window[1].kind != "leases"
+    ]
     while t < NEVER:
-        over = [rests.free_at(rest, t, asked.probing, apart_us) for rest, apart_us in of.rests]
-        wanted = [need(limit, asked.amounts, asked.share) for _, limit in held]
-        free = [_window_free_at(shared, *one, t, asked.share > 0, now) for one in zip(held, wanted, strict=True)]
-        then = max([t, *over, *free])
+        over = max([t, *(rests.free_at(rest, t, asked.probing, apart_us) for rest, apart_us in of.rests)])
+        then = max([over, *(_window_free_at(shared, *one, over, asked.share > 0, now) for one in wanted)])
         if then == t:
             break
         t = then

@@ -81,7 +81,7 @@ def register(state: State, rotation: Rotation, raw: int) -> None:
     if _name(rotation) in state.turns:
         return
     known = state.shared.rests
-    state.shared.rests = {s: rest for s, rest in known.items() if rest.ends + rests.FORGOTTEN_US > now}
+    state.shared.rests = {subject: rest for subject, rest in known.items() if not rests.is_done(rest, now)}
     members = {member.text: member for member in rotation.members}
     places = {text: orders.due(rotation.strategy, {}, member) for text, member in members.items()}
     state.turns[_name(rotation)] = turns.Turn(rotation, places, members)

@@ -12,7 +12,6 @@ from typing import Any
 
 from sidecar.model import reports, room, rules
 from sidecar.model.configured import Key, Secret
-from sidecar.model.lines import Line
 from sidecar.model.rests import DEAD, DEAD_PROBE_US, LONG_US, NEVER
 from sidecar.model.words import (
     ONE,
@@ -29,7 +28,7 @@ from sidecar.model.words import (
     Withdrawn,
 )
 from sidecar.store import calls
-from sidecar.store.names import Names, line_field, rest_field
+from sidecar.store.names import Names, rest_field
 from tests.property.judge import Judge
 from tests.property.worlds import GUARD, MODELS, SECOND, WORLDS, World
 
@@ -386,21 +385,3 @@ def play(steps: Sequence[int]) -> Play:
 def describe(steps: Sequence[int]) -> str:
     """The steps in words, for a counter-example."""
     return "\n".join(play(steps).words)
-
-
-def held(state: rules.State) -> dict[str, room.Held]:
-    """The model's windows by the names that Redis has for them."""
-    return {f"w|{account}|{name}": pairs for (account, name), pairs in state.shared.windows.items()}
-
-
-def lines(state: rules.State) -> dict[str, Line]:
-    """Who waits in which line, by the names that Redis has for them."""
-    return {line_field(name): line for name, line in state.lines.items()}
-
-
-def rests(state: rules.State) -> dict[str, tuple[int, ...]]:
-    """The model's rests by the names that Redis has for them, without their words."""
-    return {
-        rest_field(subject): (rest.ends, rest.since, rest.next, rest.kind, rest.streak, *rest.grants)
-        for subject, rest in state.shared.rests.items()
-    }

@@ -8,10 +8,13 @@ from typing import Any
 
 import redis
 
-from sidecar.model import counters, room, windows
+from sidecar.model import counters, room, rules, windows
+from sidecar.model.lines import Line
+from sidecar.model.rests import Resting
 from sidecar.model.rests import read as read_rest
 from sidecar.store import scripts
-from tests.property.history import NAMES, Play, describe, held, lines, play, rests
+from sidecar.store.names import line_field, rest_field
+from tests.property.history import NAMES, Play, describe, play
 
 
 def texts(exact: int = windows.EXACT) -> dict[str, str]:
@@ -40,14 +43,14 @@ def compare(client: redis.Redis, shas: dict[str, str], steps: Sequence[int]) -> 
         )
     told = {name.decode(): text.decode() for name, text in state.items()}
     stored = {name: _pairs(name, text) for name, text in told.items() if name.startswith("w|")}
-    model = held(history.state)
+    model = _windows(history.state)
     assert {name: pairs for name, pairs in stored.items() if pairs} == {n: p for n, p in model.items() if p}, (
         f"windows differ\n{describe(steps)}"
     )
     waiting = {name: counters.read(text) for name, text in told.items() if name.startswith("line|")}
-    assert waiting == lines(history.state), f"lines differ\n{describe(steps)}"
-    resting = {name: _rest(text) for name, text in told.items() if name.startswith("c|")}
-    assert resting == rests(history.state), f"rests differ\n{describe(steps)}"
+    assert waiting == _lines(history.state), f"lines differ\n{describe(steps)}"
+    resting = {name: _told(read_rest(text)) for name, text in told.items() if name.startswith("c|")}
+    assert resting == _rests(history.state), f"rests differ\n{describe(steps)}"
     return history
 
 
@@ -60,6 +63,20 @@ def _pairs(name: str, text: str) -> room.Held:
     return log
 
 
-def _rest(text: str) -> tuple[int, ...]:
-    rest = read_rest(text)
+def _windows(state: rules.State) -> dict[str, room.Held]:
+    """The model's windows by the names that Redis has for them."""
+    return {f"w|{account}|{name}": pairs for (account, name), pairs in state.shared.windows.items()}
+
+
+def _lines(state: rules.State) -> dict[str, Line]:
+    """Who waits in which line, by the names that Redis has for them."""
+    return {line_field(name): line for name, line in state.lines.items()}
+
+
+def _rests(state: rules.State) -> dict[str, tuple[int, ...]]:
+    """The model's rests by the names that Redis has for them, without their words."""
+    return {rest_field(subject): _told(rest) for subject, rest in state.shared.rests.items()}
+
+
+def _told(rest: Resting) -> tuple[int, ...]:
     return rest.ends, rest.since, rest.next, rest.kind, rest.streak, *rest.grants

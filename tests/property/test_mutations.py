@@ -27,7 +27,7 @@ MUTATIONS = {
         "number_at(text, at - PAIR + 16) + amount",
         "number_at(text, at - PAIR + 16) + 1",
     ),
-    "what is reserved blocks all before it": ("> stamp_of(limit, t) then", "> 9e15 then"),
+    "what is reserved blocks all before it": ("return i > window.TOTAL and number_at(text, i) > t", "return false"),
     "a window begins with an entry only": ("if i > #moments or from_grant(t) <= left then", "if true then"),
     "a window with a reservation behind it is not looked at": ("from_entry(moments[i]) > left then", "false then"),
     "what nobody is refused for is kept exactly": ("<= window.EXACT and limit.holds", "<= window.EXACT"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli import main
+from sidecar.cli import live, main
+from sidecar.simulate.provider import StrictProvider
 
-SECRETS = ("sk-0a1b2c3d4e5f60718293", "sk-ffeeddccbbaa99887766")
+SECRETS = FIRST, SECOND = ("sk-0a1b2c3d4e5f60718293", "sk-ffeeddccbbaa99887766")
+MANY = [f"sk-{number:04d}{uuid4().hex}" for number in range(3 * live.AT_ONCE)]
 
 Command = Callable[..., Result]
 Written = Callable[..., Path]
@@ -62,3 +65,15 @@ def written(tmp_path: Path) -> Written:
         return file
 
     return write
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[StrictProvider]:
+    async with StrictProvider([FIRST, SECOND, *MANY], [(1, 60)]) as provider:
+        yield provider
+
+
+@pytest.fixture
+def shared(redis_url: str) -> dict[str, str]:
+    """A namespace of its own on a real Redis."""
+    return {"redis": redis_url, "namespace": f"live-{uuid4().hex[:8]}"}
