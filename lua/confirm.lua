@@ -5,7 +5,7 @@
 -- ARGV  now      "" or, in tests, microseconds
 --       member, model, moment    the grant's, as acquire returned it
 --       runs     1: it is counted among the requests in flight, as a grant of now is and a reservation is not; else 0
---       finds    as acquire returned it: what is granted during a rest may be sent during it
+--       finds    as acquire returned it
 --       share    of the places in flight that it leaves to others, as acquire was told
 --       amounts, limits, pause, total    as acquire was told of the target, with the member's own set of limits
 -- returns        {"confirmed", moment, age, finds}: it counts at `moment`, `age` microseconds ago
@@ -13,6 +13,9 @@
 --                {"withdrawn"}: the key rests, or has as many requests in flight as it may; the grant was given back
 --                {"calendar", now}: as acquire
 -- cost           on time 3 commands, late or in flight from now on 4, put off or withdrawn 4 and 3 a pool
+--
+-- A rest that began since is in its way: while it lasts, unless it is what it let through as a probe; and once it is over,
+-- if others have been let through less than a guard before, or will be.
 --
 -- Within the least guard of its windows a grant keeps its moment; a later one is taken out and entered now; its number
 -- stays. Only what counts before it is asked, not the reservations behind it: each of those asks for itself when its
@@ -38,23 +41,24 @@ end
 
 local before = { unpack(of.texts, 1, of.all) }
 room.leave(of, moment, now, amounts, grant.runs)
-local rests = grant.finds ~= '2' and room.rests_until(of) > now
-if rests or of.off or room.is_busy(of, now, grant.share) then
+if room.is_forbidden(of, now) or room.is_busy(of, now, grant.share) then
   room.write(state, of, clock_text)
   wake()
   return { 'withdrawn' }
 end
-if now - moment <= (room.guard(of) or math.huge) and room.free_before(of, moment, amounts) <= moment then
+local is_on_time = now - moment <= (room.guard(of) or math.huge) and room.is_let_through(of)
+if is_on_time and room.free_before(of, moment, amounts) <= moment then
   of.texts = before
   room.run(state, of, moment, now, clock_text, grant.runs)
-  return { 'confirmed', clock.text(moment), string.format('%.0f', now - moment) }
+  return { 'confirmed', clock.text(moment), string.format('%.0f', now - moment), room.finds(of, moment) }
 end
 
-local at = room.free_before(of, now, amounts)
+local at = room.let_through_at(of, room.free_before(of, now, amounts))
+local finds = room.finds(of, at)
 room.enter(of, at, now, amounts)
 room.write(state, of, clock_text)
 if at == now then
-  return { 'confirmed', clock.text(now), '0' }
+  return { 'confirmed', clock.text(now), '0', finds }
 end
 wake()
-return { 'not yet', string.format('%.0f', at - now), clock.text(at), grant.finds }
+return { 'not yet', string.format('%.0f', at - now), clock.text(at), finds }

@@ -251,13 +251,32 @@ function room.free_before(of, moment, amounts)
   return t
 end
 
--- Until when the key must not be used, for what was learnt after it was granted.
-function room.rests_until(of)
-  local ends = of.off and cooldown.NEVER or 0
+-- Of a grant that was taken out: whether its key is disabled, or rests and has not let it through.
+function room.is_forbidden(of, now)
   for _, rest in ipairs(of.rests) do
-    ends = math.max(ends, rest.ends)
+    if rest.ends > now and not rest.let_through then
+      return true
+    end
   end
-  return ends
+  return of.off
+end
+
+-- The same: whether all rests, those too that are over, have let it through.
+function room.is_let_through(of)
+  for _, rest in ipairs(of.rests) do
+    if not rest.let_through then
+      return false
+    end
+  end
+  return true
+end
+
+-- The same: from `t` on, when the rests let it through.
+function room.let_through_at(of, t)
+  for _, rest in ipairs(of.rests) do
+    t = cooldown.free_at(rest, t, true, apart(of, rest))
+  end
+  return t
 end
 
 -- A grant of `moment`, in every window and in what the rests let through.
@@ -287,7 +306,8 @@ function room.leave(of, moment, now, amounts, runs)
     end
   end
   for _, rest in ipairs(of.rests) do
-    held = held + (cooldown.leave(rest, moment) and 1 or 0)
+    rest.let_through = cooldown.leave(rest, moment)
+    held = held + (rest.let_through and 1 or 0)
   end
   return held
 end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sidecar.model.configured import SECOND_US, Pool
 from sidecar.model.words import Rotation
@@ -31,9 +31,15 @@ def with_(line: Line, ticket: int, stands: bool, now: int) -> Line:
     return tuple(sorted((*others, *(((ticket, now),) if stands else ()))))
 
 
-def of(rotations: Iterable[Rotation]) -> set[str]:
-    """The lines in which those may stand who wait for keys of these rotations."""
-    return {rotation.line for rotation in rotations} - {""}
+def of(rotations: Sequence[Rotation], shares: Sequence[float]) -> set[str]:
+    """The lines in which those may stand who wait for keys of these rotations, and leave such shares to others."""
+    given = shares or (0.0,) * len(rotations)
+    return {name(rotation, share) for rotation, share in zip(rotations, given, strict=True)} - {""}
+
+
+def name(rotation: Rotation, share: float) -> str:
+    """Whoever leaves a share of the places to others has a line of its own: they do not wait until it could go."""
+    return f"{rotation.line}|batch" if rotation.line and share else rotation.line
 
 
 def names(pools: Mapping[str, Pool]) -> dict[str, str]:

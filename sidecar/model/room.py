@@ -235,6 +235,25 @@ def rests_until(shared: Shared, rotation: Rotation, member: Member) -> int:
     return max((rest.ends for rest in rests_of(shared, rotation, member)), default=0)
 
 
+def is_forbidden(shared: Shared, rotation: Rotation, member: Member, let_through: Iterable[Subject], now: int) -> bool:
+    """Of a grant that was taken out: whether its key is disabled, or rests and has not let it through."""
+    lasting = (one for one in _resting(shared, rotation, member) if shared.rests[one].ends > now)
+    return member.key in shared.off or not set(lasting) <= set(let_through)
+
+
+def is_let_through(shared: Shared, rotation: Rotation, member: Member, let_through: Iterable[Subject]) -> bool:
+    """The same: whether all rests, those too that are over, have let it through."""
+    return set(_resting(shared, rotation, member)) <= set(let_through)
+
+
+def let_through_at(shared: Shared, rotation: Rotation, member: Member, t: int) -> int:
+    """The same: from `t` on, when the rests let it through."""
+    for subject in _resting(shared, rotation, member):
+        apart_us = _apart_us(rotation, member, subject)
+        t = rests.free_at(shared.rests[subject], t, probing=True, guard_us=apart_us)
+    return t
+
+
 def rests_of(shared: Shared, rotation: Rotation, member: Member) -> list[Resting]:
     """All that bear on a grant of the key, its pool's too."""
     return [shared.rests[subject] for subject in _resting(shared, rotation, member)]
@@ -273,18 +292,20 @@ def begin(shared: Shared, leased: Iterable[Window], moment: int, now: int) -> No
 
 def leave(
     shared: Shared, rotation: Rotation, member: Member, moment: int, now: int, amounts: Amounts, runs: bool
-) -> int:
-    """Takes the grant of `moment` out of every window and rest that still holds it; returns how many did.
+) -> tuple[int, set[Subject]]:
+    """Takes the grant of `moment` out of every window and rest that still holds it.
 
-    Only one that runs is in flight: another may be, of the same moment.
+    Returns how many did, and which rests had let it through. Only one that runs is in flight: another may be, of the
+    same moment.
     """
     of = [window for window in all_windows(rotation, member) if runs or window[1].kind != "leases"]
     held = sum(_leave(shared, window, moment, now, amounts[unit_of(window[1])]) for window in of)
+    let_through = set[Subject]()
     for subject in _resting(shared, rotation, member):
         if (left := rests.given_back(shared.rests[subject], moment)) is not None:
             shared.rests[subject] = left
-            held += 1
-    return held
+            let_through.add(subject)
+    return held + len(let_through), let_through
 
 
 def _leave(shared: Shared, window: Window, moment: int, now: int, amount: int) -> bool:

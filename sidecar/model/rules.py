@@ -107,7 +107,7 @@ def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
     waits = waits if isinstance(answer, Refusal) else set()
     if not (ask.ticket or waits):
         return answer
-    names = lines.of(ask.rotations)
+    names = lines.of(ask.rotations, ask.shares)
     ticket = ask.ticket or lines.free((state.lines.get(name, ()) for name in names), now - ask.waited_us)
     tick(state, raw)
     for name in names:
@@ -133,7 +133,7 @@ def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Gran
             return _grant(state, ask, candidate, now, raw)
         if (turn.waits and turn.busy > now) or (candidate is not None and candidate.busy > now):
             busy = True
-            waits |= {rotation.line} if ask.max_wait_us[target] else set()
+            waits |= {lines.name(rotation, _share(ask, target))} if ask.max_wait_us[target] else set()
         if candidate is not None:
             found.append((candidate.moment, candidate))
     in_time = [(at, c) for at, c in found if c.busy <= now and at - now <= ask.max_wait_us[c.target]]
@@ -250,7 +250,8 @@ def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
 def _stands_back(state: State, ask: Ask, target: int, member: Member, now: int) -> bool:
     rotation = ask.rotations[target]
     freed = room.freed_at(state.shared, room.own(rotation, member), now)
-    return lines.has_earlier(state.lines.get(rotation.line, ()), _came(ask, now), freed, now)
+    line = state.lines.get(lines.name(rotation, _share(ask, target)), ())
+    return lines.has_earlier(line, _came(ask, now), freed, now)
 
 
 def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int) -> Grant:
@@ -294,25 +295,27 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
         return NotYet(grant.moment_us - now, grant.moment_us, grant.finds)
     of, shared, moment = _windows(grant), state.shared, grant.moment_us
     before = shared.known()
-    room.leave(shared, grant.rotation, grant.member, moment, now, grant.amounts, grant.runs)
-    rests = not grant.probes and room.rests_until(shared, grant.rotation, grant.member) > now
-    if rests or grant.member.key in shared.off or room.is_busy(shared, of, now, grant.share):
+    rotation, member = grant.rotation, grant.member
+    _, let_through = room.leave(shared, rotation, member, moment, now, grant.amounts, grant.runs)
+    if room.is_forbidden(shared, rotation, member, let_through, now) or room.is_busy(shared, of, now, grant.share):
         tick(state, raw)
         wake(state, {grant.member.account}, now)
         return Withdrawn()
     guard = guard_us(limit for _, limit in of)
-    late = guard is not None and now - moment > guard
-    if not late and room.free_before(shared, of, moment, grant.amounts, now) <= moment:
+    in_time = guard is None or now - moment <= guard
+    is_on_time = in_time and room.is_let_through(shared, rotation, member, let_through)
+    if is_on_time and room.free_before(shared, of, moment, grant.amounts, now) <= moment:
         shared.windows, shared.rests = before
         _run(state, grant, raw)
-        return Confirmed(moment, now - moment)
+        return Confirmed(moment, now - moment, room.finds(shared, rotation, member, moment))
     tick(state, raw)
-    at = max(now, room.free_before(shared, of, now, grant.amounts, now))
-    room.enter(shared, grant.rotation, grant.member, at, now, grant.amounts)
+    at = room.let_through_at(shared, rotation, member, room.free_before(shared, of, now, grant.amounts, now))
+    finds = room.finds(shared, rotation, member, at)
+    room.enter(shared, rotation, member, at, now, grant.amounts)
     if at == now:
-        return Confirmed(now, 0)
-    wake(state, {grant.member.account}, now)
-    return NotYet(at - now, at, grant.finds)
+        return Confirmed(now, 0, finds)
+    wake(state, {member.account}, now)
+    return NotYet(at - now, at, finds)
 
 
 def _run(state: State, grant: Grant, raw: int) -> None:
@@ -364,7 +367,7 @@ def renewed(state: State, account: str, limit: Limit, moment: int, raw: int) -> 
 def release(state: State, grant: Grant, raw: int) -> int:
     """Takes back a grant that surely was not sent; returns how many windows and rests still held it."""
     now, _ = now_of(state, raw)
-    held = room.leave(state.shared, grant.rotation, grant.member, grant.moment_us, now, grant.amounts, grant.runs)
+    held, _ = room.leave(state.shared, grant.rotation, grant.member, grant.moment_us, now, grant.amounts, grant.runs)
     if held:
         tick(state, raw)
         wake(state, {grant.member.account}, now)

@@ -163,8 +163,8 @@ class Grant:
 
     def dated(self, answer: Confirmed | NotYet) -> Grant:
         """The grant as it counts by that answer."""
-        finds = answer.finds if isinstance(answer, NotYet) else self.finds
-        return replace(self, moment_us=answer.moment_us, wait_us=0, finds=finds, runs=isinstance(answer, Confirmed))
+        runs = isinstance(answer, Confirmed)
+        return replace(self, moment_us=answer.moment_us, wait_us=0, finds=answer.finds, runs=runs)
 
 
 def guard_us(limits: Iterable[Limit]) -> int | None:
@@ -192,10 +192,11 @@ class Exhausted:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The grant may be sent: it counts at `moment_us`, `age_us` ago."""
+    """The grant may be sent: it counts at `moment_us`, `age_us` ago. `finds`: as a Grant's."""
 
     moment_us: int
     age_us: int
+    finds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,8 @@ class Asking:
                     await self._waiting.until(ended, self._waiting.pause_s(search))
 
     def alike(self, search: Search) -> Hashable:
-        """Who can use the same has the same."""
-        return tuple((one.pool, one.digest, one.model) for one in self._rotations(search)), search.batch
+        """Who can use the same, of one config, has the same."""
+        return self, tuple((one.pool, one.digest, one.model) for one in self._rotations(search)), search.batch
 
     def _line(self, search: Search) -> Hashable:
         """Those who stand in one line of this replica can use the same keys, and need about as much of them.
@@ -81,10 +81,15 @@ class Asking:
     def _rotations(self, search: Search) -> tuple[Rotation, ...]:
         return tuple(self._rotation(search.targets[index]) for index in search.open)
 
+    def _shares(self, search: Search) -> tuple[float, ...]:
+        """Of each budget of the open targets, what it leaves to others; none where it leaves nothing."""
+        pools = (self._config.pools[search.targets[index].pool] for index in search.open)
+        return tuple(pool.interactive_share for pool in pools) if search.batch else ()
+
     def leave_line(self, search: Search) -> None:
         """The request waits for no place in flight any more."""
         if search.ticket:
-            self._store.leave(search.ticket, self._rotations(search))
+            self._store.leave(search.ticket, self._rotations(search), self._shares(search))
             search.ticket = 0
 
     async def ask(self, search: Search, until: float) -> tuple[Answer, float]:
@@ -122,13 +127,12 @@ class Asking:
             _check_size(rotations, amounts)
         left_s = max(0.0, until - monotonic())
         patience_s = (min(left_s, self._patience_s(search, search.targets[index])) for index in targets)
-        pools = (self._config.pools[search.targets[index].pool] for index in targets)
         return Ask(
             rotations=rotations,
             max_wait_us=tuple(round(one * SECOND_US) for one in patience_s),
             tried=frozenset((targets.index(target), key) for target, key in search.tried if target in targets),
             amounts=amounts,
-            shares=tuple(pool.interactive_share for pool in pools) if search.batch else (),
+            shares=self._shares(search),
             waited_us=round(search.waited_s * SECOND_US),
             ticket=search.ticket,
         )

@@ -8,7 +8,7 @@ come after it.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 from sidecar.pool.search import Held, Search
@@ -63,18 +63,26 @@ class Queue:
     def enter(self, mine: Dated) -> None:
         """Who came before has what is sooner, as far as each may wait for what it gets instead."""
         at = bisect_right(self._dated, mine.held.moment_at, key=_moment)
-        later, sooner = self._dated[at:], self._dated[:at] if mine.came < self._last_came else []
-        for other in later:
-            if other.came < mine.came and mine.may_wait_for(other.held):
-                self._trade(mine, other)
+        sooner = self._dated[:at] if mine.came < self._last_came else []
+        self.pass_on(mine)
         for other in reversed(sooner):
             if other.came > mine.came and other.may_wait_for(mine.held):
                 self._trade(mine, other)
         self._last_came = max(self._last_came, mine.came)
-        self._dated.insert(at, mine)
-        if later or sooner:
+        if sooner:
             self._dated.sort(key=_moment)
+        insort(self._dated, mine, key=_moment)
         self.first.told.set()
+
+    def pass_on(self, mine: Dated) -> None:
+        """What it holds goes to who came before and has a later moment, that one's to the next, while it may wait."""
+        later = self._dated[bisect_right(self._dated, mine.held.moment_at, key=_moment) :]
+        for other in later:
+            if other.came < mine.came and mine.may_wait_for(other.held):
+                self._trade(mine, other)
+        if later:
+            self._dated.sort(key=_moment)
+            self.first.told.set()
 
     def moved(self, mine: Dated) -> None:
         """It has another moment, and it is in hand again."""

@@ -18,10 +18,10 @@ from sidecar.model.words import (
     Confirmed,
     Exhausted,
     Grant,
+    NotYet,
     Refusal,
     Report,
     Reported,
-    Withdrawn,
 )
 from sidecar.pool.asking import Asking
 from sidecar.pool.dated import Dated, Queue
@@ -34,7 +34,7 @@ from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
 CONFIRMS = 10  # how often one grant is confirmed, each time late or put off again, before it is given back
-LONGEST_PUT_OFF_US = 5_000_000  # that a grant waits for those before it that came late
+MOST_PUT_OFF_S = 1.0  # that a grant waits for those before it that came late, beyond what its request may wait
 SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
 
 
@@ -82,10 +82,18 @@ class Pools:
                     return answer
                 got = self._held(answer, search.open[answer.target], asked_at)
                 self._began(got)
+                if may_wait and self.waiting.has_queues:
+                    self._pass_on(search, got)
                 if got.grant.runs:
                     return got
                 if waited := await self._wait(search, got):
                     return waited
+
+    def _pass_on(self, search: Search, got: Held) -> None:
+        """What who has just come may send now goes to those who wait for the same; it gets what the last had."""
+        queue = self.waiting.queue(self._asking.alike(search))
+        if queue is not None and got.grant.runs:
+            queue.pass_on(self._dated(search, got))
 
     async def probe(self, pool: Pool, key: Key) -> Held | None:
         """A key that rests as dead, for one cheap call, if it is time to try it: for one replica at a time."""
@@ -121,7 +129,7 @@ class Pools:
 
         Only who has the earliest moment looks for a sooner one, so that the others follow in their order.
         """
-        mine = Dated(search, held, self._asking.dates(search))
+        mine = self._dated(search, held)
         with self.waiting.dated(self._asking.alike(search), mine) as queue:
             while held.in_hand and (left_s := held.moment_at - monotonic()) > 0:
                 if queue.first is not mine:
@@ -149,7 +157,7 @@ class Pools:
         taken = queue.give(sooner, mine)
         if taken is not None:
             self._began(taken)
-        self.release(sooner)
+        self._give_back(sooner)
 
     async def _advance(self, held: Held) -> bool:
         """Whether a reservation has an earlier moment now; it is not in hand any more where nobody can tell which."""
@@ -178,25 +186,23 @@ class Pools:
         # Until the answer is known it may count at either moment: a release of the wrong one could take out
         # another's. Where nobody waits for the answer any more, it releases the grant itself.
         asked_at, held.in_hand = monotonic(), False
+        ran = self.running.ended(held.grant)  # a sign of life would bring back what it gives up
         try:
             answer = await self.store.confirm(held.grant, self._lasting.pools(held.grant), self._lasting.give_back)
         except StoreAway as away:
-            held.in_hand = not away.sent
+            if not away.sent:
+                held.in_hand = True
+                self._began(held)
             await self._asking.outlast(search, asked_at, away)
-            if away.sent:
-                self._ended(held)
             return False
-        if isinstance(answer, Withdrawn):
-            self._ended(held)
-            return False
-        held.date(answer, asked_at)
-        if isinstance(answer, Confirmed):
-            self.running.began(held)
-            return held.may_be_sent
-        self._ended(held)
-        if answer.wait_us > LONGEST_PUT_OFF_US:
+        if isinstance(answer, Confirmed | NotYet):
+            held.date(answer, asked_at)
+            self._began(held)
+        if ran and not isinstance(answer, Confirmed):
+            self.waiting.ended(self._lasting.pools(held.grant))
+        if held.in_hand and held.moment_at > self._asking.dates(search)[held.target] + MOST_PUT_OFF_S:
             self.release(held)
-        return False
+        return held.in_hand and held.may_be_sent
 
     async def renew(self, search: Search, held: Held) -> bool:
         """Makes a grant that is late good for sending now; False: it is gone, ask anew.
@@ -216,23 +222,25 @@ class Pools:
 
     def release(self, held: Held) -> None:
         """Gives back a grant that surely was not sent; once, however often it is called."""
+        if self._give_back(held):
+            self.waiting.ended(self._lasting.pools(held.grant))
+
+    def _give_back(self, held: Held) -> bool:
+        """Whether it had been in hand, or in flight."""
+        was = self.running.ended(held.grant) or held.in_hand
         if held.in_hand:
             held.in_hand = False
             self._lasting.give_back(held.grant)
-        self._ended(held)
+        return was
 
     def finish(self, held: Held, actual: Amounts | None) -> None:
         """The request of a grant that was sent is over, and came to this much (None: nobody knows, so to what was
         expected); once, however often it is called."""
         actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
-        if self.running.ended(held) or (held.in_hand and actual != held.grant.amounts):
+        if self.running.ended(held.grant) or (held.in_hand and actual != held.grant.amounts):
             self.store.settle(held.grant, actual, self._lasting.pools(held.grant))
             self.waiting.ended(self._lasting.pools(held.grant))
         held.in_hand = False
-
-    def _ended(self, held: Held) -> None:
-        if self.running.ended(held):
-            self.waiting.ended(self._lasting.pools(held.grant))
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:
         pool = grant.rotation.pool
@@ -241,7 +249,10 @@ class Pools:
     def _began(self, held: Held) -> None:
         """What was granted for now is in flight."""
         if held.grant.runs:
-            self.running.began(held)
+            self.running.began(held.grant)
+
+    def _dated(self, search: Search, held: Held) -> Dated:
+        return Dated(search, held, self._asking.dates(search))
 
     # --- what was learnt ----------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sidecar.model.words import Grant
-from sidecar.pool.search import Held
 from sidecar.store.commands import Store
 
 EVERY_S = 5.0  # a third of a lease, so that two signs of life may be lost
@@ -15,19 +14,16 @@ class Running:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: set[Held] = set()
+        self._grants: dict[int, Grant] = {}  # by identity, for who holds one may trade it
         store.in_flight = self._batches
 
-    def began(self, held: Held) -> None:
-        if held.grant.has_lease:
-            self._held.add(held)
+    def began(self, grant: Grant) -> None:
+        if grant.has_lease:
+            self._grants[id(grant)] = grant
 
-    def ended(self, held: Held) -> bool:
+    def ended(self, grant: Grant) -> bool:
         """Whether it was counted."""
-        if held not in self._held:
-            return False
-        self._held.remove(held)
-        return True
+        return self._grants.pop(id(grant), None) is not None
 
     def renew(self) -> None:
         """Says of all that they are still in flight; queued."""
@@ -35,5 +31,5 @@ class Running:
             self._store.renew(grants)
 
     def _batches(self) -> list[list[Grant]]:
-        grants = [held.grant for held in self._held]
+        grants = list(self._grants.values())
         return [grants[start : start + AT_ONCE] for start in range(0, len(grants), AT_ONCE)]

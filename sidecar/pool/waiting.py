@@ -79,6 +79,15 @@ class Waiting:
             async with asyncio.timeout(most_s):
                 await event.wait()
 
+    @property
+    def has_queues(self) -> bool:
+        """Whether anybody waits for any moment."""
+        return bool(self._queues)
+
+    def queue(self, of: Hashable) -> Queue | None:
+        """Of those who can use the same, if anybody waits for a moment."""
+        return self._queues.get(of)
+
     @contextmanager
     def dated(self, of: Hashable, mine: Dated) -> Iterator[Queue]:
         """Waits for a moment, in a queue with all of this replica who can use the same."""

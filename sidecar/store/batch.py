@@ -41,14 +41,20 @@ class Lane:
     async def call(self, call: Call, orphaned: Callable[[Any], None] | None = None) -> Any:
         """The script's reply. Raises StoreAway, or StoreUnable where Redis answered with an error.
 
-        A caller that is cancelled meanwhile does not stop the call; its reply goes to `orphaned`.
+        A caller that is cancelled meanwhile does not stop the call; its reply, or error, goes to `orphaned`.
         """
         future = self.submit(call)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            # Looked at even where nobody wants the reply: else asyncio complains of an error that nobody took.
-            future.add_done_callback(lambda done: done.exception() or (orphaned and orphaned(done.result())))
+
+            def left_behind(done: asyncio.Future[Any]) -> None:
+                # Looked at even where nobody wants the reply: else asyncio complains of an error that nobody took.
+                error = done.exception()
+                if orphaned is not None:
+                    orphaned(done.result() if error is None else error)
+
+            future.add_done_callback(left_behind)
             raise
 
     def submit(self, call: Call) -> asyncio.Future[Any]:

@@ -103,12 +103,12 @@ def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _target(names: Names, rotation: Rotation, bounds: Bounds) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """KEYS of a target, and its limits in ARGV: the same for every call, which so costs nothing per limit here."""
+def _target(names: Names, rotation: Rotation, bounds: Bounds, share: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """KEYS of a target, its share and its limits in ARGV: the same for every call, which so costs nothing per limit."""
     told = dict(bounds)
     sets = [text for limits in rotation.limits for text in _limits(limits, told)]
-    line = line_field(rotation.line) if rotation.line else ""
-    return names.turns(rotation), (line, *_pool(rotation, told), str(len(rotation.limits)), *sets)
+    line = line_field(lines.name(rotation, share)) if rotation.line else ""
+    return names.turns(rotation), (f"{share:g}", line, *_pool(rotation, told), str(len(rotation.limits)), *sets)
 
 
 def forget() -> None:
@@ -123,9 +123,9 @@ def acquire(names: Names, ask: Ask, clock_us: int, now: str = "") -> Call:
     args += (str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried))
     shares = ask.shares or (0.0,) * len(ask.rotations)
     for rotation, max_wait_us, share in zip(ask.rotations, ask.max_wait_us, shares, strict=True):
-        more_keys, limits = _target(names, rotation, _bounds(rotation, clock_us) if rotation.calendars else ())
+        more_keys, limits = _target(names, rotation, _bounds(rotation, clock_us) if rotation.calendars else (), share)
         keys += more_keys
-        args += (rotation.model, rotation.strategy, str(max_wait_us), f"{share:g}", *limits)
+        args += (rotation.model, rotation.strategy, str(max_wait_us), *limits)
     return Call("acquire", tuple(keys), tuple(args))
 
 
@@ -180,8 +180,8 @@ def advance(
 
 def read_confirm(reply: Sequence[bytes | int]) -> Confirmed | NotYet | Withdrawn | OtherTime:
     match reply:
-        case [b"confirmed", moment, age]:
-            return Confirmed(int(moment), int(age))
+        case [b"confirmed", moment, age, finds]:
+            return Confirmed(int(moment), int(age), int(finds))
         case [b"not yet", wait, moment, finds]:
             return NotYet(int(wait), int(moment), int(finds))
         case [b"withdrawn"]:
@@ -207,9 +207,11 @@ def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], cl
     return Call("settle", _keys(names, pools), args)
 
 
-def leave(names: Names, ticket: int, rotations: Iterable[Rotation], now: str = "") -> Call:
-    """Who had this ticket waits for keys of these rotations no more."""
-    fields = [line_field(line) for line in lines.of(rotations)]
+def leave(
+    names: Names, ticket: int, rotations: Sequence[Rotation], shares: Sequence[float] = (), now: str = ""
+) -> Call:
+    """Who had this ticket, and leaves such shares, waits for keys of these rotations no more."""
+    fields = [line_field(line) for line in lines.of(rotations, shares)]
     return Call("leave", (names.state,), (now, str(ticket), str(len(fields)), *fields))
 
 

@@ -89,11 +89,13 @@ class Store:
             known = self._with_shared(ask)
 
             def left_behind(reply: Any, known: Ask = known) -> None:
+                if isinstance(reply, Exception):
+                    return
                 answer = calls.read_acquire(known, reply)
                 if isinstance(answer, Grant):
                     orphaned(answer)
                 elif isinstance(answer, Refusal) and answer.busy:
-                    self.leave(answer.ticket, known.rotations)
+                    self.leave(answer.ticket, known.rotations, known.shares)
 
             call = calls.acquire(self.names, known, self._clock_us())
             answer = calls.read_acquire(known, await self._call(call, left_behind))
@@ -123,9 +125,11 @@ class Store:
         self, of: Callable[..., calls.Call], grant: Grant, pools: Iterable[str], orphaned: Callable[[Grant], None]
     ) -> Confirmed | NotYet | Withdrawn:
         def left_behind(reply: Any) -> None:
-            answer = calls.read_confirm(reply)
+            answer = reply if isinstance(reply, Exception) else calls.read_confirm(reply)
             if isinstance(answer, Confirmed | NotYet):
                 orphaned(grant.dated(answer))
+            elif isinstance(answer, calls.OtherTime) or (isinstance(answer, StoreAway) and not answer.sent):
+                orphaned(grant)  # as it was
 
         for _ in range(2):
             call = of(self.names, grant, pools, self._clock_us())
@@ -142,8 +146,11 @@ class Store:
         self._skew_us = other.now_us - time.time_ns() // 1000
 
     def release(self, grant: Grant, pools: Iterable[str]) -> None:
-        """Gives back a grant that surely was not sent; queued. `pools`: all that have a key of its account."""
-        self._queue(self._back, calls.release(self.names, grant, pools, self._clock_us()), keep=True)
+        """Gives back a grant that surely was not sent; queued. `pools`: all that have a key of its account.
+
+        It goes with the acquires, and behind every sign of life of the same request.
+        """
+        self._queue(self._front, calls.release(self.names, grant, pools, self._clock_us()), keep=True)
 
     def settle(self, grant: Grant, actual: Amounts, pools: Iterable[str]) -> None:
         """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`.
@@ -152,9 +159,9 @@ class Store:
         """
         self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
 
-    def leave(self, ticket: int, rotations: Iterable[Rotation]) -> None:
-        """Says that who had this ticket waits for no place of these rotations any more; queued."""
-        self._queue(self._front, calls.leave(self.names, ticket, rotations))
+    def leave(self, ticket: int, rotations: Sequence[Rotation], shares: Sequence[float]) -> None:
+        """Says that who had this ticket, and leaves such shares, waits for no place of these any more; queued."""
+        self._queue(self._front, calls.leave(self.names, ticket, rotations, shares))
 
     def renew(self, grants: Iterable[Grant]) -> None:
         """Says that the requests of these grants are still in flight; queued, before what ends of them later."""
@@ -368,10 +375,11 @@ class Store:
             probe = Lane(self._open, lambda _: None)
             try:
                 await probe.call(calls.report(self.names, Report(""), ()))
-                while self._kept:
-                    await probe.call(self._kept.popleft())
+                await self._tell_kept(probe)
                 for grants in self.in_flight():  # before anybody takes their places, which may have ended meanwhile
                     await probe.call(self._renewal(grants))
+                await self._tell_kept(probe)
+                self._reviver = None
                 break
             except StoreBroken as broken:
                 if self.reason != str(broken):
@@ -383,10 +391,20 @@ class Store:
                 await probe.close()
             await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - jitter, not a secret
             pause_s = min(2 * pause_s, LAST_RETRY_S)
-        self._reviver = None
         self.reason = ""
         self.up.set()
         self._emit(StoreChanged(up=True))
+
+    async def _tell_kept(self, probe: Lane) -> None:
+        """What ended while Redis was away, until there is nothing more."""
+        while self._kept:
+            call = self._kept.popleft()
+            try:
+                await probe.call(call)
+            except StoreAway as away:
+                if not away.sent:
+                    self._kept.appendleft(call)
+                raise
 
     async def close(self) -> None:
         """Lets what is queued be sent, ends both connections, then leaves the server."""

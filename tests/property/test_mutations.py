@@ -128,8 +128,8 @@ MUTATIONS = {
     ),
     # What becomes of a grant.
     "a withdrawn grant keeps its budget": (
-        "room.leave(of, moment, now, amounts, grant.runs)\nlocal rests",
-        "local rests",
+        "room.leave(of, moment, now, amounts, grant.runs)\nif",
+        "for _, rest in ipairs(of.rests) do rest.let_through = true end\nif",
     ),
     "a reservation does not look at those that came late": (
         "and room.free_before(of, moment, amounts) <= moment then",
@@ -140,7 +140,16 @@ MUTATIONS = {
     "who only tells moves too": ("at < moment and not grant.runs", "at < moment"),
     "nobody is woken by what is put off": ("wake()\nreturn { 'not yet'", "return { 'not yet'"),
     "what is advanced does not know of a rest": ("finds = room.finds(of, at)", "finds = finds"),
-    "a late grant looks at nothing": ("local at = room.free_before(of, now, amounts)", "local at = now"),
+    "a late grant looks at nothing": (
+        "local at = room.let_through_at(of, room.free_before(of, now, amounts))",
+        "local at = now",
+    ),
+    "late grants come at once after a rest": (
+        "room.let_through_at(of, room.free_before(of, now, amounts))",
+        "room.free_before(of, now, amounts)",
+    ),
+    "who reserved before a rest comes at once after it": (" and room.is_let_through(of)", ""),
+    "a probe may be sent within any rest": ("if rest.ends > now and not rest.let_through then", "if false then"),
     "a late grant keeps its moment": ("now - moment <= (room.guard(of) or math.huge)", "true"),
     # Rests.
     "a rest ended by a request that did not set it": (

@@ -12,7 +12,7 @@ from sidecar.model.words import Amounts, Refusal
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search, tokens
-from tests.unit.pool.conftest import World
+from tests.unit.pool.conftest import World, standing
 
 
 def batch(**options: Any) -> Search:
@@ -43,6 +43,21 @@ async def test_share_of_a_small_budget_leaves_batch_the_whole_of_an_unused_one(w
     pools, _ = world.pools(config(pool(keys=1), limits=[limit(1)]))
     assert await grants(pools, batch()) == 1
     assert await grants(pools, search(max_wait_s=0)) == 0
+
+
+async def test_batch_that_waits_for_a_place_holds_up_nobody_who_may_have_it(world: World) -> None:
+    """The last place is none for batch: whoever else asks has it, however long batch has waited."""
+    pools, store = world.pools(config(pool(keys=1), limits=[in_flight(5)]))
+    assert await grants(pools, batch()) == 4
+    waits = asyncio.create_task(pools.acquire(search(batch=True, max_wait_s=60)))
+    await standing(pools, 1)
+    await store.settled()
+    for _ in range(3):
+        pools.finish(held(await pools.acquire(search(max_wait_s=0))), None)
+        await store.settled()
+    assert not waits.done()
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
 
 
 async def test_share_holds_for_tokens_and_for_the_pool_as_a_whole(world: World) -> None:

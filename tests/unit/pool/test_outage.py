@@ -13,9 +13,10 @@ from sidecar.model.words import NotYet, Report, Rest, Subject
 from sidecar.pool.pool import Pools
 from sidecar.store import connect, memory
 from sidecar.store.connect import StoreAway
+from sidecar.store.names import window_field
 from tests.servers import RedisProcess
 from tests.unit.pool.configs import config, held, limit, pool, search
-from tests.unit.pool.conftest import WatchedStore, World
+from tests.unit.pool.conftest import WatchedStore, World, standing
 
 
 @pytest.fixture
@@ -40,6 +41,31 @@ async def test_request_waits_for_redis_no_longer_than_it_may(
             await pools.acquire(one)
         assert one.waited_s >= min(max_wait_s, within_s) - 0.05
         assert one.acquire_s == 0
+
+
+async def test_reservation_whose_client_went_while_redis_was_frozen_is_given_back(redis_process: RedisProcess) -> None:
+    """Its confirm was never sent, so it counts as it did."""
+    world = World(connect.opener(redis_process.url))
+    day = limit(9, 86400)
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 1), day]))
+    held(await pools.acquire(search()))
+    waits = asyncio.create_task(pools.acquire(search(max_wait_s=2)))
+    await standing(pools, 1)
+    await store.settled()
+    redis_process.freeze()
+    answering = asyncio.create_task(pools.acquire(search(max_wait_s=0)))
+    await store.confirming.wait()
+    waits.cancel()
+    with pytest.raises(StoreAway):
+        await answering
+    await asyncio.gather(waits, return_exceptions=True)
+    redis_process.thaw()
+    await store.up.wait()
+    await store.settled()
+    text = (await store.inspect([window_field("acc-k0", day)])).fields.popitem()[1]
+    assert text is not None
+    assert int(text[:16]) == 1
+    await world.close()
 
 
 async def test_request_that_waits_for_redis_goes_on_when_it_is_back(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from itertools import pairwise
 
 from sidecar.model.configured import SECOND_US, Target
-from sidecar.model.words import Exhausted, Grant, Refusal, Report, Rest, Subject
-from sidecar.pool.pool import Pools
+from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
+from sidecar.pool.lasting import Lasting
+from sidecar.pool.pool import MOST_PUT_OFF_S, Pools
 from sidecar.pool.search import Held
 from sidecar.store.names import window_field
 from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search, tokens
@@ -132,6 +135,58 @@ async def test_what_a_client_leaves_goes_to_who_waits_in_another_replica(world: 
     for task, moment_us in ((third, left.moment_us), (fourth, its.moment_us), (newcomer, last.moment_us)):
         assert held(await task).grant.moment_us == moment_us
     held(await first)
+
+
+async def test_what_is_free_for_who_has_just_come_goes_to_who_waits(world: World) -> None:
+    """It comes in the order of coming, who has looked before and who has not."""
+    pools, store = world.pools(config(pool(keys=2), limits=[limit(1)]))
+    held(await pools.acquire(search()))
+    other = held(await pools.acquire(search()))
+    first, _ = await reserved(pools, store)
+    pools.release(other)
+    newcomer = asyncio.create_task(pools.acquire(search(max_wait_s=300, within_s=300)))
+    got = held(await first)
+    assert got.grant.wait_us == 0
+    assert not newcomer.done()
+    newcomer.cancel()
+    await asyncio.gather(newcomer, return_exceptions=True)
+
+
+async def test_requests_of_one_config_are_handed_nothing_of_another(world: World) -> None:
+    """Its base URL and its secrets would go with it."""
+    told = config(pool(keys=1), limits=[limit(1, 3)])
+    _, store = world.pools(told)
+    lasting = Lasting(store)
+    old, new = (Pools(replace(told), store, world.events.append, lasting) for _ in range(2))
+    held(await old.acquire(search()))
+    leaves, left = await reserved(old, store)
+    stays, late = await reserved(new, store)
+    await gone(leaves, store)
+    got = held(await stays)
+    assert got.pool is new.config.pools["p"]
+    assert left.moment_us <= got.grant.moment_us < late.moment_us
+
+
+async def test_reservations_of_before_a_rest_come_a_guard_apart_once_it_is_over(world: World) -> None:
+    """All had one moment: they would hit the key at once that was just refused."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(5, 2)]))
+    sent = [held(await pools.acquire(search())) for _ in range(5)]
+    tasks = [(await reserved(pools, store))[0] for _ in range(5)]
+    pools.report(Report("other", rests=(Rest(Subject("acc-k0"), SECOND_US, "rate_limit_minute"),)), sent[0])
+    moments = sorted(held(got).grant.moment_us for got in await asyncio.gather(*tasks))
+    assert moments[0] >= sent[0].grant.moment_us + 2 * SECOND_US + GUARD_US
+    assert all(later - sooner >= GUARD_US for sooner, later in pairwise(moments))
+
+
+async def test_nobody_waits_much_longer_than_it_may_for_others_that_came_late(world: World) -> None:
+    """It gives its moment back and asks anew, as long as it may wait."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(1, 0.3)]))
+    held(await pools.acquire(search()))
+    store.renewals = [NotYet(3 * SECOND_US, 0)]
+    waits = search(max_wait_s=0.5)
+    held(await pools.acquire(waits))
+    assert not store.renewals
+    assert waits.waited_s < 0.5 + MOST_PUT_OFF_S
 
 
 async def test_who_had_a_moment_within_a_rest_keeps_its_place_in_the_queue(world: World) -> None:

@@ -6,14 +6,16 @@ import asyncio
 
 import pytest
 
+from sidecar.model import leases
 from sidecar.model.configured import LEASE_US, SECOND_US
 from sidecar.model.words import Refusal
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
 from sidecar.pool.running import EVERY_S
 from sidecar.pool.search import Held
+from sidecar.store.names import window_field
 from tests.unit.pool.configs import config, held, in_flight, limit, pool, search
-from tests.unit.pool.conftest import World
+from tests.unit.pool.conftest import World, standing
 
 LEASE_S = LEASE_US / SECOND_US
 ONE_AT_A_TIME = config(pool(keys=1), limits=[in_flight(1)])
@@ -87,6 +89,59 @@ async def test_request_that_ends_while_redis_answers_leaves_no_lease(world: Worl
         await task
     await store.settled()
     assert await is_free(pools)
+
+
+async def test_sign_of_life_brings_back_no_place_that_was_given_back(world: World) -> None:
+    pools, store = world.pools(ONE_AT_A_TIME)
+    for _ in range(20):
+        got = held(await pools.acquire(search(max_wait_s=0)))
+        pools.running.renew()
+        pools.release(got)
+        await store.settled()
+
+
+@pytest.mark.parametrize("goes", [False, True])
+async def test_sign_of_life_amid_a_late_send_leaves_no_place_behind(world: World, goes: bool) -> None:
+    """Nor where its client goes before it is known whether it may be sent."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(100), in_flight(1)]))
+    got = held(await pools.acquire(search()))
+    await store.skip(1)
+    late = asyncio.create_task(pools.renew(search(), got))
+    await store.confirming.wait()
+    pools.running.renew()
+    if goes:
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+        pools.release(got)
+    else:
+        assert await late
+        pools.finish(got, None)
+    await store.settled()
+    assert await is_free(pools)
+
+
+async def test_what_a_waiter_hands_on_that_may_run_is_renewed_for_who_has_it(world: World) -> None:
+    """It was free before its moment, and its client goes in the same turn."""
+    told = config(pool("p", ["a", "b", "c"]), limits=[limit(1, 60), in_flight(1)])
+    pools, store = world.pools(told)
+    first, second, third = [held(await pools.acquire(search())) for _ in range(3)]
+    pools.finish(first, None)
+    pools.finish(second, None)
+    waiters = []
+    for count in (1, 2):
+        waiters.append(asyncio.create_task(pools.acquire(search(max_wait_s=300, within_s=300))))
+        await standing(pools, count)
+        await store.settled()
+    pools.release(third)
+    got = held(await waiters[0])
+    for _ in range(4):
+        await store.skip(EVERY_S)
+        pools.running.renew()
+        await store.settled()
+    found = await store.inspect([window_field(got.grant.member.account, in_flight(1))])
+    assert leases.used(leases.read(found.fields.popitem()[1] or ""), found.now_us) == 1
+    waiters[1].cancel()
+    await asyncio.gather(waiters[1], return_exceptions=True)
 
 
 async def test_reservation_holds_its_place_from_its_moment_on(world: World) -> None:
