@@ -16,6 +16,7 @@ from sidecar.config.importing.gathered import Data, Gathered, Line
 from sidecar.config.importing.shares import shares
 from sidecar.config.importing.turns import settle
 from sidecar.config.problems import shown
+from sidecar.model.patterns import matches
 from sidecar.providers import catalogue
 
 Routes = dict[str, list[Line]]
@@ -30,6 +31,7 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
     routes = _routes(found, gathered)
     settings = litellm_settings.read(data, gathered)
     settings.extend(routes, gathered)
+    _yield_prefixes(routes, found, gathered)
     for name, pool in gathered.pools.items():
         own = {field: pool.pop(field) for field in ("strategy", "keys") if field in pool}
         if "strategy" in own and "strategy" in settings.pool:
@@ -130,6 +132,34 @@ def _routes(found: list[Deployment], gathered: Gathered) -> Routes:
         if targets:
             routes[group] = targets
     return routes
+
+
+def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathered) -> None:
+    """Takes away the patterns that would catch what pools serve by their prefix: here a route goes before a prefix,
+    and sends the whole name. The keys of what stood behind `*` name it instead, which counts after a prefix."""
+    prefixed = dict.fromkeys(one.pool for one in found if "*" in one.model and one.group not in routes)
+    for name in [name for name in routes if "*" in name]:
+        caught = [f"{pool}/NAME" for pool in prefixed if matches(name, f"{pool}/NAME")]
+        if not caught:
+            continue
+        first, *others = routes.pop(name)
+        keys = gathered.pools[first["pool"]].get("keys", [])
+        taking = [key for key in keys if "models" not in key] if name == "*" and "model" not in first else []
+        for key in taking:
+            key["models"] = [name]
+        why = f"model {shown(name)}: a route of it would take {', '.join(caught)} from the pools of these names"
+        if not taking:
+            remedy = f"Write one for each name that it is to serve, such as gpt-4o: [{_flow(first)}]"
+            gathered.note(f"{why}, so there is none. {remedy}.")
+            continue
+        told = (
+            f", and no other: {', then '.join('/'.join(one.values()) for one in others)} is left out" if others else ""
+        )
+        gathered.note(f'{why}. So {first["pool"]} serves all other names, by models: ["*"] of its keys{told}.')
+
+
+def _flow(target: Line) -> str:
+    return f"{{{', '.join(f'{field}: {value}' for field, value in target.items())}}}"
 
 
 def _target(one: Deployment, gathered: Gathered) -> Line | None:

@@ -10,6 +10,7 @@ import pytest
 
 from sidecar.config.importing import Imported, imported, rendered
 from sidecar.model.configured import Secret, Target
+from sidecar.proxy.route import targets
 
 from .conftest import SECRETS, Desk, load_imported, pools
 
@@ -62,8 +63,64 @@ def test_litellm_deployments_are_pools_keys_and_routes(desk: Desk) -> None:
     chain = (Target("azure", "gpt-4o-eu"), Target("openai", "gpt-4o"), Target("10-0-0-7-8000", "Qwen/Qwen2.5"))
     assert (config.routes["gpt-4o"], config.routes["gpt-4"]) == (chain, chain)
     assert config.routes["hidden"] == (Target("openai", "gpt-4o-mini"),)
-    assert config.routes["*"] == (Target("openrouter", None),)
-    assert "anthropic/*" not in config.routes
+    assert not [name for name in config.routes if "*" in name]
+
+
+def wildcards(*served: tuple[str, str], **settings: Any) -> Imported:
+    """A config whose groups are served by these models."""
+    models = [{"model_name": group, "litellm_params": {"model": model}} for group, model in served]
+    return imported(json.dumps({"model_list": models} | settings), {})
+
+
+OF_PROVIDERS = (("anthropic/*", "anthropic/*"), ("groq/*", "groq/*"))
+
+
+@pytest.mark.parametrize("provider", ["openai", "openrouter"])
+def test_litellm_wildcards_keep_their_own_providers(desk: Desk, provider: str) -> None:
+    """Neither what has a prefix goes to the pool of all other names, nor those to a pool with a prefix."""
+    made = wildcards(("*", f"{provider}/*"), *OF_PROVIDERS)
+    config = load_imported(desk, made)
+    for asked, target in (
+        ("groq/llama-3.1-8b-instant", Target("groq", "llama-3.1-8b-instant")),
+        ("anthropic/claude-sonnet-4-5", Target("anthropic", "claude-sonnet-4-5")),
+        ("gpt-4o", Target(provider, "gpt-4o")),
+        ("qwen/qwen3-32b", Target(provider, "qwen/qwen3-32b")),
+    ):
+        assert targets(config, "anthropic" if target.pool == "anthropic" else "openai", asked) == (target,)
+    assert targets(config, "openai", None) == (Target(provider, ""),)
+    assert made.notes == (
+        'model "*": a route of it would take anthropic/NAME, groq/NAME from the pools of these names.'
+        f' So {provider} serves all other names, by models: ["*"] of its keys.',
+    )
+
+
+def test_a_litellm_wildcard_that_no_other_hides_behind_is_a_route(desk: Desk) -> None:
+    made = wildcards(("*", "openai/*"), ("claude-*", "anthropic/claude-*"))
+    config = load_imported(desk, made)
+    assert config.routes == {"*": (Target("openai", None),), "claude-*": (Target("anthropic", None),)}
+    assert made.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("served", "settings", "told"),
+    [
+        (("*", "openai/gpt-4o"), {}, "so there is none. Write one for each name that it is to serve, such as"
+         " gpt-4o: [{pool: openai, model: gpt-4o}]."),
+        (("*", "ollama/*"), {}, "so there is none. Write one for each name that it is to serve, such as"
+         " gpt-4o: [{pool: localhost-11434}]."),
+        (("*", "openai/*"), {"router_settings": {"fallbacks": [{"*": ["mini"]}]}}, "So openai serves all other names,"
+         ' by models: ["*"] of its keys, and no other: openai/gpt-4o-mini is left out.'),
+    ],
+)  # fmt: skip
+def test_what_a_litellm_wildcard_loses_is_told(
+    desk: Desk, served: tuple[str, str], settings: Mapping[str, Any], told: str
+) -> None:
+    """A model or a fallback of its own, and the names that a pool without keys cannot say that it serves."""
+    made = wildcards(served, ("mini", "openai/gpt-4o-mini"), *OF_PROVIDERS, **settings)
+    config = load_imported(desk, made)
+    assert list(config.routes) == ["mini"]
+    assert targets(config, "openai", "groq/gemma") == (Target("groq", "gemma"),)
+    assert [note for note in made.notes if note.endswith(told)]
 
 
 @pytest.mark.parametrize("order", [1, -1])
