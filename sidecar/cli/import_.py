@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli import given
-from sidecar.config import ConfigError, env_file
+from sidecar.config import ConfigError, env_file, environment
 from sidecar.config.importing import Imported, imported, rendered
 from sidecar.config.load import opened
 from sidecar.config.replacing import alone, replace
@@ -62,8 +62,8 @@ def command(
 def _import(text: str, provider: str | None, pool: str | None, output: Path | None, force: bool, beside: Path) -> None:
     if output and os.path.lexists(output) and not force:
         raise ConfigError([f"{output} is there already. Give another --output, or --force."])
-    before = env_file.text_of(beside)
-    taken = {**env_file.values(before), **os.environ}
+    before = environment.text_of(beside)
+    taken = {**environment.parsed(before, str(beside)), **os.environ}
     made = imported(text, taken, provider=provider, pool=pool)
     texts = {beside: env_file.appended(before, made.secrets)} if made.secrets else {}
     yaml = _HEAD + rendered(made.document)

@@ -59,7 +59,7 @@ class Place:
         return (self.cwd / file).parent if file else self.cwd
 
     def environment(self) -> Environment:
-        return environment.read(self.environ, self.cwd)[0]
+        return environment.read(self.environ, self.cwd)
 
     def opened(self, drafts: Mapping[FilePath, str] | None = None) -> Opened:
         return opened(self.path, self.environ, self.cwd, drafts)
@@ -253,7 +253,7 @@ def _with_variable(name: str, secret: Secret, place: Place) -> str:
                 f" Run this in {place.folder.resolve()}, or list the key there with a `secret_file`. No key was added."
             ]
         )
-    return env_file.appended(env_file.text_of(place.env_file), {name: secret})
+    return env_file.appended(environment.text_of(place.env_file), {name: secret})
 
 
 def _with_item(written: Mapping[object, object], pool: str, item: Mapping[str, str]) -> object:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from dotenv.parser import parse_stream
+from dotenv.parser import Original, parse_stream
+
+from sidecar.config.problems import ConfigError
 
 _MAX_BYTES = 1024 * 1024
 
@@ -44,34 +46,55 @@ class Environment(Mapping[str, str]):
         return sorted(other for other in self if words & set(other.upper().split("_")))[:8]
 
 
-def read(environ: Mapping[str, str], cwd: FilePath, draft: str | None = None) -> tuple[Environment, list[str]]:
-    """The environment of a process started in `cwd`, and warnings about what its `.env` says that is not understood.
+def read(
+    environ: Mapping[str, str], cwd: FilePath, draft: str | None = None, running: Collection[str] = ()
+) -> Environment:
+    """The environment of a process started in `cwd`. `draft`: what `.env` would say after an edit; `running`: the
+    origins of keys in use.
 
-    `draft`: what `.env` would say after an edit.
+    Raises ConfigError where `.env` cannot be read to its last line, or is empty although running keys stand in it.
     """
-    if draft is not None:
-        values, warnings = parsed(draft)
-        return Environment(environ, values), warnings
+    file = cwd / ".env"
+    text = text_of(file) if draft is None else draft
+    if not text.strip() and any(origin.startswith(".env ") for origin in running) and file.exists():
+        raise ConfigError(
+            [".env: is empty, and running keys had their secrets there. To remove them, remove the file."]
+        )
+    return Environment(environ, parsed(text, ".env"))
+
+
+def text_of(file: FilePath) -> str:
+    """What a file of variables says; "" where there is none. Raises ConfigError."""
     try:
-        with (cwd / ".env").open("rb") as file:
-            text = file.read(_MAX_BYTES).decode("utf-8-sig")
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        return Environment(environ, {}), []
+        return ""
     except OSError as error:
-        return Environment(environ, {}), [f".env: cannot be read: {error.strerror}. It is left out."]
-    except UnicodeDecodeError:
-        return Environment(environ, {}), [".env: is not UTF-8. It is left out."]
-    values, warnings = parsed(text)
-    return Environment(environ, values), warnings
+        raise ConfigError([f"{file.name}: cannot be read: {error.strerror}. Mend it, or move it away."]) from None
+    if len(content) > _MAX_BYTES:
+        raise ConfigError([f"{file.name}: is larger than {_MAX_BYTES} bytes. Move it away, or leave NAME=value in it."])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{file.name}: line {line} is not UTF-8. Save the file as UTF-8."]) from None
 
 
-def parsed(text: str) -> tuple[dict[str, str], list[str]]:
-    """Values as they stand: nothing is interpolated, so that a `${NAME}` left in a template is seen as one."""
-    values: dict[str, str] = {}
-    warnings = []
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            warnings.append(f".env: line {binding.original.line} is no NAME=value. It is left out.")
-        elif binding.key is not None and binding.value is not None:
-            values[binding.key] = binding.value
-    return values, warnings
+def parsed(text: str, name: str) -> dict[str, str]:
+    """Values as they stand: nothing is interpolated, so that a `${NAME}` left in a template is seen as one. That of a
+    name alone is empty.
+
+    Raises ConfigError, which names the lines of the file called `name` that cannot be read.
+    """
+    bindings = list(parse_stream(io.StringIO(text)))
+    wrong = [_line(binding.original) for binding in bindings if binding.error]
+    if wrong:
+        remedy = "Mend it (is a quote never closed?), or begin it with #."
+        raise ConfigError([f"{name}: line {line} is no NAME=value. {remedy}" for line in wrong])
+    return {one.key: one.value or "" for one in bindings if one.key is not None}
+
+
+def _line(original: Original) -> int:
+    """Where it begins, behind the empty lines that are taken with it."""
+    return original.line + original.string[: -len(original.string.lstrip())].count("\n")

@@ -41,12 +41,19 @@ class Opened:
     environment: Environment
 
 
-def load(path: Path | None, environ: Mapping[str, str], cwd: Path, files: Files | None = None) -> Config:
-    """The config of a process started in `cwd`, checked whole; `path` is its `--config`, `files` hears what is read.
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    files: Files | None = None,
+    running: frozenset[str] = frozenset(),
+) -> Config:
+    """The config of a process started in `cwd`, checked whole; `path` is its `--config`, `files` hears what is read,
+    `running` is what the process has `in_use`.
 
     Does no I/O but reading: the file, `.env`, files of keys. Raises ConfigError, whose text is every problem found.
     """
-    return opened(path, environ, cwd, files=files).config
+    return opened(path, environ, cwd, files=files, running=running).config
 
 
 def opened(
@@ -55,21 +62,22 @@ def opened(
     cwd: Path,
     drafts: Mapping[Path, str] | None = None,
     files: Files | None = None,
+    running: frozenset[str] = frozenset(),
 ) -> Opened:
     """What `load` gives, with its parts. `drafts`: files below `cwd` and what they would say after an edit."""
     drafts, files = drafts or {}, files or Files()
     files.note(cwd / ".env")
-    variables, warnings = environment.read(environ, cwd, drafts.get(cwd / ".env"))
+    variables = environment.read(environ, cwd, drafts.get(cwd / ".env"), running)
     file = files.config = chosen(path, variables, cwd)
     files.note(cwd / (file or _FILE))
     written = parsed(drafts[cwd / file] if cwd / file in drafts else text_of(file, cwd), file) if file else {}
     given = _given(written, file, variables)
     problems = Problems(str(file) if file else None, {field: one.variable for field, one in given.items()})
-    for warning in (*warnings, *_unknown(variables)):
+    for warning in _unknown(variables):
         problems.note(warning)
     rest = {name: value for name, value in written.items() if name not in given}
     data = read.substitute(rest, variables, problems) | {field: one.value for field, one in given.items()}
-    sources = Sources(variables, (cwd / file).parent if file else cwd, problems, files)
+    sources = Sources(variables, (cwd / file).parent if file else cwd, problems, files, running)
     document = shape.document(data, problems)
     pools = _pools(document, file, sources)
     config = resolve(document, pools, sources)

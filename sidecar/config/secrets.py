@@ -18,7 +18,7 @@ from sidecar.config.files import Files
 from sidecar.config.problems import Path, Problems, Substituted, shown
 from sidecar.config.read import VARIABLE_NAME
 from sidecar.config.schema import KeyEntry, KeySources, PoolEntry
-from sidecar.model.configured import Client, Secret
+from sidecar.model.configured import Client, Config, Secret
 
 ID = re.compile(r"[A-Za-z0-9._@:-]{1,128}\Z")
 ID_RULE = "1 to 128 letters, digits and . _ @ : -"
@@ -40,12 +40,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where keys may be read from; relative paths are below `folder`, the config file's."""
+    """Where keys may be read from; relative paths are below `folder`, the config file's. `running`: see `in_use`."""
 
     environment: Environment
     folder: FilePath
     problems: Problems
     files: Files
+    running: frozenset[str] = frozenset()
 
     def path(self, text: str) -> FilePath:
         return self.environment.path(text, self.folder)
@@ -58,6 +59,18 @@ def fingerprint(secret: str, namespace: str) -> str:
     if len(key) > hashlib.blake2b.MAX_KEY_SIZE:
         key = hashlib.blake2b(key).digest()
     return hashlib.blake2b(secret.encode(), key=key, digest_size=10).hexdigest()
+
+
+def in_use(config: Config) -> frozenset[str]:
+    """What a reload must not find empty: each key as `pool/id`, and where it stands, since the ids of variables go by
+    position."""
+    return frozenset(
+        text for pool in config.pools.values() for key in pool.keys for text in (_label(pool.name, key.id), key.origin)
+    )
+
+
+def _label(pool: str, key: str) -> str:
+    return f"{pool}/{key}"
 
 
 def gather(pool: str, entry: PoolEntry, sources: Sources, *, needed: bool) -> list[Found]:
@@ -73,7 +86,7 @@ def gather(pool: str, entry: PoolEntry, sources: Sources, *, needed: bool) -> li
     elif isinstance(entry.keys, KeySources):
         found += _from_sources(pool, entry.keys, path, sources)
     if entry.from_dir is not None:
-        found += _from_dir(entry.from_dir, ("pools", pool, "from_dir"), sources)
+        found += _from_dir(pool, entry.from_dir, ("pools", pool, "from_dir"), sources)
     if not found and not needed and entry.keys is None:
         found = [Found(f"{pool}-1", _stand_in(pool, f"{pool}-1"), sources.problems.place(path[:2], " "), path)]
     _check_ids(found, sources.problems)
@@ -101,7 +114,7 @@ def from_env(pool: str, bases: Iterable[str], path: Path, sources: Sources) -> l
         origin = sources.environment.origin(name)
         texts = [text for text in sources.environment[name].split(",") if clean(text)] or [""]
         for text in texts:
-            usable = _usable(text, origin, path, sources.problems)
+            usable = _usable(text, origin, path, sources, _Holder(origin, "the variable"))
             if usable is not None:
                 found.append(Found(f"{pool}-{len(found) + 1}", Secret(usable), origin, path))
     return found
@@ -130,18 +143,31 @@ def flaw(text: str) -> str | None:
     return None
 
 
-def _usable(text: str, origin: str, path: Path, problems: Problems) -> str | None:
-    """The cleaned secret; None after a warning where there is none, after an error where it cannot be one."""
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """What holds a secret: its name in Sources.running, and what it is, which to remove removes the key."""
+
+    name: str
+    what: str
+
+
+def _usable(text: str, origin: str, path: Path, sources: Sources, holder: _Holder) -> str | None:
+    """The cleaned secret; None after a warning where there is none, after an error where it cannot be one.
+
+    None where a running key had one is an error too: a file that is cut off must not take keys away.
+    """
     cleaned = clean(text)
-    if not cleaned:
-        problems.warn(path, f"{origin} is empty, so it is left out.")
+    lacks = "is empty" if not cleaned else "is a placeholder, no key" if is_placeholder(cleaned) else ""
+    if lacks and holder.name in sources.running:
+        remedy = f"Give it one; to remove the key, remove {holder.what}."
+        sources.problems.error(path, f"{origin} {lacks}, and a running key had its secret there. {remedy}")
         return None
-    if is_placeholder(cleaned):
-        problems.warn(path, f"{origin} is a placeholder, no key, so it is left out.")
+    if lacks:
+        sources.problems.warn(path, f"{origin} {lacks}, so it is left out.")
         return None
     wrong = flaw(cleaned)
     if wrong:
-        problems.error(path, f"{origin} {wrong}, so it is no key.")
+        sources.problems.error(path, f"{origin} {wrong}, so it is no key.")
         return None
     return cleaned
 
@@ -154,7 +180,7 @@ def _from_sources(pool: str, keys: KeySources, path: Path, sources: Sources) -> 
         bases = keys.from_env if isinstance(keys.from_env, list) else [keys.from_env]
         found += from_env(pool, _existing(bases, (*path, "from_env"), sources), (*path, "from_env"), sources)
     if keys.from_dir is not None:
-        found += _from_dir(keys.from_dir, (*path, "from_dir"), sources)
+        found += _from_dir(pool, keys.from_dir, (*path, "from_dir"), sources)
     return found
 
 
@@ -183,15 +209,16 @@ def _listed(pool: str, entries: list[KeyEntry], path: Path, sources: Sources, *,
 
 def _one(pool: str, entry: KeyEntry, path: Path, sources: Sources, *, needed: bool) -> Found | None:
     origin = sources.problems.place(path, " ")
+    holder = _Holder(_label(pool, entry.id), "the entry")
     if entry.secret is not None and entry.secret_file is not None:
         sources.problems.error(path, "has both secret and secret_file. Leave one out.")
         return None
     if entry.secret is not None:
-        text = _usable(entry.secret, "the secret", (*path, "secret"), sources.problems)
+        text = _usable(entry.secret, "the secret", (*path, "secret"), sources, holder)
     elif entry.secret_file is not None:
         file = sources.path(entry.secret_file)
         sources.files.note(file)
-        text = _read_file(file, f"file {shown(entry.secret_file)}", (*path, "secret_file"), sources.problems)
+        text = _read_file(file, f"file {shown(entry.secret_file)}", (*path, "secret_file"), sources, holder)
         origin = f"file {shown(entry.secret_file)}"
     elif not needed:
         return Found(entry.id, _stand_in(pool, entry.id), origin, path)
@@ -203,7 +230,7 @@ def _one(pool: str, entry: KeyEntry, path: Path, sources: Sources, *, needed: bo
     return Found(entry.id, Secret(text), origin, path) if text is not None else None
 
 
-def _from_dir(name: str, path: Path, sources: Sources) -> list[Found]:
+def _from_dir(pool: str, name: str, path: Path, sources: Sources) -> list[Found]:
     """A key from each file of a folder, sorted by name, called like the file; what begins with a dot is not one:
     Kubernetes keeps `..data` and the folders behind it beside the files."""
     folder = sources.path(name)
@@ -216,7 +243,8 @@ def _from_dir(name: str, path: Path, sources: Sources) -> list[Found]:
         return []
     found = []
     for file in files:
-        text = _read_file(folder / file, f"file {shown(file)}", path, sources.problems)
+        holder = _Holder(_label(pool, file), "the file")
+        text = _read_file(folder / file, f"file {shown(file)}", path, sources, holder)
         if text is not None:
             found.append(Found(file, Secret(text), f"file {shown(os.fspath(FilePath(name) / file))}", path))
     return found
@@ -226,21 +254,21 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or "it is no path"
 
 
-def _read_file(file: FilePath, origin: str, path: Path, problems: Problems) -> str | None:
+def _read_file(file: FilePath, origin: str, path: Path, sources: Sources, holder: _Holder) -> str | None:
     """The one secret of a file. A pipe or a device is refused unopened: it could block the start."""
     try:
         if not stat.S_ISREG(file.stat().st_mode):
-            problems.error(path, f"{origin} is no regular file.")
+            sources.problems.error(path, f"{origin} is no regular file.")
             return None
         with file.open("rb") as opened:
             text = opened.read(4 * _MAX_CHARACTERS).decode()
     except UnicodeDecodeError:
-        problems.error(path, f"{origin} is not UTF-8, so it is no key.")
+        sources.problems.error(path, f"{origin} is not UTF-8, so it is no key.")
         return None
     except (OSError, ValueError) as error:
-        problems.error(path, f"{origin} cannot be read: {_reason(error)}.")
+        sources.problems.error(path, f"{origin} cannot be read: {_reason(error)}.")
         return None
-    return _usable(text, origin, path, problems)
+    return _usable(text, origin, path, sources, holder)
 
 
 def _check_ids(found: list[Found], problems: Problems) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from sidecar.config.files import Files, Sign, sign
 from sidecar.config.load import load
 from sidecar.config.problems import ConfigError
+from sidecar.config.secrets import in_use
 from sidecar.model.configured import Config
 
 LOOK_S: Final = 1.0  # between two looks; no file system's clock is much coarser
@@ -39,29 +40,32 @@ class Source:
         A file once used is used from then on: one that is away while it is replaced must not become a config of the
         environment alone.
         """
-        return self._load({})
+        return self._load({}, frozenset())
 
     def reload(self, running: Config) -> tuple[Config, tuple[str, ...]]:
-        """The config as it is now, with what is fixed as it runs; and which of that was changed. Raises ConfigError.
+        """The config as it is now, with what is fixed as it runs; and which of that was changed.
+
+        Raises ConfigError, also where what held a running key's secret is empty now.
 
         It is read twice then: how Redis calls a key follows from the namespace, and whether clients are needed from
         where the process listens.
         """
-        config = self._load({})
+        used = in_use(running)
+        config = self._load({}, used)
         fixed = tuple(name for name in FIXED if getattr(config, name) != getattr(running, name))
         if not fixed:
             return config, ()
         kept = {f"SIDECAR_{name.upper()}": name for name in fixed}
         try:
-            config = self._load({variable: str(getattr(running, name)) for variable, name in kept.items()})
+            config = self._load({variable: str(getattr(running, name)) for variable, name in kept.items()}, used)
         except ConfigError as error:
             raise ConfigError([_told(problem, kept) for problem in error.problems], error.warnings) from None
         return replace(config, **{name: getattr(running, name) for name in fixed}), fixed
 
-    def _load(self, settings: Mapping[str, str]) -> Config:
+    def _load(self, settings: Mapping[str, str], used: frozenset[str]) -> Config:
         files = Files()
         try:
-            config = load(self._path, {**self._environ, **settings}, self._cwd, files)
+            config = load(self._path, {**self._environ, **settings}, self._cwd, files, used)
         except ConfigError:
             # What it did not come to is taken as read, or it would be read again each second.
             self._read = {path: sign(path) for path in self._read} | files.signs

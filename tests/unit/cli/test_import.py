@@ -106,6 +106,13 @@ def test_an_output_that_cannot_be_replaced_leaves_no_key_behind(
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("sidecar.yaml", "# mine\n")]
 
 
+def test_an_env_file_that_cannot_be_read_to_its_end_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "keys.env").write_text("A='never closed\n")
+    done = run("-", "--env-file", "keys.env", "--provider", "openai", "-o", "new.yaml", stdin=SECRETS[0], code=1)
+    assert "keys.env: line 1 is no NAME=value." in done.stderr
+    assert ((tmp_path / "keys.env").read_text(), (tmp_path / "new.yaml").exists()) == ("A='never closed\n", False)
+
+
 def test_an_env_file_of_another_name(tmp_path: Path) -> None:
     run("-", "--env-file", "keys.env", "--provider", "openai", stdin=SECRETS[0])
     assert (tmp_path / "keys.env").read_text() == f"OPENAI_API_KEY={SECRETS[0]}\n"

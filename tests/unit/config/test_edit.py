@@ -126,7 +126,7 @@ def test_a_secret_of_odd_letters_is_read_as_it_was_given(desk: Desk, secret: str
 
 def test_an_env_file_that_would_swallow_the_line_is_left_alone(desk: Desk) -> None:
     desk.write(".env", "OPENAI_API_KEY=a1\nX='never closed\n")
-    assert "would not be read" in refused(desk, secret='wants"quotes1Q9')
+    assert ".env: line 2 is no NAME=value" in refused(desk, secret='wants"quotes1Q9')
 
 
 # --- lists of the file --------------------------------------------------------------------------------

@@ -123,8 +123,24 @@ def test_env_file_serves_variables_below_the_real_environment(desk: Desk) -> Non
     assert [key.secret.reveal() for key in keys] == ["one", "real"]
 
 
-def test_env_file_that_is_not_understood_is_a_warning(desk: Desk) -> None:
-    desk.write(".env", "A=1\n= what\n")
-    assert desk.load(POOL % "").warnings == (".env: line 2 is no NAME=value. It is left out.",)
-    (desk.folder / ".env").write_bytes(b"\xff\xfeA")
-    assert desk.load(POOL % "").warnings == (".env: is not UTF-8. It is left out.",)
+MEND = "Mend it (is a quote never closed?), or begin it with #."
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"A=1\n\n= what\nB='2\n", f".env: line 3 is no NAME=value. {MEND}\n.env: line 4 is no NAME=value. {MEND}"),
+        (b"A=1\n# caf\xe9\n", ".env: line 2 is not UTF-8. Save the file as UTF-8."),
+        (
+            b"#" * 1024 * 1024 + b"\nA=1\n",
+            ".env: is larger than 1048576 bytes. Move it away, or leave NAME=value in it.",
+        ),
+        (None, ".env: cannot be read: Is a directory. Mend it, or move it away."),
+    ],
+    ids=["lines", "Latin-1", "large", "folder"],
+)
+def test_env_file_that_cannot_be_read_to_its_end_is_an_error(desk: Desk, content: bytes | None, told: str) -> None:
+    """What was meant to stand there may be keys."""
+    file = desk.folder / ".env"
+    file.mkdir() if content is None else file.write_bytes(content)
+    assert desk.refused(POOL % "", {"A": "1"}) == told

@@ -172,6 +172,97 @@ def test_a_file_once_used_that_goes_is_an_error_and_no_config_of_the_environment
         source.load()
 
 
+# --- what is damaged takes no key away -----------------------------------------------------------------
+
+
+DAMAGED: dict[str, tuple[bytes | None, str]] = {
+    "Latin-1": (b"K_1=%s\n# caf\xe9\n", r"\.env: line 2 is not UTF-8"),
+    "quote": (b"K_1=%s\nK_2='never closed\n", r"\.env: line 2 is no NAME=value"),
+    "cut off": (b"K_1=%s\nK_2", r"\.env K_2 is empty, and a running key .* to remove the key, remove the variable\."),
+    "placeholder": (b"K_1=%s\nK_2=your_key_here\n", r"\.env K_2 is a placeholder, no key, and a running key "),
+    "empty": (b"", r"\.env: is empty, and running keys .* To remove them, remove the file\."),
+    "folder": (None, r"\.env: cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("base", ["K", "OPENAI_API_KEY"])
+def test_a_damaged_dotenv_takes_no_key_away(content: bytes | None, told: str, base: str, tmp_path: Path) -> None:
+    """Although the pool still has one that the environment holds; also where there is no file but `.env`."""
+    if base == "K":
+        write(tmp_path / "sidecar.yaml", {"provider": "openai", "keys": {"from_env": "K"}})
+    file = tmp_path / ".env"
+    file.write_text(f"{base}_1={A}\n{base}_2={B}\n")
+    source = Source(None, {base: C}, tmp_path)
+    running = source.load()
+    file.unlink()
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content.replace(b"K_", b"%s_" % base.encode()).replace(b"%s", A.encode()))
+    with pytest.raises(ConfigError, match=told.replace("K_2", f"{base}_2")):
+        source.reload(running)
+
+
+@pytest.mark.parametrize("content", ["", " \n", "your_key_here"])
+@pytest.mark.parametrize("made", [from_secret_file, from_folder])
+def test_a_file_of_a_secret_that_is_emptied_takes_no_key_away(
+    made: Callable[[Path], Path], content: str, tmp_path: Path
+) -> None:
+    """The pool has another key, so that it could go on."""
+    file = made(tmp_path)
+    pool = json.loads((tmp_path / "sidecar.yaml").read_text())["pools"]["chat"]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b").write_text(B)
+    write(tmp_path / "sidecar.yaml", pool | {"from_dir": "more"})
+    source = Source(None, {}, tmp_path)
+    running = source.load()
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"and a running key had its secret there\. Give it one; to remove the key, "):
+        source.reload(running)
+    file.write_text(C)
+    assert secrets(source.reload(running)[0]) == [C, B]
+
+
+def test_a_secret_that_its_variable_no_longer_holds_takes_no_key_away(tmp_path: Path) -> None:
+    keys = [{"id": "a", "secret": "${SPARE}"}, {"id": "b", "secret": B}]
+    write(tmp_path / "sidecar.yaml", {"provider": "openai", "keys": keys})
+    (tmp_path / ".env").write_text(f"SPARE={A}\n")
+    source = Source(None, {}, tmp_path)
+    running = source.load()
+    (tmp_path / ".env").write_text("SPARE=\n")
+    with pytest.raises(ConfigError, match=r"keys\[0\]\.secret: the secret is empty, .* remove the entry\."):
+        source.reload(running)
+
+
+def test_keys_that_are_removed_go(tmp_path: Path) -> None:
+    """A line of `.env`, all of it, a file of a folder, an entry. An empty one that never ran is left out as ever."""
+    keys = [{"id": "a", "secret_file": "a"}, {"id": "b", "secret": B}]
+    for name in ("a", "keys/b", "keys/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{A}-{name[-1]}")
+    pools: dict[str, dict[str, Any]] = {
+        "listed": {"provider": "openai", "keys": keys},
+        "folder": {"provider": "openai", "keys": {"from_dir": "keys"}},
+        "env": {"provider": "openai", "keys": {"from_env": "SPARE"}},
+    }
+    (tmp_path / "sidecar.yaml").write_text(json.dumps({"pools": pools}))
+    (tmp_path / ".env").write_text(f"SPARE_1={A}\nSPARE_2={B}\nSPARE_3=\n")
+    source = Source(None, {"SPARE": C}, tmp_path)
+    running = source.load()
+    (tmp_path / ".env").write_text(f"SPARE_1={A}\nSPARE_3=\n")
+    (tmp_path / "keys" / "b").unlink()
+    (tmp_path / "keys" / "new").write_text("")
+    (tmp_path / "a").write_text("")
+    pools["listed"]["keys"] = keys[1:]
+    (tmp_path / "sidecar.yaml").write_text(json.dumps({"pools": pools}))
+    after, _ = source.reload(running)
+    assert {name: len(pool.keys) for name, pool in after.pools.items()} == {"listed": 1, "folder": 1, "env": 2}
+    (tmp_path / ".env").unlink()
+    last, _ = source.reload(after)
+    assert len(last.pools["env"].keys) == 1
+
+
 # --- what only a restart changes --------------------------------------------------------------------
 
 
