@@ -57,9 +57,7 @@ def command(config_file: Path | None, live: bool) -> None:
 
 
 def _fail(config: Config, wrong: str) -> NoReturn:
-    redact = redactor(config)
-    way_out = "Or set" if config.redis == "embedded" else "Start it, or set"
-    given.fail(f"store    {redact(config.redis)} cannot be used: {redact(wrong)}. {way_out} `redis`.")
+    given.fail(f"store    {redactor(config)(config.redis)} {given.store_fault(config, wrong)}")
 
 
 def _live(config: Config) -> None:
@@ -68,7 +66,7 @@ def _live(config: Config) -> None:
     try:
         to_mend = live.run(config, redactor(config))
     except (StoreAway, StoreUnable) as error:
-        _fail(config, str(error).rstrip("."))
+        _fail(config, str(error))
     if to_mend:
         given.fail(to_mend)
 
@@ -79,7 +77,7 @@ async def _store(config: Config) -> tuple[Home, str]:
     try:
         await store.inspect(())
     except (StoreAway, StoreUnable) as error:
-        return store.home, str(error).rstrip(".")
+        return store.home, str(error)
     finally:
         await store.close()
     return store.home, ""

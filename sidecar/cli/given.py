@@ -12,6 +12,7 @@ import click
 from sidecar import config
 from sidecar.config.watch import Source
 from sidecar.model.configured import Config
+from sidecar.ops.redact import redactor
 from sidecar.store.commands import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +55,12 @@ def store(config: Config) -> Store:
         return Store.at(config.redis, config.namespace, emit=lambda _: None)
     except ValueError as error:
         fail(f"redis: {error}")
+
+
+def store_fault(config: Config, wrong: str) -> str:
+    """What follows the name of a store that is away or unable, and the way out: an embedded one nobody has to start."""
+    way_out = "Or set" if config.redis == "embedded" else "Start it, or set"
+    return f"cannot be used: {redactor(config)(wrong).rstrip('.')}. {way_out} `redis`."
 
 
 def closed(file: str) -> str:

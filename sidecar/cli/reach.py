@@ -21,7 +21,6 @@ from sidecar.cli import given
 from sidecar.model.configured import Address, Config
 from sidecar.ops import keys, shown, status, usage
 from sidecar.ops.keys import Deed
-from sidecar.ops.redact import redactor
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
 
@@ -99,7 +98,7 @@ def _ended(config: Config, answer: Coroutine[Any, Any, T]) -> T:
     except (keys.NoSuchKey, keys.Ambiguous) as error:
         given.fail(str(error))
     except (StoreAway, StoreUnable) as error:
-        given.fail(f"The store cannot be used: {redactor(config)(str(error)).rstrip('.')}. Start it, or set `redis`.")
+        given.fail(f"The store {given.store_fault(config, str(error))}")
     except (aiohttp.ClientError, TimeoutError) as error:
         given.fail(f"The sidecar at {config.ops_listen} did not answer ({type(error).__name__}). Try again.")
 

@@ -170,6 +170,20 @@ def test_a_store_that_is_away_is_one_line(command: Command, written: Written) ->
     assert done.exit_code == 1
     assert len(done.output.splitlines()) == 1
     assert "The store cannot be used" in done.output
+    assert done.output.endswith(". Start it, or set `redis`.\n")
+
+
+def test_an_embedded_store_that_cannot_be_loaded_is_one_line(command: Command, written: Written, kept: Kept) -> None:
+    """It says what to mend: nobody has to start it."""
+    written(redis="embedded", ops_listen=f"127.0.0.1:{free_port()}")
+    assert command("status").exit_code == 0
+    kept.spoil()
+    done = command("status")
+    assert done.exit_code == 1
+    (line,) = done.output.splitlines()
+    assert f"move {kept.folder} away" in line
+    assert line.endswith(". Or set `redis`.")
+    assert "Start it" not in line
 
 
 @pytest.mark.parametrize("command_line", [("status", "--json"), ("status", "--watch", "--json")])
