@@ -13,6 +13,7 @@ from sidecar.cli import given
 from sidecar.config.limits import counted
 from sidecar.config.outcomes import told_statuses
 from sidecar.model.configured import SECOND_US, Config, Key, Limit, Override, Pool, Target
+from sidecar.model.patterns import nearest
 from sidecar.ops.redact import redactor
 from sidecar.store.connect import StoreAway, StoreUnable
 from sidecar.store.home import Home
@@ -89,7 +90,7 @@ def _told(config: Config) -> Iterator[str]:
         yield from _pool(config, pool)
     yield from _accounts(config)
     for name, targets in config.routes.items():
-        yield f"route    {name} -> {', then '.join(_target(target) for target in targets)}"
+        yield f"route    {name} -> {', then '.join(_target(target) for target in targets)}{_caught(config, name)}"
     for client in config.clients:
         yield f"client   {client.id}"
     for warning in config.warnings:
@@ -157,6 +158,13 @@ def _answer(override: Override) -> str:
     """Which answers an override is about: `402`, `any error with "no funds"`."""
     said = ", ".join(map(str, told_statuses(override))) or "any error"
     return f'{said} with "{override.body}"' if override.body else said
+
+
+def _caught(config: Config, route: str) -> str:
+    """The names that would go to the pool in front of them, but for this pattern."""
+    own = [pool for pool in config.pools if not route.startswith(f"{pool}/")]
+    caught = [f"{pool}/NAME" for pool in own if nearest(config.routes, f"{pool}/NAME") == route]
+    return f"; {', '.join(caught)} too, since a route goes before a pool's name" if caught else ""
 
 
 def _target(target: Target) -> str:

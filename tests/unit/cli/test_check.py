@@ -50,6 +50,15 @@ def test_keys_with_limits_of_their_own_are_told_apart(command: Command, written:
     assert "limit b: none known, so only 429s tell" in told
 
 
+def test_a_route_that_takes_what_names_a_pool_says_so(command: Command, written: Written) -> None:
+    """Unless it is the nearest to no such name, or is written for them."""
+    for patterns, said in ((["*", "g*"], ["*"]), (["*", "c*t/*"], ["c*t/*"]), (["*", "chat/*"], [])):
+        written(routes={pattern: [{"pool": "chat"}] for pattern in patterns})
+        lines = [line for line in command("check").output.splitlines() if line.startswith("route")]
+        telling = [line for line in lines if line.endswith("; chat/NAME too, since a route goes before a pool's name")]
+        assert ([line.split()[1] for line in telling], len(lines)) == (said, len(patterns))
+
+
 def test_budgets_of_every_kind_are_told_in_the_words_of_the_file(command: Command, written: Written) -> None:
     """And what only counts is not taken for what holds."""
     written(
