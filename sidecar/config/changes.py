@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 
 from sidecar.model.configured import Config, Key, Pool
 
 _TOLD_APART = {"pools", "budgets", "routes", "clients", "warnings"}  # of a config's fields
-_OF_SECRET = {"secret", "fingerprint", "account", "origin"}  # of a key's
+_NO_SETTINGS = {"id", "secret", "fingerprint", "account", "origin"}  # of a key's
+
+_Stays = list[tuple[Key, Key]]  # as it was, as it is
 
 
 def same(old: Config, new: Config) -> bool:
@@ -40,25 +42,23 @@ def _changes(old: Config, new: Config) -> Iterator[str]:
 
 
 def _pool(old: Config, new: Config, before: Pool, pool: Pool) -> Iterator[str]:
-    was, now = ({key.id: key for key in one.keys} for one in (before, pool))
-    stay = [name for name in now if name in was]
+    stays = _staying(before.keys, pool.keys)
+    were, are = {was.id for was, _ in stays}, {now.id for _, now in stays}
     told: list[tuple[str, list[str]]] = [
-        ("removed", [name for name in was if name not in now]),
-        ("added", [name for name in now if name not in was]),
-        ("with another secret", [name for name in stay if was[name].secret != now[name].secret]),
-        ("with other settings", [name for name in stay if _settings(was[name]) != _settings(now[name])]),
-        (
-            "with other limits",
-            [name for name in stay if _limits(old, was[name]) != _limits(new, now[name])],
-        ),
+        ("removed", [key.id for key in before.keys if key.id not in were]),
+        ("added", [key.id for key in pool.keys if key.id not in are]),
+        ("with another id", [f"{now.id} (was {was.id})" for was, now in stays if was.id != now.id]),
+        ("with another secret", [now.id for was, now in stays if was.fingerprint != now.fingerprint]),
+        ("with other settings", [now.id for was, now in stays if _settings(was) != _settings(now)]),
+        ("with other limits", [now.id for was, now in stays if _limits(old, was) != _limits(new, now)]),
     ]
     for what, names in told:
         if names:
             yield f"pool {pool.name}: {_many(names)} {what}: {', '.join(names)}"
-    for account, names in _renamed(was, now).items():
+    for account, names in _moved(stays).items():
         whose = f"now {account}" if account else "their own now" if len(names) > 1 else "its own now"
         yield f"pool {pool.name}: the account of {', '.join(names)} is {whose}"
-    if stay != [name for name in was if name in now]:
+    if [was.id for was, _ in stays] != [key.id for key in before.keys if key.id in were]:
         yield f"pool {pool.name}: the order of its keys changed"
     other = [
         field.name
@@ -69,17 +69,31 @@ def _pool(old: Config, new: Config, before: Pool, pool: Pool) -> Iterator[str]:
         yield f"pool {pool.name}: {', '.join(_word(name) for name in other)} changed"
 
 
+def _staying(before: Sequence[Key], after: Sequence[Key]) -> _Stays:
+    """The keys that both have, in the order of `after`: told by the ids that somebody gave, else by their secrets."""
+    given = {key.id: key for key in before if _is_named(key)}
+    same = {key.id: given[key.id] for key in after if _is_named(key) and key.id in given}
+    others = {key.fingerprint: key for key in before if key.id not in same}
+    found = ((same.get(key.id) or others.get(key.fingerprint), key) for key in after)
+    return [(was, now) for was, now in found if was is not None]
+
+
+def _is_named(key: Key) -> bool:
+    """Whether somebody gave it its id, in a list or as a file's name: that of a variable only counts them."""
+    return not key.origin.startswith(("env ", ".env "))
+
+
 def _settings(key: Key) -> list[object]:
-    """All but the account, what follows from the secret, and where it was read."""
-    return [getattr(key, field.name) for field in fields(Key) if field.name not in _OF_SECRET]
+    """All but its names, what follows from the secret, and where it was read."""
+    return [getattr(key, field.name) for field in fields(Key) if field.name not in _NO_SETTINGS]
 
 
-def _renamed(was: Mapping[str, Key], now: Mapping[str, Key]) -> dict[str, list[str]]:
+def _moved(stays: _Stays) -> dict[str, list[str]]:
     """The keys that have another account now, by its name; "": none that the config names."""
     found: dict[str, list[str]] = {}
-    for name, key in now.items():
-        if name in was and _account(was[name]) != _account(key):
-            found.setdefault(_account(key), []).append(name)
+    for was, now in stays:
+        if _account(was) != _account(now):
+            found.setdefault(_account(now), []).append(now.id)
     return found
 
 

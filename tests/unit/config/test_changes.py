@@ -52,6 +52,51 @@ def test_each_change_is_told(desk: Desk, before: str, after: str, told: list[str
         assert secret not in "".join(changes(old, new))
 
 
+ENV = "pools: {c: {provider: openai, keys: {from_env: SK}, limits: [{requests: 9, per: day}]}}\n"
+ONE, TWO, THREE = ("sk-a0a1b2c3d4e5f60718293", "sk-b0a1b2c3d4e5f60718293", "sk-c0a1b2c3d4e5f60718293")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            {"SK": ONE, "SK_1": TWO},
+            {"SK_1": TWO, "SK_2": THREE},
+            ["1 key removed: c-1", "1 key added: c-2", "1 key with another id: c-1 (was c-2)"],
+        ),
+        ({"SK": ONE, "SK_1": TWO}, {"SK_1": TWO}, ["1 key removed: c-1", "1 key with another id: c-1 (was c-2)"]),
+        ({"SK_1": TWO}, {"SK": ONE, "SK_1": TWO}, ["1 key added: c-1", "1 key with another id: c-2 (was c-1)"]),
+        ({"SK": ONE}, {"SK": TWO}, ["1 key removed: c-1", "1 key added: c-1"]),
+        (
+            {"SK": ONE, "SK_1": TWO},
+            {"SK": TWO, "SK_1": ONE},
+            ["2 keys with another id: c-1 (was c-2), c-2 (was c-1)", "the order of its keys changed"],
+        ),
+    ],
+)
+def test_keys_that_are_named_by_position_are_told_by_their_secrets(
+    desk: Desk, before: dict[str, str], after: dict[str, str], told: list[str]
+) -> None:
+    """From the environment and from `.env` alike: the first variable may go, and all others are counted anew."""
+    old, new = desk.load(ENV, before), desk.load(ENV, after)
+    assert list(changes(old, new)) == [f"pool c: {one}" for one in told]
+    desk.write(".env", "".join(f"{name}={secret}\n" for name, secret in after.items()))
+    assert changes(old, desk.load(ENV)) == changes(old, new)
+
+
+def test_a_key_with_another_id_is_told_with_all_else_that_it_has(desk: Desk) -> None:
+    """And two that swap their secrets under ids of the file have other secrets."""
+    old = desk.load(POOL)
+    renamed = desk.load(POOL.replace("id: a,", "id: first, models: [gpt-4o], account: acme,"))
+    assert changes(old, renamed) == (
+        "pool chat: 1 key with another id: first (was a)",
+        "pool chat: 1 key with other settings: first",
+        "pool chat: the account of first is now acme",
+    )
+    swapped = desk.load(POOL.replace("sk-a0", "sk-x0").replace("sk-b0", "sk-a0").replace("sk-x0", "sk-b0"))
+    assert changes(old, swapped) == ("pool chat: 2 keys with another secret: a, b",)
+
+
 def test_the_order_of_pools_matters(desk: Desk) -> None:
     """A bare model goes to the first pool that can serve it."""
     two: dict[str, Any] = {"one": POOL.splitlines()[3:], "two": POOL.replace("sk-", "sk-x").splitlines()[3:]}
