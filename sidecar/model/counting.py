@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.model.classes import Class
+from sidecar.model.configured import Config
 from sidecar.model.events import CANCELLED, Answered, Attempted, Event
 from sidecar.model.labels import OTHER, ModelLabels
 
@@ -21,6 +23,7 @@ REQUESTS = "requests"
 UNSERVED = "unserved/"
 TOKENS = ("input", "output", "cached", "reasoning")
 _CLASSES = frozenset(Class)
+_OF = "~"  # between a key's id and its fingerprint; neither can hold one
 OUTCOMES = (*Class, CANCELLED)  # of a send
 
 
@@ -28,7 +31,7 @@ class Row(NamedTuple):
     """Whose usage: each "" where there was none, as of a request that no key was found for."""
 
     pool: str
-    key: str  # the id
+    key: str  # ID~FINGERPRINT: an id may be another key's tomorrow, the fingerprint tells whose usage it is
     client: str  # the id
     model: str  # or `other`
 
@@ -37,12 +40,31 @@ class Row(NamedTuple):
         """The row that counts for it where there are too many."""
         return self._replace(model=OTHER)
 
+    @property
+    def id(self) -> str:
+        """That its key had when it was counted."""
+        return self.key.partition(_OF)[0]
+
+    def key_now(self, ids: Mapping[tuple[str, str], str]) -> str:
+        """The id that its key has now, by pool and fingerprint; as it stands here where it has none any more."""
+        return ids.get((self.pool, self.key.partition(_OF)[2]), self.key)
+
 
 Counts = dict[str, int]  # by kind
 
 
-def counted(event: Event, label: ModelLabels) -> tuple[Row, Counts] | None:
-    """The row that an event adds to, and what; None for one that is not counted."""
+def fingerprints(config: Config) -> dict[tuple[str, str], str]:
+    """That of each key, by pool and id."""
+    return {(pool.name, key.id): key.fingerprint for pool in config.pools.values() for key in pool.keys}
+
+
+def ids(config: Config) -> dict[tuple[str, str], str]:
+    """That of each key, by pool and fingerprint."""
+    return {(pool.name, key.fingerprint): key.id for pool in config.pools.values() for key in pool.keys}
+
+
+def counted(event: Event, label: ModelLabels, fingerprint: Mapping[tuple[str, str], str]) -> tuple[Row, Counts] | None:
+    """The row that an event adds to, and what; None for one that is not counted. `fingerprint`: by pool and id."""
     match event:
         case Attempted():
             counts = {str(event.outcome): 1}
@@ -54,7 +76,9 @@ def counted(event: Event, label: ModelLabels) -> tuple[Row, Counts] | None:
                 counts[UNSERVED + event.outcome] = 1
         case _:
             return None
-    return Row(event.pool, event.key, event.client, label(event.pool, event.model, event.status)), counts
+    of = fingerprint.get((event.pool, event.key))
+    key = f"{event.key}{_OF}{of}" if of else event.key
+    return Row(event.pool, key, event.client, label(event.pool, event.model, event.status)), counts
 
 
 def add(rows: dict[Row, Counts], row: Row, counts: Counts) -> None:

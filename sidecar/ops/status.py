@@ -27,7 +27,7 @@ async def read(config: Config, store: Store) -> Told:
     models = await known_models(config, store)
     seen = await survey(config, store, models)
     keys, total = _keys(seen, *await store.drifts()), _totals(seen)
-    await _add_usage(keys, store)
+    await _add_usage(keys, config, store)
     return {
         "namespace": config.namespace,
         "replicas": await store.beat("", SILENCE_US),
@@ -78,10 +78,11 @@ def _cooldown(rest: Cooldown) -> Told:
     return told | {"suspicion": not rest.proved}
 
 
-async def _add_usage(keys: dict[str, list[Told]], store: Store) -> None:
+async def _add_usage(keys: dict[str, list[Told]], config: Config, store: Store) -> None:
     """What each key has sent, today and since counting began."""
     for span, days in (("today", 1), ("total", 0)):
-        found = {(row.pop("pool"), row.pop("key")): row for row in (await usage(store, days))["rows"]}
+        rows = (await usage(store, days, config=config))["rows"]
+        found = {(row.pop("pool"), row.pop("key")): row for row in rows}
         for pool, told in keys.items():
             for key in told:
                 key.setdefault("usage", {})[span] = found.get((pool, key["id"])) or shown_counts({})

@@ -6,10 +6,12 @@ import asyncio
 import json
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from sidecar.config.secrets import fingerprint
 from sidecar.model.counting import Counts, Row
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
@@ -17,6 +19,7 @@ from sidecar.store.commands import Store
 from tests.fleet import fleet
 from tests.replicas.traffic import BODY, ask, config, many, new_keys
 from tests.servers import RedisProcess
+from tests.unit.running import running
 
 CLIENTS = ("web", "app")
 
@@ -33,7 +36,7 @@ async def total(told: dict[str, Any]) -> dict[Row, Counts]:
 def summed(rows: dict[Row, Counts], by: str) -> dict[str, Counter[str]]:
     sums: dict[str, Counter[str]] = {}
     for row, counts in rows.items():
-        sums.setdefault(getattr(row, by), Counter()).update(counts)
+        sums.setdefault(row.id if by == "key" else getattr(row, by), Counter()).update(counts)
     return sums
 
 
@@ -124,6 +127,53 @@ async def test_a_client_that_leaves_is_counted_as_the_provider_saw_it(redis_url:
             assert await replica.wait() == 0
         (counts,) = summed(await total(told), "key").values()
         assert (counts["cancelled"], counts["ok"], counts["requests"], counts["unserved/cancelled"]) == (1, 1, 2, 1)
+
+
+async def test_usage_stays_with_the_key_when_the_environment_gives_it_another_id(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """One variable of `.env` goes and one comes, so that each id is another key's; status, usage and CSV follow."""
+    one, two, three = new_keys(3)
+    async with StrictProvider([one, two, three]) as provider, many() as http:
+        told = config(provider, redis_url, 0, strategy="fill_first", limits=[{"requests": 9, "per": "day"}])
+        told["pools"]["chat"]["keys"] = {"from_env": "SK"}
+        (tmp_path / ".env").write_text(f"SK={one}\nSK_1={two}\n")
+        async with running(tmp_path, told) as sidecar:
+            place = await sidecar.line("listening")
+            url, ops = f"http://{place['listen']}/v1/chat/completions", f"http://{place['ops_listen']}/admin/v1"
+
+            async def send(count: int) -> None:
+                for _ in range(count):
+                    async with http.post(url, json=BODY) as answer:
+                        assert answer.status == 200
+
+            async def sent() -> dict[str, int]:
+                async with http.get(f"{ops}/usage") as answer:
+                    return {row["key"]: row["sent"] for row in (await answer.json())["rows"]}
+
+            await send(12)
+            assert await sent() == {"chat-1": 9, "chat-2": 3}
+            (tmp_path / "new").write_text(f"SK_1={two}\nSK_2={three}\n")
+            (tmp_path / "new").replace(tmp_path / ".env")
+            await sidecar.line("pool chat: 1 key with another id: chat-1 (was chat-2)")
+            gone = f"chat-1~{fingerprint(one, told['namespace'])}"
+            assert await sent() == {"chat-1": 3, gone: 9}
+            await send(7)
+            assert await sent() == {"chat-1": 9, "chat-2": 1, gone: 9}
+            async with http.get(f"{ops}/usage?by=key,model&format=csv") as answer:
+                lines = [line.split(",")[:5] for line in (await answer.text()).splitlines()[1:]]
+            assert lines == [
+                ["chat", "chat-1", "gpt-4o", "9", "9"],
+                ["chat", gone, "gpt-4o", "9", "9"],
+                ["chat", "chat-2", "gpt-4o", "1", "1"],
+            ]
+            async with http.get(f"{ops}/pools") as answer:
+                keys = (await answer.json())["pools"]["chat"]["keys"]
+            assert [(key["id"], key["budgets"][0]["used"], key["usage"]["today"]["sent"]) for key in keys] == [
+                ("chat-1", 9, 9),
+                ("chat-2", 1, 1),
+            ]
+            assert [provider.counts()[secret] for secret in (one, two, three)] == [9, 9, 1]
 
 
 async def test_what_is_counted_while_redis_is_frozen_is_counted_once(redis_process: RedisProcess) -> None:

@@ -13,15 +13,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from sidecar.model.configured import Key, Secret
 from sidecar.model.counting import Row
-from sidecar.ops import app
+from sidecar.ops import app, status
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.stream import Stream
 from sidecar.ops.usage import BadQuestion, as_csv, usage
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
-from tests.unit.ops.worlds import CONFIG, answered, attempted
+from tests.unit.ops.worlds import CONFIG, FIRST, KEYS, POOL, answered, attempted
 
 LOCAL = replace(CONFIG, redis="memory", admin_token=None)
 
@@ -87,6 +88,36 @@ async def test_any_names_can_be_summed_by(store: Store, by: str, places: list[tu
     assert [tuple(row[name] for name in found["by"]) for row in found["rows"]] == places
     assert sum(row["attempts"] for row in found["rows"]) == found["total"]["attempts"] == 9
     assert (found["from"], found["to"]) == (None, None)
+
+
+async def test_a_keys_usage_goes_with_it_to_another_id() -> None:
+    """`two` was chat-2 and is chat-1 now; `one` is gone, and so is who was chat-2 before: each is itself."""
+    again = {
+        Row("chat", "chat-1~f1", "web", "small"): {"ok": 9},
+        Row("chat", "chat-2~f2", "web", "small"): {"ok": 3},
+        Row("chat", "chat-1~f2", "web", "small"): {"ok": 2},
+        Row("chat", "chat-2~f0", "web", "small"): {"ok": 5},
+        Row("spare", "chat-2~f2", "web", "small"): {"ok": 7},
+    }
+    other = Store.at("memory", "other", lambda _: None)
+    await other.counted.add("a", 1, again)
+    keys = (replace(KEYS[1], id="chat-1"), Key("chat-2", Secret(FIRST), "f3", "f3"))
+    now = replace(LOCAL, pools={"chat": replace(POOL, keys=keys)})
+    for days in (0, 1):
+        found = await usage(other, days, "key", now)
+        assert [(row["pool"], row["key"], row["attempts"]) for row in found["rows"]] == [
+            ("chat", "chat-1", 5),
+            ("chat", "chat-1~f1", 9),
+            ("chat", "chat-2~f0", 5),
+            ("spare", "chat-2~f2", 7),
+        ]
+        assert as_csv(found).splitlines()[2].startswith("chat,chat-1~f1,0,9,9,")
+    (chat,) = (await status.read(now, other))["pools"].values()
+    assert [(key["id"], key["usage"]["today"]["sent"], key["usage"]["total"]["sent"]) for key in chat["keys"]] == [
+        ("chat-1", 5, 5),
+        ("chat-2", 0, 0),
+    ]
+    await other.close()
 
 
 async def test_days_are_those_of_redis_and_yesterday_is_not_today(store: Store) -> None:

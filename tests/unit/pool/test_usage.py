@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from sidecar.store import connect, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener, StoreAway
 from sidecar.store.counted import Counted
-from tests.unit.pool.configs import config, pool
+from tests.unit.pool.configs import config, key, pool
 
 CONFIG = config(pool("p", 3, names_models=("small", "big*")), pool("q"))
 ATTEMPTED = Attempted("r", "p", "k0", "small", "ok", 200, 0.1, client="web")
@@ -79,10 +80,21 @@ def test_each_event_adds_to_the_row_of_its_key_client_and_model(store: Store) ->
     counting(answered("listed", 200, pool="", key="", model=""))
     counting(StoreChanged(up=False))
     assert counting._rows == {
-        Row("p", "k0", "web", "small"): {"ok": 1, "input": 10, "output": 5, "cached": 4, "requests": 2},
-        Row("p", "k1", "web", "small"): {"rate_limit_day": 1},
+        Row("p", "k0~fp-k0", "web", "small"): {"ok": 1, "input": 10, "output": 5, "cached": 4, "requests": 2},
+        Row("p", "k1~fp-k1", "web", "small"): {"rate_limit_day": 1},
         Row("p", "", "web", "small"): {"requests": 2, "unserved/out_of_budget": 1, "unserved/cancelled": 1},
     }
+
+
+def test_an_id_that_is_another_keys_now_counts_in_another_row(store: Store) -> None:
+    """A key that the config has no more, of a request under way, is counted as itself."""
+    first, second, third = key("one"), key("two"), key("three")
+    counting = Counting(config(pool("p", [replace(first, id="p-1"), replace(second, id="p-2")])), store, "a")
+    counting(replace(ATTEMPTED, key="p-1"))
+    counting.follow(config(pool("p", [replace(second, id="p-1"), replace(third, id="p-3")])))
+    for name in ("p-1", "p-2", "p-3"):
+        counting(replace(ATTEMPTED, key=name))
+    assert [row.key for row in counting._rows] == ["p-1~fp-one", "p-1~fp-two", "p-2~fp-two", "p-3~fp-three"]
 
 
 def test_names_of_clients_make_a_bounded_number_of_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +107,7 @@ def test_names_of_clients_make_a_bounded_number_of_rows(store: Store, monkeypatc
     counting = Counting(CONFIG, store, "a")
     for at in range(10):
         counting(Attempted("r", "p", "k0", f"m{at}", "ok", 200, 0.1))
-    assert counting._rows.pop(Row("p", "k0", "", OTHER)) == {"ok": 7}
+    assert counting._rows.pop(Row("p", "k0~fp-k0", "", OTHER)) == {"ok": 7}
     assert len(counting._rows) == 3
 
 
@@ -124,7 +136,7 @@ def plain_sums(events: list[Event]) -> Counter[tuple[Row, str]]:
     sums: Counter[tuple[Row, str]] = Counter()
     for event in events:
         assert isinstance(event, Attempted | Answered)
-        row = Row(event.pool, event.key, event.client, event.model)
+        row = Row(event.pool, f"{event.key}~fp-{event.key}", event.client, event.model)
         if isinstance(event, Answered):
             sums[row, "requests"] += 1
             sums[row, f"unserved/{event.outcome}"] += event.outcome == "late" and event.status == 503
@@ -187,7 +199,7 @@ async def test_what_is_counted_while_redis_is_away_is_flushed_when_it_is_back(st
     counting(ATTEMPTED)
     store.fate = lambda: "well"
     await counting.flush()
-    assert await store.counted.total() == {Row("p", "k0", "web", "small"): {"ok": 2}}
+    assert await store.counted.total() == {Row("p", "k0~fp-k0", "web", "small"): {"ok": 2}}
 
 
 async def test_it_flushes_by_itself_and_at_the_end(store: Forgetful, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +219,7 @@ async def test_it_flushes_by_itself_and_at_the_end(store: Forgetful, monkeypatch
     await counting.flush()
     counting(ATTEMPTED)
     await counting.close()
-    assert await store.counted.total() == {Row("p", "k0", "web", "small"): {"ok": 2}}
+    assert await store.counted.total() == {Row("p", "k0~fp-k0", "web", "small"): {"ok": 2}}
 
 
 async def test_a_store_that_is_away_at_the_end_stops_nothing(store: Forgetful) -> None:
