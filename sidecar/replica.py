@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from weakref import WeakSet
 import sidecar
 from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
+from sidecar.config.secrets import telling
 from sidecar.config.watch import LOOK_S, Source
-from sidecar.model.configured import Config, Target
+from sidecar.model.configured import Config, Secret, Target
 from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 # Told of a config before anything uses it, with those that requests under way still use.
 Follow = Callable[[Config, Sequence[Config]], None]
 
+# What targets are found by: the pool where a path names it, else None; dialect; model, or None for a call without one.
+Asked = tuple[str | None, str, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -40,8 +44,22 @@ class State:
 
     config: Config
     pools: Pools
-    # Targets by dialect and model, as far as they were found: to look for them takes longer the more pools there are.
-    found: dict[tuple[str, str | None], tuple[Target, ...]] = field(default_factory=dict)
+    tells_secret: Callable[[str], bool]  # whether a name is, or holds, a secret of the config
+    # As far as they were looked for, and for secrets in the name: both takes longer the more pools there are.
+    found: dict[Asked, tuple[Target, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pools: Pools) -> State:
+        config = pools.config
+        return cls(config, pools, telling(_secrets(config)))
+
+
+def _secrets(config: Config) -> Iterator[Secret]:
+    for pool in config.pools.values():
+        yield from (key.secret for key in pool.keys)
+    yield from (client.token for client in config.clients)
+    if config.admin_token is not None:
+        yield config.admin_token
 
 
 class Replica:
@@ -59,7 +77,7 @@ class Replica:
         self.id = secrets.token_hex(6)
         self.store, self._emit = store, emit
         self._lasting = Lasting(store)
-        self.state = State(config, Pools(config, store, emit, self._lasting))
+        self.state = State.of(Pools(config, store, emit, self._lasting))
         self.reloaded = Reloaded("start")  # what came of the latest reading of the config
         self._source, self._follow = source, follow
         self._reloading = asyncio.Lock()
@@ -167,7 +185,7 @@ class Replica:
         self._former.add(self.state.pools)
         self.counting.follow(config)
         self._follow(config, [pools.config for pools in self._former])
-        self.state = State(config, Pools(config, self.store, self.emit, self._lasting))
+        self.state = State.of(Pools(config, self.store, self.emit, self._lasting))
         self.store.adopt()
 
     # --- requests under way -------------------------------------------------------------------------

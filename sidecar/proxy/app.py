@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -32,7 +33,7 @@ from sidecar.proxy.clients import identify, tokens
 from sidecar.proxy.errors import Refused, bad_request
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.upstream import Upstream
-from sidecar.replica import Replica, State
+from sidecar.replica import Asked, Replica, State
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +174,9 @@ class DataPlane:
         if where.lists:
             return await _list(request, state.config, where, visit)
         call = await calls.read(request, visit.request_id, where, query, visit.body)
+        asked = _asked(state, call)
         visit.model = call.reading.model or ""
-        visit.attempts = self._attempts(state, call, visit.client)
+        visit.attempts = self._attempts(state, call, asked, visit.client)
         visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status
         try:
@@ -183,8 +185,8 @@ class DataPlane:
             visit.outcome = visit.attempts.finished(answer).kind
             self._naming.see(answer)
 
-    def _attempts(self, state: State, call: Call, client: str) -> Attempts:
-        targets = _targets(state, call)
+    def _attempts(self, state: State, call: Call, asked: Asked, client: str) -> Attempts:
+        targets = _targets(state, asked)
         call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
         deadline = monotonic() + timeout_s
@@ -262,16 +264,30 @@ def _knows_admin(request: web.BaseRequest, config: Config) -> bool:
     return any(hmac.compare_digest(token.encode(), wanted) for token in tokens(request.headers, ""))
 
 
-def _targets(state: State, call: Call) -> tuple[Target, ...]:
-    if call.place.pool is not None:
-        return route.in_pool(state.config, call.place.pool, call.reading.model)
-    asked = call.place.dialect.name, call.reading.model
+def _asked(state: State, call: Call) -> Asked:
+    """What the targets of a call are found by. Raises Refused (400) for a model's name that would tell a secret: it
+    stands in Redis, in logs and metrics."""
+    model = call.reading.model
+    asked = call.place.pool, call.place.dialect.name, model
+    if model and asked not in state.found and (state.tells_secret(model) or state.tells_secret(unquote(model))):
+        raise bad_request(
+            "The model's name holds a secret: `model`, or the URL where the model stands there, is no place for one. "
+            "Name a model there, and present a credential in a header."
+        )
+    return asked
+
+
+def _targets(state: State, asked: Asked) -> tuple[Target, ...]:
     targets = state.found.get(asked)
     if targets is None:
         if len(state.found) >= MOST_FOUND:
             state.found.clear()
-        targets = state.found[asked] = route.targets(state.config, *asked)
+        targets = state.found[asked] = _found(state.config, *asked)
     return targets
+
+
+def _found(config: Config, pool: str | None, dialect: str, model: str | None) -> tuple[Target, ...]:
+    return route.targets(config, dialect, model) if pool is None else route.in_pool(config, pool, model)
 
 
 async def _list(request: web.BaseRequest, config: Config, where: Place, visit: Visit) -> web.StreamResponse:
