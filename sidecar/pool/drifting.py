@@ -7,7 +7,8 @@ from dataclasses import replace
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Pool
 from sidecar.model.events import Drifted
-from sidecar.model.words import Grant, Outcome
+from sidecar.model.reports import THROTTLED_ACCOUNTS
+from sidecar.model.words import Grant, Outcome, Rest
 
 RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
 
@@ -26,3 +27,9 @@ def drifted(request_id: str, pool: Pool, grant: Grant, model: str, outcome: Outc
         named = replace(named, model=named.model or model)
     zone = pool.provider.zone
     return Drifted(request_id, pool.name, grant.member.id, model, outcome.kind, ours, named, zone, count=0)
+
+
+def is_doubtful(drift: Drifted, rest: Rest, pool: Pool) -> bool:
+    """Whether it may turn out to be the provider's throttle of all the pool's keys, which names no limit."""
+    accounts = {key.account for key in pool.keys}
+    return rest.throttle != "" and drift.named is None and len(accounts) >= THROTTLED_ACCOUNTS

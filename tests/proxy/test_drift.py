@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from sidecar.model.events import Drifted, LimitsNamed
+from sidecar.model.events import Drifted, KeyChanged, LimitsNamed
 from sidecar.model.words import NamedLimit
 from sidecar.ops.app import pages
 from sidecar.ops.metrics import Metrics
+from sidecar.pool import telling
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
 
 TEN = [{"requests": 10, "per": "minute"}]
+BARE: dict[str, Any] = {"status": 429, "body": {"error": {"message": "Too many requests"}}}
 
 
 async def drifted(plane: Plane, count: int = 1) -> list[Drifted]:
@@ -78,17 +80,53 @@ async def test_requests_that_are_refused_together_drift_once(provider: StrictPro
         assert len(plane.of(Drifted)) == 1
 
 
-async def test_the_providers_throttle_is_no_drift_of_the_keys(provider: StrictProvider) -> None:
-    """Once it is known as such: what was told of the first two keys is told."""
-    provider.faults.append(Fault(status=429, body={"error": {"message": "Too many requests"}}))
-    secrets = list(provider.accounts)
-    assert len(secrets) >= 3
-    async with sidecar({"chat": pool(provider.url, secrets, limits=TEN, max_wait="0s")}) as plane:
-        assert (await plane.chat()).attempts == 3
-        assert [event.key for event in await drifted(plane, 2)] == ["k0", "k1"]
-        await plane.replica.store.inspect(())
-        _, kept = await plane.replica.store.drifts()
-        assert len(kept) == len(plane.of(Drifted)) == 2
+@pytest.mark.parametrize("named", [{}, {"retry-after": "30"}])
+async def test_the_providers_throttle_is_no_drift_of_the_keys(
+    named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of those either that were refused before it was known as such; a refusal of one key alone is."""
+    over = asyncio.Event()
+    monkeypatch.setattr(telling, "sleep", lambda _: over.wait())
+    bare = BARE | {"headers": named}
+    async with StrictProvider(new_keys(7)) as provider:
+        secrets = [*provider.accounts]
+        chat = pool(provider.url, secrets[:4], limits=TEN, max_wait="0s")
+        alone = pool(provider.url, secrets[4:], limits=TEN)
+        async with sidecar({"chat": chat, "alone": alone}) as plane:
+            provider.faults.append(Fault(**bare))
+            assert (await plane.chat(model="chat/gpt-4o")).attempts == 3
+            provider.faults[:] = [Fault(**bare, times=1)]
+            assert (await plane.chat(model="alone/gpt-4o")).attempts == 2
+            assert not plane.of(Drifted)
+            over.set()
+            assert [(event.pool, event.key) for event in await drifted(plane)] == [("alone", "k0")]
+            _, kept = await plane.replica.store.drifts()
+            assert [drift.count for drift in kept.values()] == [1]
+
+
+async def test_a_throttle_that_another_replica_found_and_that_is_over_is_no_drift(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One refused two keys, the other the third; when the doubt ends, nothing of it rests any more."""
+    over = asyncio.Event()
+    monkeypatch.setattr(telling, "sleep", lambda _: over.wait())
+    async with StrictProvider(new_keys(7)) as provider:
+        secrets = [*provider.accounts]
+        pools = {
+            "chat": pool(provider.url, secrets[:4], limits=TEN),
+            "alone": pool(provider.url, secrets[4:], limits=TEN),
+        }
+        shared = {"redis": redis_url, "namespace": f"t-{new_keys(1)[0]}"}
+        async with sidecar(pools, **shared) as one, sidecar(pools, **shared) as other:
+            provider.faults.append(Fault(**BARE, times=2))
+            assert (await one.chat(model="chat/gpt-4o")).attempts == 3
+            provider.faults.append(Fault(**BARE, times=1))
+            assert (await other.chat(model="chat/gpt-4o")).status == 200  # it waits for the pool
+            assert "throttled" in {event.reason for event in other.of(KeyChanged)}
+            provider.faults.append(Fault(**BARE, times=1))
+            assert (await one.chat(model="alone/gpt-4o")).attempts == 2
+            over.set()
+            assert [(event.pool, event.key) for event in await drifted(one)] == [("alone", "k0")]
 
 
 async def test_a_key_that_drifts_again_after_its_rest_is_counted_again(provider: StrictProvider) -> None:
