@@ -101,7 +101,7 @@ class StoreChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeyManaged:
-    """An operator disabled, enabled or reset a key; told by the replica that was asked.
+    """An operator disabled, enabled or reset a key; told by the replica that was asked, of each pool that has it.
 
     A disabling or an enabling is told by all others too, with their next beat, whoever was asked.
     """

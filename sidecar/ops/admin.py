@@ -94,8 +94,8 @@ class Admin:
             raise Wrong(404, "no_such_key", str(error)) from None
         except keys.Ambiguous as error:
             raise Wrong(409, "ambiguous_key", str(error), choices=error.choices) from None
-        if changed:
-            self.replica.emit(done)
+        for event in keys.in_all_pools(config, done) if changed else ():
+            self.replica.emit(event)
         return answer(200, keys.told(done, changed))
 
     def _by(self, request: web.BaseRequest) -> str:

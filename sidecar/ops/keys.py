@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from sidecar.model.configured import Config, Key, Pool
@@ -77,6 +78,15 @@ async def do(
         fields = dict.fromkeys([*await _rests(config, store, key, pools), *(_windows(config, key) if budgets else ())])
         changed = bool(await store.reset(key, list(fields), pools))
     return KeyManaged(pool.name, key.id, DEEDS[deed], by), changed
+
+
+def in_all_pools(config: Config, done: KeyManaged) -> Iterator[KeyManaged]:
+    """What was done, told of each key that it was done to: the same secret is one key under a name in each pool."""
+    _, key = find(config, f"{done.pool}/{done.key}")
+    for pool in config.pools.values():
+        yield from (
+            replace(done, pool=pool.name, key=one.id) for one in pool.keys if one.fingerprint == key.fingerprint
+        )
 
 
 def told(done: KeyManaged, changed: bool) -> dict[str, str | bool]:

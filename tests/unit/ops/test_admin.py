@@ -14,6 +14,7 @@ from sidecar.config.watch import Source
 from sidecar.model.configured import Config
 from sidecar.model.events import KeyManaged, Reloaded
 from sidecar.model.words import Report, Rest, Subject
+from sidecar.ops.metrics import Metrics
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
@@ -91,6 +92,29 @@ async def test_a_key_is_disabled_and_enabled_by_its_id_or_with_its_pool(name: st
         ("chat", "b", "disabled"),
         ("chat", "b", "enabled"),
     ]
+
+
+@pytest.mark.parametrize("deed", ["disable", "reset"])
+async def test_a_key_that_stands_in_two_pools_is_told_of_in_both_once_whichever_was_named(
+    deed: str, start: Start
+) -> None:
+    """Else the metrics of no replica would have the other: all others count none of what is done here."""
+    plane = await start(FILE.replace(SECRETS["twin"], SECRETS["b"]))
+    metrics, told = Metrics(plane.replica.state.config), asyncio.Event()
+    key = plane.replica.state.config.pools["chat"].keys[1]
+    rest = Rest(Subject(key.account, key.fingerprint), 60_000_000, "invalid_key")
+    plane.replica.store.report(Report("r", (rest,)), (), lambda _: told.set())
+    await told.wait()
+    for _ in range(2):
+        assert (await plane.ask("POST", f"/keys/spare%2Fa/{deed}"))[0] == 200
+    for event in plane.events:
+        metrics(event)
+    change = {"disable": "disabled", "reset": "reset"}[deed]
+    names = [(event.pool, event.key, event.change) for event in plane.events if isinstance(event, KeyManaged)]
+    assert names == [("chat", "b", change), ("spare", "a", change)]
+    for pool, name in (("chat", "b"), ("spare", "a")):
+        labels = {"pool": pool, "key": name, "change": change}
+        assert metrics.registry.get_sample_value("sidecar_key_changes_total", labels) == 1
 
 
 @pytest.mark.parametrize(
