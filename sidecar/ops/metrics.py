@@ -100,8 +100,10 @@ class Metrics:
                 self._answered(event)
             case Attempted():
                 self._attempted(event)
-            case KeyChanged(pool, key, reason=reason):
-                self._keys.inc((pool, key, reason.replace(" ", "_")))
+            case KeyChanged(pool, key, reason=reason, seconds=seconds, proved=proved):
+                # What it is suspected of is counted under its name once it is proved: a death is one.
+                suspected = seconds and not proved
+                self._keys.inc((pool, key, "suspected" if suspected else reason.replace(" ", "_")))
             case KeyManaged(pool, key, change, elsewhere=False):
                 self._keys.inc((pool, key, change))
             case StoreChanged(up, emptied):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from prometheus_client import REGISTRY
@@ -106,9 +107,18 @@ def test_changes_of_state_are_counted() -> None:
         metrics(event)
     for change in ("away", "back", "emptied"):
         assert value(metrics, "store_changes_total", change=change) == 1
-    for key, change in (("chat-1", "invalid_key"), ("chat-1", "taken_back"), ("chat-2", "disabled")):
+    for key, change in (("chat-1", "suspected"), ("chat-1", "taken_back"), ("chat-2", "disabled")):
         assert value(metrics, "key_changes_total", pool="chat", key=key, change=change) == 1
     assert value(metrics, "key_changes_total", pool="chat", key="chat-1", change="disabled") is None
+
+
+def test_a_death_is_counted_once_and_not_before_it_is_proved() -> None:
+    metrics, counted = Metrics(CONFIG), {"pool": "chat", "key": "chat-1", "change": "invalid_key"}
+    metrics(KeyChanged("chat", "chat-1", None, "invalid_key", 30.0, False, "r1"))
+    assert value(metrics, "key_changes_total", **counted) is None
+    metrics(KeyChanged("chat", "chat-1", None, "invalid_key", math.inf, True, "r1"))
+    assert value(metrics, "key_changes_total", **counted) == 1
+    assert value(metrics, "key_changes_total", **counted | {"change": "suspected"}) == 1
 
 
 def test_a_rejected_config_is_counted_and_shown_until_one_is_taken() -> None:
