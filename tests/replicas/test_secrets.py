@@ -107,6 +107,10 @@ async def traffic(http: aiohttp.ClientSession, url: str, provider: StrictProvide
     await call("malformed", headers={"X-Long": "a" * 10_000})
     await call("no path", "/v1/../x")
     await call("no model", model="other/nothing")
+    for secret in (next(iter(provider.accounts)), TOKEN):
+        await call("named", model=secret)
+        await call("named in a pool", "/pools/chat/chat/completions", model=f"openai/{secret}")
+        await call("named in a path", f"/v1beta/models/{secret}:generateContent")
     return told
 
 
