@@ -269,7 +269,7 @@ class _Direct:
         return await status.read(self._config, self._store)
 
     async def usage(self, days: int, by: str) -> Told:
-        return await usage.usage(self._store, days, by)
+        return await usage.usage(self._config, self._store, days, by)
 
     async def keys(self) -> Told:
         return {"keys": await status.keys(self._config, self._store)}

@@ -40,11 +40,6 @@ class Row(NamedTuple):
         """The row that counts for it where there are too many."""
         return self._replace(model=OTHER)
 
-    @property
-    def id(self) -> str:
-        """That its key had when it was counted."""
-        return self.key.partition(_OF)[0]
-
     def key_now(self, ids: Mapping[tuple[str, str], str]) -> str:
         """The id that its key has now, by pool and fingerprint; as it stands here where it has none any more."""
         return ids.get((self.pool, self.key.partition(_OF)[2]), self.key)
@@ -53,18 +48,13 @@ class Row(NamedTuple):
 Counts = dict[str, int]  # by kind
 
 
-def fingerprints(config: Config) -> dict[tuple[str, str], str]:
-    """That of each key, by pool and id."""
-    return {(pool.name, key.id): key.fingerprint for pool in config.pools.values() for key in pool.keys}
-
-
 def ids(config: Config) -> dict[tuple[str, str], str]:
     """That of each key, by pool and fingerprint."""
     return {(pool.name, key.fingerprint): key.id for pool in config.pools.values() for key in pool.keys}
 
 
-def counted(event: Event, label: ModelLabels, fingerprint: Mapping[tuple[str, str], str]) -> tuple[Row, Counts] | None:
-    """The row that an event adds to, and what; None for one that is not counted. `fingerprint`: by pool and id."""
+def counted(event: Event, label: ModelLabels) -> tuple[Row, Counts] | None:
+    """The row that an event adds to, and what; None for one that is not counted."""
     match event:
         case Attempted():
             counts = {str(event.outcome): 1}
@@ -76,8 +66,7 @@ def counted(event: Event, label: ModelLabels, fingerprint: Mapping[tuple[str, st
                 counts[UNSERVED + event.outcome] = 1
         case _:
             return None
-    of = fingerprint.get((event.pool, event.key))
-    key = f"{event.key}{_OF}{of}" if of else event.key
+    key = f"{event.key}{_OF}{event.fingerprint}" if event.fingerprint else event.key
     return Row(event.pool, key, event.client, label(event.pool, event.model, event.status)), counts
 
 

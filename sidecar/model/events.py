@@ -26,6 +26,7 @@ class Attempted:
     first_byte_s: float | None
     usage: Usage | None = None
     client: str = ""  # the id
+    fingerprint: str = ""  # of the key
     told: bytes = field(default=b"", repr=False)  # a failure's body, its beginning: it may quote secrets, so redact it
 
 
@@ -48,6 +49,7 @@ class Answered:
     acquire_s: float
     upstream_s: float  # from the first send to the last byte, as far as the provider is to blame
     first_byte_s: float | None
+    fingerprint: str = ""  # of the key
 
 
 @dataclass(frozen=True, slots=True)

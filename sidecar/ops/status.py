@@ -81,7 +81,7 @@ def _cooldown(rest: Cooldown) -> Told:
 async def _add_usage(keys: dict[str, list[Told]], config: Config, store: Store) -> None:
     """What each key has sent, today and since counting began."""
     for span, days in (("today", 1), ("total", 0)):
-        rows = (await usage(store, days, config=config))["rows"]
+        rows = (await usage(config, store, days))["rows"]
         found = {(row.pop("pool"), row.pop("key")): row for row in rows}
         for pool, told in keys.items():
             for key in told:

@@ -30,24 +30,23 @@ class BadQuestion(ValueError):
     """What was asked for is not kept; the text says what is."""
 
 
-async def usage(store: Store, days: int, by: str = "key", config: Config | None = None) -> Usage:
+async def usage(config: Config, store: Store, days: int, by: str = "key") -> Usage:
     """The usage of the last `days` (UTC, by Redis's clock; 0: since counting began) by names of BY, comma-separated.
 
     `attempts` are tries at a provider, each a success or a failure; `sent` those of them for which a connection was
     made, `requests` those of clients, counted once whatever the attempts, for the key that they held last.
     A key has the id that `config` gives it, whatever it was called before; one that is not there is `ID~FINGERPRINT`,
-    with the id that it was counted under. Without a config each has the id that it was counted under.
+    with the id that it was counted under.
     Raises BadQuestion, StoreAway or StoreUnable.
     """
     names = summed_by(by, days)
-    present = None if config is None else ids(config)
+    present = ids(config)
     sums: dict[Place, Counts] = {}
     seen: list[date] = []
     async for day, rows in _read(store, days):
         seen += [day] if day else []
         for row, counts in rows.items():
-            key = row.id if present is None else row.key_now(present)
-            values = row._asdict() | {"key": key, "day": day.isoformat() if day else ""}
+            values = row._asdict() | {"key": row.key_now(present), "day": day.isoformat() if day else ""}
             _add(sums.setdefault(tuple(values[name] for name in names), {}), counts)
     total: Counts = {}
     for counts in sums.values():
@@ -132,7 +131,7 @@ async def page(replica: Replica, request: web.BaseRequest) -> web.Response:
     """
     days, by, style = _asked(request.query)
     await replica.counting.flush()
-    found = await usage(replica.store, days, by, replica.state.config)
+    found = await usage(replica.state.config, replica.store, days, by)
     if style == "json":
         return health.answer(200, found)
     return web.Response(text=as_csv(found), content_type="text/csv", headers={"Cache-Control": "no-store"})

@@ -10,7 +10,7 @@ import asyncio
 from contextlib import suppress
 
 from sidecar.model.configured import Config
-from sidecar.model.counting import Counts, Row, add, counted, fingerprints
+from sidecar.model.counting import Counts, Row, add, counted
 from sidecar.model.events import Event
 from sidecar.model.labels import ModelLabels
 from sidecar.store.commands import Store
@@ -25,7 +25,7 @@ class Counting:
     """One replica's share of the usage, as far as Redis does not have it yet."""
 
     def __init__(self, config: Config, store: Store, replica: str) -> None:
-        self._label, self._fingerprints = ModelLabels(config), fingerprints(config)
+        self._label = ModelLabels(config)
         self._store, self._replica = store, replica
         self._rows: dict[Row, Counts] = {}
         self._sending: dict[Row, Counts] = {}  # taken out of the rows, and not yet known to be counted
@@ -35,7 +35,7 @@ class Counting:
 
     def __call__(self, event: Event) -> None:
         """Listens."""
-        found = counted(event, self._label, self._fingerprints)
+        found = counted(event, self._label)
         if found is None:
             return
         row, counts = found
@@ -44,12 +44,8 @@ class Counting:
         add(self._rows, row, counts)
 
     def follow(self, config: Config) -> None:
-        """The models that this config names are counted under their names from here on, an id as the key it has there.
-
-        Requests under way may have keys that it has no more.
-        """
+        """The models that this config names are counted under their names from here on."""
         self._label.follow(config)
-        self._fingerprints |= fingerprints(config)
 
     def start(self) -> None:
         self._flushing = asyncio.create_task(self._flush_on())

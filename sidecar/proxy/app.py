@@ -353,4 +353,5 @@ def _answered(visit: Visit) -> Answered:
         acquire_s=attempts.search.acquire_s if attempts else 0.0,
         upstream_s=now - began_upstream if began_upstream else 0.0,
         first_byte_s=last.reply.first_byte_at - visit.began if last else None,
+        fingerprint=held.key.fingerprint if held else "",
     )

@@ -50,6 +50,7 @@ class Answer:
             first_byte_s=self.reply.first_byte_at - self.sent_at,
             usage=self.reply.reader.usage if self.reply.reader else None,
             client=client,
+            fingerprint=self.held.key.fingerprint,
             told=b"" if outcome.kind is Class.OK else self._told(),
         )
 
@@ -174,8 +175,9 @@ class Attempts:
         return follows
 
     def _unanswered(self, held: Held, outcome: str) -> None:
-        of, model = self.search.request_id, self.search.model(held)
-        self.emit(Attempted(of, held.pool.name, held.key.id, model, outcome, None, None, client=self.client))
+        of, key, model = self.search.request_id, held.key, self.search.model(held)
+        told = Attempted(of, held.pool.name, key.id, model, outcome, None, None, None, self.client, key.fingerprint)
+        self.emit(told)
 
     def finished(self, answer: Answer) -> Outcome:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""

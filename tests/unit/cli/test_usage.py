@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from sidecar import config
-from sidecar.model.counting import Row
+from sidecar.model.configured import Config
+from sidecar.model.counting import Counts, Row
 from sidecar.store.commands import Store
 from tests.servers import free_port
 from tests.unit.cli.conftest import Command, Written
@@ -30,14 +31,16 @@ ROWS = {
 @pytest.fixture(autouse=True)
 def _used(written: Written, redis_url: str, tmp_path: Path) -> None:
     written(redis=redis_url, namespace=f"usage-{uuid4().hex[:8]}")
-    loaded = config.load(None, {}, tmp_path)
+    use(ROWS, config.load(None, {}, tmp_path), "one")
 
-    async def use() -> None:
+
+def use(rows: dict[Row, Counts], loaded: Config, replica: str) -> None:
+    async def used() -> None:
         store = Store.at(loaded.redis, loaded.namespace, lambda _: None)
-        await store.counted.add("one", 1, ROWS)
+        await store.counted.add(replica, 1, rows)
         await store.close()
 
-    asyncio.run(use())
+    asyncio.run(used())
 
 
 def test_the_table_has_a_line_for_each_key_and_their_sum(command: Command) -> None:
@@ -51,6 +54,22 @@ def test_the_table_has_a_line_for_each_key_and_their_sum(command: Command) -> No
         "total 4 1,209 1,201 20 0 0 0 1 timeout, 7 connect, 1 rate_limit_exceeded",
     ]
     assert command("usage", "--days", "0", "--by", "client").output.startswith("usage, since counting began")
+
+
+def test_a_key_is_shown_by_the_id_that_this_config_gives_it(command: Command) -> None:
+    """In the table, and in what the status says of it; the key that was `b` before is nobody's of this config."""
+    loaded = config.load(None, {}, Path.cwd())
+    first, second = loaded.pools["chat"].keys
+    again = {
+        Row("chat", f"b~{first.fingerprint}", "web", "small"): {"ok": 30},
+        Row("chat", f"a~{second.fingerprint}", "web", "small"): {"ok": 400},
+        Row("chat", "b~gone", "web", "small"): {"ok": 5_000},
+    }
+    use(again, loaded, "two")
+    rows = json.loads(command("usage", "--json").output)["rows"]
+    assert {row["key"]: row["sent"] for row in rows} == {"": 0, "a": 1_231, "b": 400, "b~gone": 5_000, "gone": 1}
+    keys = json.loads(command("status", "--json").output)["pools"]["chat"]["keys"]
+    assert [key["usage"]["total"]["sent"] for key in keys] == [1_231, 400]
 
 
 def test_json_and_csv_say_the_same(command: Command) -> None:

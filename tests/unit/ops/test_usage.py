@@ -49,7 +49,7 @@ def numbers(**told: Any) -> dict[str, Any]:
 
 
 async def test_rows_are_summed_by_key_and_in_all(store: Store) -> None:
-    found = await usage(store, 1, "key")
+    found = await usage(CONFIG, store, 1, "key")
     assert found["by"] == ["pool", "key"]
     assert found["rows"] == [
         {"pool": "chat", "key": "chat-1"}
@@ -84,7 +84,7 @@ async def test_rows_are_summed_by_key_and_in_all(store: Store) -> None:
     ],
 )
 async def test_any_names_can_be_summed_by(store: Store, by: str, places: list[tuple[str, ...]]) -> None:
-    found = await usage(store, 0, by)
+    found = await usage(CONFIG, store, 0, by)
     assert [tuple(row[name] for name in found["by"]) for row in found["rows"]] == places
     assert sum(row["attempts"] for row in found["rows"]) == found["total"]["attempts"] == 9
     assert (found["from"], found["to"]) == (None, None)
@@ -104,7 +104,7 @@ async def test_a_keys_usage_goes_with_it_to_another_id() -> None:
     keys = (replace(KEYS[1], id="chat-1"), Key("chat-2", Secret(FIRST), "f3", "f3"))
     now = replace(LOCAL, pools={"chat": replace(POOL, keys=keys)})
     for days in (0, 1):
-        found = await usage(other, days, "key", now)
+        found = await usage(now, other, days, "key")
         assert [(row["pool"], row["key"], row["attempts"]) for row in found["rows"]] == [
             ("chat", "chat-1", 5),
             ("chat", "chat-1~f1", 9),
@@ -123,7 +123,7 @@ async def test_a_keys_usage_goes_with_it_to_another_id() -> None:
 async def test_days_are_those_of_redis_and_yesterday_is_not_today(store: Store) -> None:
     today = store.counted._today
     store.counted._today -= timedelta(days=1)
-    found = await usage(store, 3, "day")
+    found = await usage(CONFIG, store, 3, "day")
     assert [row["day"] for row in found["rows"]] == [today.isoformat()]
     assert (found["from"], found["to"]) == ((today - timedelta(days=2)).isoformat(), today.isoformat())
 
@@ -140,19 +140,21 @@ async def test_days_are_those_of_redis_and_yesterday_is_not_today(store: Store) 
 )
 async def test_what_is_not_kept_is_told_with_what_is(store: Store, days: int, by: str, told: str) -> None:
     with pytest.raises(BadQuestion) as raised:
-        await usage(store, days, by)
+        await usage(CONFIG, store, days, by)
     assert str(raised.value).startswith(told)
 
 
 async def test_csv_has_a_header_and_the_same_columns_whatever_was_counted(store: Store) -> None:
     """A model's name that a spreadsheet would run is text."""
-    by_model, by_key = [list(csv.DictReader(io.StringIO(as_csv(await usage(store, 1, by))))) for by in ("model", "key")]
+    by_model, by_key = [
+        list(csv.DictReader(io.StringIO(as_csv(await usage(CONFIG, store, 1, by))))) for by in ("model", "key")
+    ]
     assert [row["model"] for row in by_model] == ["'=cmd()", "small"]
     assert list(by_model[0])[1:] == list(by_key[0])[2:]
     second = by_key[1]
     assert (second["attempts"], second["failures"], second["rate_limit_day"], second["timeout"]) == ("5", "4", "3", "0")
     assert (second["input_tokens"], second["cached_tokens"], second["unserved"]) == ("5", "5", "0")
-    assert as_csv(await usage(store, 1, "key")).count("\n") == 3
+    assert as_csv(await usage(CONFIG, store, 1, "key")).count("\n") == 3
 
 
 # --- GET /admin/v1/usage ----------------------------------------------------------------------------

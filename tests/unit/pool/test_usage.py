@@ -22,14 +22,15 @@ from sidecar.store import connect, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener, StoreAway
 from sidecar.store.counted import Counted
-from tests.unit.pool.configs import config, key, pool
+from tests.unit.pool.configs import config, pool
 
 CONFIG = config(pool("p", 3, names_models=("small", "big*")), pool("q"))
-ATTEMPTED = Attempted("r", "p", "k0", "small", "ok", 200, 0.1, client="web")
+ATTEMPTED = Attempted("r", "p", "k0", "small", "ok", 200, 0.1, client="web", fingerprint="fp-k0")
 
 
 def answered(outcome: str = "ok", status: int = 200, **fields: Any) -> Answered:
     whose = {"pool": "p", "key": "k0", "model": "small", "client": "web"} | fields
+    whose["fingerprint"] = whose["key"] and f"fp-{whose['key']}"
     return Answered("r", "POST", "/v1", status, outcome, 1, **whose, total_s=1, waited_s=0, acquire_s=0, upstream_s=1,
                     first_byte_s=1)  # fmt: skip
 
@@ -71,8 +72,8 @@ async def store(opener: Opener) -> AsyncIterator[Forgetful]:
 
 def test_each_event_adds_to_the_row_of_its_key_client_and_model(store: Store) -> None:
     counting = Counting(CONFIG, store, "a")
-    counting(Attempted("r", "p", "k0", "small", "ok", 200, 0.1, Usage(10, 5, 15, 4, None), "web"))
-    counting(Attempted("r", "p", "k1", "small", "rate_limit_day", 429, 0.1, client="web"))
+    counting(Attempted("r", "p", "k0", "small", "ok", 200, 0.1, Usage(10, 5, 15, 4, None), "web", "fp-k0"))
+    counting(Attempted("r", "p", "k1", "small", "rate_limit_day", 429, 0.1, client="web", fingerprint="fp-k1"))
     counting(answered())
     counting(answered("out_of_budget", 429, key=""))
     counting(answered("cancelled", 499, key=""))
@@ -87,14 +88,14 @@ def test_each_event_adds_to_the_row_of_its_key_client_and_model(store: Store) ->
 
 
 def test_an_id_that_is_another_keys_now_counts_in_another_row(store: Store) -> None:
-    """A key that the config has no more, of a request under way, is counted as itself."""
-    first, second, third = key("one"), key("two"), key("three")
-    counting = Counting(config(pool("p", [replace(first, id="p-1"), replace(second, id="p-2")])), store, "a")
-    counting(replace(ATTEMPTED, key="p-1"))
-    counting.follow(config(pool("p", [replace(second, id="p-1"), replace(third, id="p-3")])))
-    for name in ("p-1", "p-2", "p-3"):
-        counting(replace(ATTEMPTED, key=name))
-    assert [row.key for row in counting._rows] == ["p-1~fp-one", "p-1~fp-two", "p-2~fp-two", "p-3~fp-three"]
+    counting = Counting(CONFIG, store, "a")
+    for fingerprint in ("one", "two"):
+        counting(replace(ATTEMPTED, fingerprint=fingerprint))
+        counting(replace(answered(), fingerprint=fingerprint))
+    assert counting._rows == {
+        Row("p", "k0~one", "web", "small"): {"ok": 1, "requests": 1},
+        Row("p", "k0~two", "web", "small"): {"ok": 1, "requests": 1},
+    }
 
 
 def test_names_of_clients_make_a_bounded_number_of_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_names_of_clients_make_a_bounded_number_of_rows(store: Store, monkeypatc
     monkeypatch.setattr(usage, "MOST_HELD", 3)
     counting = Counting(CONFIG, store, "a")
     for at in range(10):
-        counting(Attempted("r", "p", "k0", f"m{at}", "ok", 200, 0.1))
+        counting(Attempted("r", "p", "k0", f"m{at}", "ok", 200, 0.1, fingerprint="fp-k0"))
     assert counting._rows.pop(Row("p", "k0~fp-k0", "", OTHER)) == {"ok": 7}
     assert len(counting._rows) == 3
 
@@ -116,7 +117,8 @@ EVENTS = st.one_of(
         Attempted,
         request_id=st.just("r"),
         pool=st.sampled_from(["p", "q"]),
-        key=st.sampled_from(["k0", "k1"]),
+        key=st.just("k0"),
+        fingerprint=st.sampled_from(["fp-k0", "other"]),
         model=st.sampled_from(["small", "m|1", ""]),
         outcome=st.sampled_from(OUTCOMES),
         status=st.just(200),
@@ -136,7 +138,7 @@ def plain_sums(events: list[Event]) -> Counter[tuple[Row, str]]:
     sums: Counter[tuple[Row, str]] = Counter()
     for event in events:
         assert isinstance(event, Attempted | Answered)
-        row = Row(event.pool, f"{event.key}~fp-{event.key}", event.client, event.model)
+        row = Row(event.pool, f"{event.key}~{event.fingerprint}", event.client, event.model)
         if isinstance(event, Answered):
             sums[row, "requests"] += 1
             sums[row, f"unserved/{event.outcome}"] += event.outcome == "late" and event.status == 503
