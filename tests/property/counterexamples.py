@@ -48,7 +48,7 @@ HISTORIES: dict[str, list[int]] = {
     ],
     "a confirmed reservation is not in flight": [4, 12, 322, 22],
     "who came later takes what others wait for": [5, 9, 6, 14, 13, 199130382, 249604578, 19, 25, 10],
-    "who has looked is waited for again": [5, 9, 5, 264769384, 2926624493, 12],
+    "who has looked is waited for again": [4, 845, 10, 1196538437, 553844782],
     "who came first is not known": [5, 9, 6, 14, 13, 949518, 249604578, 19, 25, 10],
     "who is gone is waited for": [4, 14, 13, 6, 2724896942, 3442968590, 17, 319592],
     "who is served stays in line": [4, 14, 13, 6, 2724896942, 3442968590, 3613222761],
