@@ -1,12 +1,10 @@
-"""The store: one typed method a script, model words in and out, and whether Redis is there at all."""
+"""The store: one typed method a script, model words in and out."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,33 +26,28 @@ from sidecar.model.words import (
     Withdrawn,
 )
 from sidecar.store import calls, connect, drifts, embedded, memory
-from sidecar.store.batch import Lane
-from sidecar.store.connect import Opener, StoreAway, StoreBroken, StoreUnable
+from sidecar.store.connect import Opener, StoreAway, StoreUnable
 from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
 from sidecar.store.home import Home
+from sidecar.store.lanes import Lanes
 from sidecar.store.names import Names, off_field
 from sidecar.store.texts import Disabled, Inspected, read_off, write_off
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.05, 2.0  # between attempts to reach a Redis that is away: doubled, with full jitter
-MOST_KEPT = 10_000  # calls that wait for a Redis that is away, to say what has ended meanwhile
 MOST_SHARED = 4096  # models known to share a rotation; clients may name any, and a forgotten one is asked for again
 INSPECT_MOST = 4000  # fields a call; Lua's unpack takes no more than 8000
 
 
 class Store:
-    """All replicas' shared state, through two connections: one for what requests wait for, one for the rest."""
+    """All replicas' shared state."""
 
     def __init__(self, open_connection: Opener, namespace: str, emit: Emit, home: Home | None = None) -> None:
         self.names = Names(namespace)
         self.home = home or Home()
-        self.up = asyncio.Event()  # cleared when a round trip failed, set again by the first that succeeds
-        self.reason = ""  # why it is away
         self.in_flight: Callable[[], Iterable[Iterable[Grant]]] = lambda: ()  # whose leases are renewed when it is back
-        self._open, self._emit = open_connection, emit
-        self._front = Lane(open_connection, self._is_away)
-        self._back = Lane(open_connection, self._is_away)
-        self.counted = Counted(self.names, partial(self._call, lane=self._back))
+        self._emit = emit
+        self._lanes = Lanes(open_connection, emit, lambda: calls.report(self.names, Report(""), ()), self._renewals)
+        self.counted = Counted(self.names, self._call_behind)
         self._shared: dict[Rotation, Rotation] = {}
         self._owners: Mapping[str, str] = {}  # each key's account, by its fingerprint
         self._owners_told = True
@@ -62,9 +55,16 @@ class Store:
         self._off: dict[str, str | None] = {}  # by fingerprint: what says that the key is disabled, as last seen
         self._managing = asyncio.Lock()  # so that nothing that is done here is taken for others' deed
         self._skew_us = 0  # of Redis's clock to ours, as far as it mattered to a calendar
-        self._reviver: asyncio.Task[None] | None = None
-        self._kept: deque[calls.Call] = deque(maxlen=MOST_KEPT)  # what ended while Redis was away
-        self._queued: set[asyncio.Future[Any]] = set()
+
+    @property
+    def up(self) -> asyncio.Event:
+        """Set while Redis is there."""
+        return self._lanes.up
+
+    @property
+    def reason(self) -> str:
+        """Why it is away."""
+        return self._lanes.reason
 
     @classmethod
     def at(cls, url: str, namespace: str, emit: Emit) -> Store:
@@ -150,22 +150,32 @@ class Store:
 
         It goes with the acquires, and behind every sign of life of the same request.
         """
-        self._queue(self._front, calls.release(self.names, grant, pools, self._clock_us()), keep=True)
+        self._lanes.queue(calls.release(self.names, grant, pools, self._clock_us()), keep=True)
 
     def settle(self, grant: Grant, actual: Amounts, pools: Iterable[str]) -> None:
         """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`.
 
         It goes with the acquires, as a report does: what it frees, the next of them may have.
         """
-        self._queue(self._front, calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
+        self._lanes.queue(calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
 
     def leave(self, ticket: int, rotations: Sequence[Rotation], shares: Sequence[float]) -> None:
         """Says that who had this ticket, and leaves such shares, waits for no place of these any more; queued."""
-        self._queue(self._front, calls.leave(self.names, ticket, rotations, shares))
+        self._lanes.queue(calls.leave(self.names, ticket, rotations, shares))
+
+    async def _call(self, call: calls.Call, orphaned: Callable[[Any], None] | None = None) -> Any:
+        return await self._lanes.call(self._lanes.front, call, orphaned)
+
+    async def _call_behind(self, call: calls.Call) -> Any:
+        """For which no request waits."""
+        return await self._lanes.call(self._lanes.back, call)
 
     def renew(self, grants: Iterable[Grant]) -> None:
         """Says that the requests of these grants are still in flight; queued, before what ends of them later."""
-        self._queue(self._front, self._renewal(grants))
+        self._lanes.queue(self._renewal(grants))
+
+    def _renewals(self) -> Iterable[calls.Call]:
+        return map(self._renewal, self.in_flight())
 
     def _renewal(self, grants: Iterable[Grant]) -> calls.Call:
         return calls.renew(self.names, grants, self._owners)
@@ -177,28 +187,7 @@ class Store:
         granted what rests. `pools`: all that have a key of an account in question.
         """
         call = calls.report(self.names, report, pools)
-        self._queue(self._front, call, lambda reply: told(calls.read_report(reply)))
-
-    def _queue(
-        self, lane: Lane, call: calls.Call, told: Callable[[Any], None] = lambda _: None, keep: bool = False
-    ) -> None:
-        """Sends without anybody waiting. While Redis is away it is lost (what rests is found out again) or kept."""
-        if self._reviver is not None:
-            if keep:
-                self._kept.append(call)
-            return
-        future = lane.submit(call)
-        self._queued.add(future)
-
-        def done(future: asyncio.Future[Any]) -> None:
-            self._queued.discard(future)
-            failure = None if future.cancelled() else future.exception()
-            if keep and isinstance(failure, StoreAway) and not failure.sent:
-                self._kept.append(call)
-            elif not future.cancelled() and failure is None:
-                told(future.result())
-
-        future.add_done_callback(done)
+        self._lanes.queue(call, lambda reply: told(calls.read_report(reply)))
 
     async def inspect(self, fields: Sequence[str], rotations: Sequence[Rotation] = ()) -> Inspected:
         """Reads fields of the state and the numbers of rotations; changes nothing."""
@@ -208,7 +197,7 @@ class Store:
         for start in range(0, max(1, len(fields)), INSPECT_MOST):
             part = fields[start : start + INSPECT_MOST]
             asked = rotations if start == 0 else ()
-            now, *rest = await self._call(calls.inspect(self.names, part, asked), lane=self._back)
+            now, *rest = await self._call_behind(calls.inspect(self.names, part, asked))
             found |= {name: text and text.decode() for name, text in zip(part, rest[: len(part)], strict=True)}
             numbers += rest[len(part) :]
         return Inspected(int(now), found, tuple(None if text is None else int(float(text)) for text in numbers))
@@ -272,11 +261,11 @@ class Store:
         def told(_: Any) -> None:
             self._owners_told = self._owners is owners
 
-        self._queue(self._front, calls.adopt(self.names, owners), told)
+        self._lanes.queue(calls.adopt(self.names, owners), told)
 
     async def models(self, pools: Collection[str]) -> dict[str, tuple[str, ...]]:
         """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""
-        reply = await self._call(calls.models(self.names, pools), lane=self._back)
+        reply = await self._call_behind(calls.models(self.names, pools))
         return calls.read_models(pools, reply)
 
     def drifted(self, key: str, grant: Grant, event: Drifted, told: Callable[[int], None]) -> None:
@@ -285,15 +274,15 @@ class Store:
         0: it belongs to one that was counted before.
         """
         call = calls.drift(self.names, key, grant.moment_us, drifts.write(event))
-        self._queue(self._back, call, lambda reply: told(int(reply)))
+        self._lanes.queue(call, lambda reply: told(int(reply)))
 
     async def drifts(self) -> tuple[int, dict[str, Drift]]:
         """Redis's now, and each key's last drift by its fingerprint: those of the last 30 days."""
-        return calls.read_drifts(await self._call(calls.drifts(self.names), lane=self._back))
+        return calls.read_drifts(await self._call_behind(calls.drifts(self.names)))
 
     async def beat(self, replica: str, silence_us: int, leaves: bool = False) -> int:
         """Says that this replica ("": nobody) is alive, or that it `leaves`, and returns how many are alive."""
-        return int(await self._call(calls.beat(self.names, replica, silence_us, leaves), lane=self._back))
+        return int(await self._call_behind(calls.beat(self.names, replica, silence_us, leaves)))
 
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()
@@ -302,8 +291,8 @@ class Store:
         own, born = calls.read_register(reply)
         if self._began(born):
             self.adopt()
-            for grants in self.in_flight():
-                await self._call(self._renewal(grants))
+            for renewal in self._renewals():
+                await self._call(renewal)
         if own:
             self._shared.pop(rotation, None)
         else:
@@ -346,73 +335,7 @@ class Store:
         """The rotation that serves its model: itself, or `*` where the pool has too many models."""
         return self._shared.get(rotation, rotation)
 
-    # --- whether Redis is there ---------------------------------------------------------------------
-
-    async def _call(
-        self, call: calls.Call, orphaned: Callable[[Any], None] | None = None, lane: Lane | None = None
-    ) -> Any:
-        if self._reviver is not None:
-            raise StoreAway(self.reason, sent=False)
-        reply = await (lane or self._front).call(call, orphaned)
-        if self._reviver is None:
-            self.up.set()
-        return reply
-
-    def _is_away(self, away: StoreAway) -> None:
-        self.reason = str(away)
-        if self._reviver is None:
-            self.up.clear()
-            self._emit(StoreChanged(up=False, reason=self.reason))
-            self._reviver = asyncio.get_running_loop().create_task(self._revive())
-
-    async def _revive(self) -> None:
-        """Tries until Redis takes a write; meanwhile every call fails at once instead of queueing for a dead server.
-
-        What somebody must mend is told when it is found, and is the reason from then on.
-        """
-        pause_s = FIRST_RETRY_S
-        while True:
-            probe = Lane(self._open, lambda _: None)
-            try:
-                await probe.call(calls.report(self.names, Report(""), ()))
-                await self._tell_kept(probe)
-                for grants in self.in_flight():  # before anybody takes their places, which may have ended meanwhile
-                    await probe.call(self._renewal(grants))
-                await self._tell_kept(probe)
-                self._reviver = None
-                break
-            except StoreBroken as broken:
-                if self.reason != str(broken):
-                    self.reason = str(broken)
-                    self._emit(StoreChanged(up=False, reason=self.reason))
-            except (StoreAway, StoreUnable):
-                pass
-            finally:
-                await probe.close()
-            await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - jitter, not a secret
-            pause_s = min(2 * pause_s, LAST_RETRY_S)
-        self.reason = ""
-        self.up.set()
-        self._emit(StoreChanged(up=True))
-
-    async def _tell_kept(self, probe: Lane) -> None:
-        """What ended while Redis was away, until there is nothing more."""
-        while self._kept:
-            call = self._kept.popleft()
-            try:
-                await probe.call(call)
-            except StoreAway as away:
-                if not away.sent:
-                    self._kept.appendleft(call)
-                raise
-
     async def close(self) -> None:
         """Lets what is queued be sent, ends both connections, then leaves the server."""
-        if self._queued:
-            await asyncio.wait(self._queued, timeout=connect.CALL_S)
-        await self._front.close()
-        await self._back.close()
-        if self._reviver is not None:
-            self._reviver.cancel()
-            await asyncio.gather(self._reviver, return_exceptions=True)
+        await self._lanes.close()
         await self.home.leave()

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from sidecar.model.events import Event, StoreChanged
-from sidecar.store import commands, connect, memory
+from sidecar.store import connect, lanes, memory
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener
 from tests.servers import RedisProcess, binary, free_port, unavailable
@@ -146,4 +146,4 @@ def store(place: Place, open_store: OpenStore) -> Store:
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen Redis is noticed sooner than in production, and one that is back is found sooner."""
     monkeypatch.setattr(connect, "CALL_S", 0.3)
-    monkeypatch.setattr(commands, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(lanes, "LAST_RETRY_S", 0.05)

@@ -28,7 +28,7 @@ NAMES = Names("test")
 async def has_noticed_the_end(witness: Witness) -> None:
     """The loop has read that the connections were closed."""
     async with asyncio.timeout(HANG_S):
-        for lane in (witness.store._front, witness.store._back):
+        for lane in (witness.store._lanes.front, witness.store._lanes.back):
             while not connect.is_over(lane._connection):  # type: ignore[arg-type]  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)
 

@@ -60,7 +60,7 @@ class WatchedStore(Store):
     async def skip(self, seconds: float) -> None:
         """From now on Redis's clock is so much later, for all replicas."""
         later_us = (await self.inspect(())).now_us + round(seconds * SECOND_US)
-        await self._back.call(calls.report(self.names, Report(""), (), now=str(later_us)))
+        await self._lanes.back.call(calls.report(self.names, Report(""), (), now=str(later_us)))
 
     async def number(self, rotation: Rotation) -> int | None:
         """The number of the rotation's next grant."""

@@ -39,7 +39,7 @@ async def skip(plane: Plane, seconds: float) -> None:
     """From now on Redis's clock is so much later."""
     store = plane.replica.store
     later_us = (await store.inspect(())).now_us + round(seconds * 1_000_000)
-    await store._front.call(calls.report(store.names, Report(""), (), now=str(later_us)))
+    await store._lanes.front.call(calls.report(store.names, Report(""), (), now=str(later_us)))
 
 
 async def tried(plane: Plane, *more: Plane, deaths: Deaths | None = None) -> None:
