@@ -13,6 +13,7 @@ from sidecar.model.redaction import anchor, pattern, ways
 
 Redact = Callable[[str], str]
 
+_LEAST = 4  # characters: a shorter one, as for a server that wants no key, stands in any text
 _WIDTH = 8  # characters of a secret that are looked up; few texts hold those of any
 _WIDEST_SIGN = 16  # characters that one of a secret may be written with
 _SHORT, _MOST = 256, 1024  # characters of a text that is remembered, and how many such texts
@@ -27,7 +28,8 @@ class Redactor:
     """
 
     def __init__(self, names: Mapping[Secret, str]) -> None:
-        self._names = {secret: names[secret] for secret in sorted(names, key=_length, reverse=True)}
+        secrets = (secret for secret in names if _length(secret) >= _LEAST)
+        self._names = {secret: names[secret] for secret in sorted(secrets, key=_length, reverse=True)}
         self._order = {secret: at for at, secret in enumerate(self._names)}
         self._ends: dict[int, defaultdict[str, list[Secret]]] = {}  # by width
         for secret in self._names:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from sidecar.pool.search import Held, Search
 
+MOST_PUT_OFF_S = 1.0  # that who waits is put off beyond what it may wait, for others that came late or for a rest
+
 
 @dataclass(slots=True, eq=False)
 class Dated:
@@ -32,6 +34,12 @@ class Dated:
     def came(self) -> float:
         """When its request came, on the loop's clock."""
         return self.search.came
+
+    @property
+    def waits_until(self) -> float:
+        """On the loop's clock: its moment, unless it was put off for much longer than it may wait."""
+        until = self.until[self.held.target]
+        return self.held.moment_at if self.held.moment_at <= until + MOST_PUT_OFF_S else until
 
     def may_wait_for(self, held: Held) -> bool:
         """Whether it may wait as long as that."""
@@ -94,9 +102,8 @@ class Queue:
         at = self._dated.index(mine)
         later = self._dated[at + 1 :] if gone else []
         del self._dated[at]
-        for other in later:
-            self._trade(mine, other)
-        if later:
+        traded = [self._trade(mine, other) for other in later]
+        if not all(traded):  # else each has what was the one's before it
             self._dated.sort(key=_moment)
         if self._dated:
             self.first.told.set()
@@ -116,7 +123,9 @@ class Queue:
         self.first.told.set()
         return taken
 
-    def _trade(self, one: Dated, other: Dated) -> None:
-        if one.held.in_hand and other.held.in_hand and one.needs == other.needs:
+    def _trade(self, one: Dated, other: Dated) -> bool:
+        may = one.held.in_hand and other.held.in_hand and one.needs == other.needs
+        if may:
             one.held.trade(other.held)
             other.told.set()
+        return may

@@ -34,7 +34,6 @@ from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 
 CONFIRMS = 10  # how often one grant is confirmed, each time late or put off again, before it is given back
-MOST_PUT_OFF_S = 1.0  # that a grant waits for those before it that came late, beyond what its request may wait
 SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
 
 
@@ -112,26 +111,25 @@ class Pools:
         confirms, is_good = 0, False
         try:
             with self.waiting.one_more(search), search.waiting():
-                while held.in_hand and not is_good and confirms < CONFIRMS:
-                    if held.moment_at > monotonic():
-                        await self._until_its_moment(search, held)
-                    else:
-                        is_good = held.may_be_sent or await self._confirm(search, held)
-                        confirms += 1
+                while not is_good and confirms < CONFIRMS and await self._until_its_moment(search, held):
+                    is_good = held.may_be_sent or await self._confirm(search, held)
+                    confirms += 1
         finally:
             if not is_good:
                 self.release(held)
             self._asking.leave_line(search)
         return held if is_good else None
 
-    async def _until_its_moment(self, search: Search, held: Held) -> None:
-        """Returns at its moment, which others who wait, or who come and go, may move.
+    async def _until_its_moment(self, search: Search, held: Held) -> bool:
+        """Returns at its moment, which others who wait, or who come and go, may move; False: it came to nothing.
 
         Only who has the earliest moment looks for a sooner one, so that the others follow in their order.
         """
+        if not held.in_hand or held.moment_at <= monotonic():
+            return held.in_hand
         mine = self._dated(search, held)
         with self.waiting.dated(self._asking.alike(search), mine) as queue:
-            while held.in_hand and (left_s := held.moment_at - monotonic()) > 0:
+            while held.in_hand and (left_s := mine.waits_until - monotonic()) > 0:
                 if queue.first is not mine:
                     mine.told.clear()
                     await self.waiting.until(mine.told, left_s)
@@ -141,7 +139,8 @@ class Pools:
                     queue.moved(mine)
                 if held.in_hand:
                     await self._look(queue, mine)
-                await self.waiting.until(ended, min(held.moment_at - monotonic(), self.waiting.pause_s(search)))
+                await self.waiting.until(ended, min(mine.waits_until - monotonic(), self.waiting.pause_s(search)))
+            return held.in_hand and held.moment_at <= monotonic()
 
     async def _look(self, queue: Queue, mine: Dated) -> None:
         """Looks for what is sooner than the moment of the last who needs the same: all from there on move forward.
@@ -200,8 +199,6 @@ class Pools:
             self._began(held)
         if ran and not isinstance(answer, Confirmed):
             self.waiting.ended(self._lasting.pools(held.grant))
-        if held.in_hand and held.moment_at > self._asking.dates(search)[held.target] + MOST_PUT_OFF_S:
-            self.release(held)
         return held.in_hand and held.may_be_sent
 
     async def renew(self, search: Search, held: Held) -> bool:
@@ -213,8 +210,8 @@ class Pools:
         for _ in range(CONFIRMS):
             if await self._confirm(search, held):
                 return True
-            if not held.in_hand:
-                return False
+            if not held.in_hand or self._dated(search, held).waits_until < held.moment_at:
+                break
             with search.waiting():
                 await asyncio.sleep(held.moment_at - monotonic())
         self.release(held)
@@ -272,6 +269,8 @@ class Pools:
 
         def told(reported: Reported) -> None:
             self.sight.forget()
+            if report.clears or report.ends:
+                self.waiting.ended(pools)
             self._telling.told(report, held, reported, drift)
 
         self.store.report(report, pools, told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from time import monotonic
 
 from sidecar.model.configured import SECOND_US, Key, Pool, Target
@@ -92,10 +92,14 @@ class Held:
 
     def trade(self, other: Held) -> None:
         """Each holds what the other held."""
-        for one in fields(self):
-            mine, its = getattr(self, one.name), getattr(other, one.name)
-            setattr(self, one.name, its)
-            setattr(other, one.name, mine)
+        # Written out, for of a thousand that wait for each other's moments each may trade with all.
+        self.grant, other.grant = other.grant, self.grant
+        self.target, other.target = other.target, self.target
+        self.pool, other.pool = other.pool, self.pool
+        self.key, other.key = other.key, self.key
+        self.send_by, other.send_by = other.send_by, self.send_by
+        self.moment_at, other.moment_at = other.moment_at, self.moment_at
+        self.in_hand, other.in_hand = other.in_hand, self.in_hand
 
     def date(self, answer: Confirmed | NotYet, asked_at: float) -> None:
         """It counts as an answer says that was asked for at `asked_at`, on the loop's clock; it is in hand again."""

@@ -34,7 +34,7 @@ class Telling:
             if rests_us is not None:
                 self._changed(report, rest.subject, held, rest.reason, rests_us, rest.proved)
                 if drift is not None and is_doubtful(drift, rest, held.pool):
-                    doubt = create_task(self._doubted(rest, held, drift))
+                    doubt = create_task(self._doubted(rest, rests_us, held, drift))
                     self._doubts.add(doubt)
                     doubt.add_done_callback(self._doubts.discard)
                 elif drift is not None:
@@ -53,16 +53,17 @@ class Telling:
             if ended:
                 self._changed(report, subject, held, "works again", 0, True)
 
-    async def _doubted(self, rest: Rest, held: Held, drift: Drifted) -> None:
+    async def _doubted(self, rest: Rest, rests_us: int, held: Held, drift: Drifted) -> None:
         """Tells of a drift once it is known to be one: no replica has found the provider's throttle since.
 
-        That takes back a rest whose length nobody named, also where a success has ended the pool's own by now.
+        That takes back a rest whose length nobody named, also where a success has ended the pool's own by now. A rest
+        that was over by then may have been ended by a success as well.
         """
         await sleep(DOUBT_S)
         own, pools = rest_field(rest.subject), rest_field(resting_pool(held.pool.name))
         with suppress(StoreAway, StoreUnable):
             fields = (await self.store.inspect((own, pools))).fields
-            taken_back = rest.most_us > 0 and fields[own] is None
+            taken_back = rest.most_us > 0 and rests_us > DOUBT_S * SECOND_US and fields[own] is None
             paused = fields[pools]
             if not taken_back and (paused is None or rests.read(paused).since < held.grant.moment_us):
                 self._drifted(held, drift)

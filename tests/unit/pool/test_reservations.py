@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from sidecar.model.configured import SECOND_US, Target
 from sidecar.model.words import Exhausted, Grant, NotYet, Refusal, Report, Rest, Subject
+from sidecar.pool.dated import MOST_PUT_OFF_S
 from sidecar.pool.lasting import Lasting
-from sidecar.pool.pool import MOST_PUT_OFF_S, Pools
+from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
 from sidecar.store.names import window_field
 from tests.unit.pool.configs import GUARD_US, config, held, in_flight, limit, pool, search, tokens
@@ -176,6 +177,18 @@ async def test_reservations_of_before_a_rest_come_a_guard_apart_once_it_is_over(
     moments = sorted(held(got).grant.moment_us for got in await asyncio.gather(*tasks))
     assert moments[0] >= sent[0].grant.moment_us + 2 * SECOND_US + GUARD_US
     assert all(later - sooner >= GUARD_US for sooner, later in pairwise(moments))
+
+
+async def test_what_was_reserved_before_a_rest_goes_on_with_the_first_success_after_it(world: World) -> None:
+    """The first is let through, the others wait for what comes of it: nobody is refused for a rest that is over."""
+    pools, store = world.pools(config(pool(keys=1), limits=[limit(10, 0.5, guard_us=SECOND_US)]))
+    sent = [held(await pools.acquire(search())) for _ in range(10)]
+    tasks = [(await reserved(pools, store, within_s=4))[0] for _ in range(10)]
+    pools.report(Report("other", rests=(Rest(Subject("acc-k0"), 300_000, "rate_limit_minute"),)), sent[0])
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    pools.succeeded(held(done.pop().result()), "r1")
+    for got in await asyncio.gather(*tasks):
+        held(got)
 
 
 async def test_nobody_waits_much_longer_than_it_may_for_others_that_came_late(world: World) -> None:
