@@ -56,9 +56,11 @@ end
 local at = room.let_through_at(of, room.free_before(of, now, amounts))
 local finds = room.finds(of, at)
 room.enter(of, at, now, amounts)
-room.write(state, of, clock_text)
-if at == now then
-  return { 'confirmed', clock.text(now), '0', finds }
+if at > now then
+  wake() -- before it is written, and not behind: so who watches Redis tells it from what is withdrawn
 end
-wake()
-return { 'not yet', string.format('%.0f', at - now), clock.text(at), finds }
+room.write(state, of, clock_text)
+if at > now then
+  return { 'not yet', string.format('%.0f', at - now), clock.text(at), finds }
+end
+return { 'confirmed', clock.text(now), '0', finds }

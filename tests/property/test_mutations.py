@@ -138,7 +138,7 @@ MUTATIONS = {
     "what is given back keeps its moment after a rest": ("    return not is_it\n", "    return true\n"),
     "a probe that is given back is not due again": ("rest.next = math.min(rest.next, moment)", "local _ = moment"),
     "who only tells moves too": ("at < moment and not grant.runs", "at < moment"),
-    "nobody is woken by what is put off": ("wake()\nreturn { 'not yet'", "return { 'not yet'"),
+    "nobody is woken by what is put off": ("  wake() -- before it is written", "  --"),
     "what is advanced does not know of a rest": ("finds = room.finds(of, at)", "finds = finds"),
     "a late grant looks at nothing": (
         "local at = room.let_through_at(of, room.free_before(of, now, amounts))",

@@ -1,7 +1,7 @@
 """Redis's own account of the rotations, by MONITOR: every number that was given, and every grant that was given back.
 
 A script's line comes before those of the commands inside it, so that each can be told what it did: an acquire that
-raised `seq` granted, a confirm that woke its pools withdrew. What a name is stands in lua/README.md.
+raised `seq` granted, a confirm that wrote and then woke its pools withdrew. What a name is stands in lua/README.md.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Watch:
         self._secrets = secrets
         self._names = {scripts.load(name).sha: name for name in scripts.NAMES}
         self._script, self._member, self._port = "", "", ""
+        self._has_written = False
         self.accounts: dict[str, str] = {}  # what Redis calls the account of a key met so far -> the latest such key
         self._fingerprints: dict[str, str] = {}  # of the keys met so far
         self._off: set[str] = set()  # the fields that say which keys are disabled
@@ -84,7 +85,7 @@ class Watch:
         if not port:
             self._inside(words, at_s)
         elif words[0] == "EVALSHA":
-            self._script = self._names.get(words[1], "unknown")
+            self._script, self._has_written = self._names.get(words[1], "unknown"), False
             args = words[3 + int(words[2]) :]
             self._port = port
             self._latest[port] = [moment for moment in self._latest[port] if at_s - moment < PIPELINE_S]
@@ -107,7 +108,10 @@ class Watch:
                 self._granted((pool, digest, model), int(float(text)) - 1)
                 self._latest[self._port].append(at_s)
             case ["ZADD", name, *_] if ":wake:" in name and self._script == "confirm":
-                self.withdrawn[self._member] += 1
+                self.withdrawn[self._member] += self._has_written
+                self._has_written = False  # once, however many pools it wakes
+            case ["HSET", name, "clock", *_] if name.endswith(":state"):
+                self._has_written = True
 
     def _granted(self, turn: Turn, number: int) -> None:
         if number != len(self.grants[turn]) or self._script != "acquire":
