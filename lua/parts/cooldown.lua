@@ -97,7 +97,7 @@ function cooldown.leave(rest, moment)
     found = found or is_it
     return not is_it
   end))
-  if found and moment < rest.ends then
+  if found and rest.since < moment and moment < rest.ends then
     rest.next = math.min(rest.next, moment)
   end
   return found
@@ -144,10 +144,10 @@ function cooldown.set(old, now, moment, set)
       rest.ends, rest.request, rest.reason = old.ends, old.request, old.reason
     end
   end
-  -- What was granted later than its end is still to come; the rest of it nobody may send any more.
+  -- What was granted goes on to keep others apart; what is still to come before the end nobody may send any more.
   rest.next = math.max(rest.next, old and old.next or 0)
   rest.grants = table.concat(kept(old and old.grants or '', function(at)
-    return at >= rest.ends
+    return at <= now or at >= rest.ends
   end))
   return cooldown.write(rest), rest.ends
 end

@@ -306,8 +306,9 @@ function room.leave(of, moment, now, amounts, runs)
     end
   end
   for _, rest in ipairs(of.rests) do
-    rest.let_through = cooldown.leave(rest, moment)
-    held = held + (rest.let_through and 1 or 0)
+    local found = cooldown.leave(rest, moment)
+    rest.let_through = found and rest.since < moment -- what was granted before it began it only keeps apart
+    held = held + (found and 1 or 0)
   end
   return held
 end

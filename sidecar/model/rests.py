@@ -69,7 +69,7 @@ def given_back(rest: Resting, moment: int) -> Resting | None:
     if moment not in rest.grants:
         return None
     at = rest.grants.index(moment)
-    following = min(rest.next, moment) if moment < rest.ends else rest.next
+    following = min(rest.next, moment) if rest.since < moment < rest.ends else rest.next
     return replace(rest, next=following, grants=(*rest.grants[:at], *rest.grants[at + 1 :]))
 
 
@@ -101,9 +101,8 @@ def refused(old: Resting | None, new: Rest, request: str, moment: int, now: int)
     if old.ends > now:
         later = old if old.ends >= ends else rest
         rest = replace(later, since=old.since, next=following, kind=max(old.kind, kind), streak=streak)
-    return replace(
-        rest, grants=tuple(at for at in old.grants if at >= rest.ends)
-    )  # the others may not be sent any more
+    # What was granted goes on to keep others apart; what is still to come before the end nobody may send any more.
+    return replace(rest, grants=tuple(at for at in old.grants if at <= now or at >= rest.ends))
 
 
 def _first_probe(ends: int, kind: int, now: int) -> int:

@@ -304,8 +304,10 @@ def leave(
     for subject in _resting(shared, rotation, member):
         if (left := rests.given_back(shared.rests[subject], moment)) is not None:
             shared.rests[subject] = left
-            let_through.add(subject)
-    return held + len(let_through), let_through
+            held += 1
+            if left.since < moment:  # what was granted before it began it only keeps apart
+                let_through.add(subject)
+    return held, let_through
 
 
 def _leave(shared: Shared, window: Window, moment: int, now: int, amount: int) -> bool:

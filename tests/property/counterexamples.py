@@ -144,7 +144,7 @@ HISTORIES: dict[str, list[int]] = {
     "the model's rest forgotten": [0, 155, 13],
     "the end of a rest is worth any number of grants": [0, 3518350687, 1068329915, 94913, 413643, 496584],
     "a long rest is probed only once": [0, 165, 476853373, 18, 1514485862, 1634982698],
-    "what a longer rest overtook leaves its moment": [6, 4069265501, 16, 718, 2198734780],
+    "what a longer rest overtook leaves its moment": [0, 576140187, 29, 11, 320775, 2932472940, 2961200347],
     "a dead key is tried by anybody": [0, 2560346588, 721, 14],
     "requests on their way double a rest": [0, 2652914749, 3321369243],
     "a rest does not double": [0, 4069265501, 949539216, 2198734780],

@@ -245,7 +245,8 @@ class Play:
         if isinstance(answer, Confirmed):
             self._sent(grant)
             for rest in room.rests_of(self.state.shared, grant.rotation, grant.member):
-                assert rest.ends <= self.now or grant.moment_us in rest.grants, "sent within a rest"
+                is_probe = grant.moment_us in rest.grants and grant.moment_us > rest.since
+                assert rest.ends <= self.now or is_probe, "sent within a rest"
         self.open.append((world, grant, isinstance(answer, Confirmed)))
 
     def advance(self, choice: int) -> None:

@@ -161,7 +161,7 @@ MUTATIONS = {
     "the model's rest forgotten": ("if texts[n + i] then", "if texts[n + i] and i ~= 2 then"),
     "the end of a rest is worth any number of grants": ("t = math.max(t, at + guard)", "t = t"),
     "a long rest is probed only once": ("math.min(rest.ends, moment + math.min(", "rest.ends, (0 * math.min("),
-    "what a longer rest overtook leaves its moment": ("    return at >= rest.ends\n", "    return true\n"),
+    "what a longer rest overtook leaves its moment": ("    return at <= now or at >= rest.ends\n", "    return true\n"),
     "a dead key is tried by anybody": ("if rest.kind == '2' and not probing then", "if false then"),
     "requests on their way double a rest": ("if not old or moment >= old.since then", "if true then"),
     "a rest does not double": ("delay * 2 ^ math.min(60, math.max(0, streak - 1))", "delay"),
