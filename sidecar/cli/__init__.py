@@ -15,6 +15,7 @@ import sidecar
 COMMANDS = {
     "run": "Serve: forward requests with rotated keys.",
     "check": "Say what `run` would do, and whether the store answers.",
+    "route": "Say where a call for a model would go, and why.",
     "keys": "List, add, disable, enable and reset keys.",
     "reload": "Make the running sidecar read its config anew.",
     "status": "Show budgets, cooldowns and rotations as the store has them.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sidecar.model.configured import Config, Pool, Target
@@ -13,23 +14,45 @@ from sidecar.proxy.errors import Refused
 SHOWN = 20  # names that an error lists
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target, and why it cannot serve the caller; "": it can."""
+
+    target: Target
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where a name leads, and by what."""
+
+    by: str  # `route "claude-*"`, `the pool's name in front`, ...
+    candidates: tuple[Candidate, ...]  # in the order in which they are tried
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Those that can serve."""
+        return tuple(one.target for one in self.candidates if not one.why_not)
+
+
 def targets(config: Config, dialect: str, model: str | None) -> tuple[Target, ...]:
     """The targets in order, each with its model; "" for a call without one. Raises Refused (404)."""
     if model is None:
         return (_without_model(config, dialect),)
+    choice = choose(config, dialect, model)
+    if not choice.targets:
+        why = "; ".join(dict.fromkeys(one.why_not for one in choice.candidates))
+        raise Refused(404, "model_not_found", f'"{model}" cannot be served: {why}.')
+    return choice.targets
+
+
+def choose(config: Config, dialect: str, model: str) -> Choice:
+    """Where a name leads for a caller of this dialect. Raises Refused (404) where nothing has that name."""
     found = _by_route(config, model) or _by_prefix(config, model) or _by_bare_name(config, dialect, model)
-    if not found:
+    if found is None:
         raise _unknown(config, model)
-    able = tuple(target for target in found if _able(config, dialect, target))
-    if not able:
-        tried = ", ".join(dict.fromkeys(target.pool for target in found))
-        raise Refused(
-            404,
-            "model_not_found",
-            f'"{model}" leads to pool {tried}, which either does not speak the {dialect} dialect '
-            "or has no key that may serve that model.",
-        )
-    return able
+    by, to = found
+    return Choice(by, tuple(Candidate(target, _why_not(config, dialect, target)) for target in to))
 
 
 def in_pool(config: Config, pool: str, model: str | None) -> tuple[Target, ...]:
@@ -43,47 +66,55 @@ def in_pool(config: Config, pool: str, model: str | None) -> tuple[Target, ...]:
 
 def named(config: Config, dialect: str) -> tuple[str, ...]:
     """What a client of this dialect can ask for by its name alone: routes and models, without patterns."""
-    routes = [name for name in config.routes if any(_able(config, dialect, to) for to in _by_route(config, name))]
+    routes = [name for name in config.routes if choose(config, dialect, name).targets]
     models = [name for pool in config.pools.values() for name in pool.names_models if _serves(pool, dialect, name)]
     return tuple(dict.fromkeys(name for name in routes + models if "*" not in name))
 
 
-def _able(config: Config, dialect: str, target: Target) -> bool:
-    return _serves(config.pools[target.pool], dialect, target.model or "")
+def _why_not(config: Config, dialect: str, target: Target) -> str:
+    pool = config.pools[target.pool]
+    if dialect not in pool.provider.dialects:
+        return f"pool {pool.name} does not speak the {dialect} dialect"
+    if not _serves(pool, dialect, target.model or ""):
+        return f"no key of pool {pool.name} may serve {target.model}"
+    return ""
 
 
 def _serves(pool: Pool, dialect: str, model: str) -> bool:
     return dialect in pool.provider.dialects and any(may_serve(key, model) for key in pool.keys)
 
 
-def _by_route(config: Config, model: str) -> tuple[Target, ...]:
+_Found = tuple[str, tuple[Target, ...]]  # by what, and where it leads
+
+
+def _by_route(config: Config, model: str) -> _Found | None:
     name = nearest(config.routes, model)
     if name is None:
-        return ()
-    return tuple(Target(target.pool, target.model or model) for target in config.routes[name])
+        return None
+    return f'route "{name}"', tuple(Target(target.pool, target.model or model) for target in config.routes[name])
 
 
-def _by_prefix(config: Config, model: str) -> tuple[Target, ...]:
+def _by_prefix(config: Config, model: str) -> _Found | None:
     prefix, slash, rest = model.partition("/")
     if not slash or not rest:
-        return ()
+        return None
     if prefix in config.pools:
-        return (Target(prefix, rest),)
+        return "the name of a pool in front", (Target(prefix, rest),)
     of_provider = [pool.name for pool in config.pools.values() if pool.provider.name == prefix]
-    return (Target(of_provider[0], rest),) if of_provider else ()
+    return ("the name of a provider in front", (Target(of_provider[0], rest),)) if of_provider else None
 
 
-def _by_bare_name(config: Config, dialect: str, model: str) -> tuple[Target, ...]:
+def _by_bare_name(config: Config, dialect: str, model: str) -> _Found | None:
     naming = [pool for pool in config.pools.values() if any(matches(name, model) for name in pool.names_models)]
     if naming:
         able = [pool for pool in naming if _serves(pool, dialect, model)]
-        return (Target((able or naming)[0].name, model),)
+        return "a pool that names this model", (Target((able or naming)[0].name, model),)
     speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
     natives = [pool for pool in speaking if native(pool.provider).name == dialect]
     for only in (natives, speaking):
         if len(only) == 1:
-            return (Target(only[0].name, model),)
-    return ()
+            return f"the only pool of the {dialect} dialect", (Target(only[0].name, model),)
+    return None
 
 
 def _without_model(config: Config, dialect: str) -> Target:

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.model.configured import Config, Target
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.route import SHOWN, named, targets
+from sidecar.proxy.route import SHOWN, choose, named, targets
 from tests.unit.pool.configs import config, key, pool, provider
 
 GEMINI = provider("gemini", "gemini", "openai")
@@ -75,7 +75,10 @@ def test_targets_that_do_not_speak_the_dialect_are_skipped() -> None:
 def test_request_for_which_no_target_is_left_is_told_why() -> None:
     error = refused("gpt-4", "anthropic")
     assert error.code == "model_not_found"
-    assert all(word in error.message for word in ('"gpt-4"', "chat, spare", "anthropic dialect"))
+    assert error.message == (
+        '"gpt-4" cannot be served: pool chat does not speak the anthropic dialect; '
+        "pool spare does not speak the anthropic dialect."
+    )
 
 
 # --- names in front ------------------------------------------------------------------------------------
@@ -133,7 +136,7 @@ def test_pool_that_names_it_but_cannot_serve_it_is_passed_over() -> None:
 
 def test_name_that_belongs_elsewhere_is_not_sent_to_the_only_pool_of_the_dialect() -> None:
     error = refused("gpt-4o", "anthropic")
-    assert '"gpt-4o" leads to pool spare' in error.message
+    assert "pool spare does not speak the anthropic dialect" in error.message
 
 
 def test_unnamed_model_goes_to_the_only_pool_whose_own_dialect_it_is() -> None:
@@ -152,7 +155,33 @@ def test_unnamed_model_of_several_pools_is_unknown() -> None:
 def test_model_that_no_key_may_serve_is_told_why() -> None:
     listed = config(pool("p", [key("a", models=["gpt-4o*"])], OPENAI))
     assert found("gpt-4o-mini", of=listed) == [("p", "gpt-4o-mini")]
-    assert "no key that may serve that model" in refused("o3", of=listed).message
+    assert "no key of pool p may serve o3" in refused("o3", of=listed).message
+
+
+# --- where a name leads ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "by"),
+    [
+        ("claude-haiku", 'route "claude-*"'),
+        ("chat/anything", "the name of a pool in front"),
+        ("openai/gpt-4o", "the name of a provider in front"),
+        ("o3-mini", "a pool that names this model"),
+        ("new", "the only pool of the gemini dialect"),
+    ],
+)
+def test_what_leads_a_name_where_it_goes_is_told(model: str, by: str) -> None:
+    assert choose(world(), "gemini" if model == "new" else "openai", model).by == by
+
+
+def test_targets_that_are_left_out_keep_their_place_with_the_reason() -> None:
+    choice = choose(world(), "openai", "claude-opus-5")
+    assert [(one.target.pool, one.why_not) for one in choice.candidates] == [
+        ("own", "pool own does not speak the openai dialect"),
+        ("chat", ""),
+    ]
+    assert choice.targets == (Target("chat", "gemini-2.5-pro"),)
 
 
 # --- calls without a model -----------------------------------------------------------------------------
