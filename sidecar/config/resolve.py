@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 
-from sidecar.config import accounts
+from sidecar.config import accounts, routes
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
-from sidecar.config.limits import check_model
-from sidecar.config.pools import Draft, draft
+from sidecar.config.pools import draft
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import size_bytes
-from sidecar.config.schema import ClientEntry, Document, PoolEntry, TargetEntry
+from sidecar.config.schema import ClientEntry, Document, PoolEntry
 from sidecar.config.secrets import ID, ID_RULE, Sources, check_names, clean, flaw, is_placeholder
-from sidecar.model.configured import Address, Client, Config, Secret, Target
+from sidecar.model.configured import Address, Client, Config, Secret
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LARGEST = 2**40  # bytes of a body; more is a slip of the hand
@@ -28,17 +27,19 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     problems = sources.problems
     _check_unsupported(document, problems)
     namespace = _namespace(document.namespace, problems)
-    drafts = [made for name, entry in pools.items() if (made := draft(name, entry, sources, namespace))]
+    drafts = [one for name, entry in pools.items() if (one := draft(name, entry, sources, namespace))]
     account = accounts.accounts(drafts, problems)
-    routes = _routes(document.routes or {}, pools, problems)
+    found = routes.routes(document.routes or {}, pools, problems)
     clients = _clients(document.clients or [], problems)
     token = _token(document.admin_token, ("admin_token",), problems) if document.admin_token is not None else None
     check_names((key.found for one in drafts for key in one.keys), clients, [token] if token else [], problems)
     listen, ops_listen = _planes(document, bool(clients), problems)
+    made = accounts.pools(routes.with_targets(drafts, found), account)
+    routes.check(found, made, problems)
     return Config(
-        pools=accounts.pools(_with_targets(drafts, routes), account),
+        pools=made,
         budgets=accounts.budgets(drafts, account, problems),
-        routes=routes,
+        routes=found,
         clients=clients,
         listen=listen,
         ops_listen=ops_listen,
@@ -168,42 +169,3 @@ def _clients(entries: list[ClientEntry], problems: Problems) -> tuple[Client, ..
             problems.error((*path, "limits"), "not supported yet. Leave them out.")
         clients.append(Client(str(entry.id), token))
     return tuple(clients)
-
-
-def _routes(
-    entries: dict[str, list[TargetEntry]], pools: dict[str, PoolEntry], problems: Problems
-) -> dict[str, tuple[Target, ...]]:
-    routes = {}
-    for name, targets in entries.items():
-        path: Path = ("routes", name)
-        check_model(name, path, problems)
-        if not targets:
-            problems.error(path, "has no target. Give it one: [{pool: NAME, model: NAME}].")
-        found: dict[Target, int] = {}
-        for index, entry in enumerate(targets):
-            target = _target(entry, (*path, index), pools, problems)
-            if found.setdefault(target, index) != index:
-                problems.error((*path, index), f"is the same target as [{found[target]}].")
-        routes[name] = tuple(found)
-    return routes
-
-
-def _target(entry: TargetEntry, path: Path, pools: dict[str, PoolEntry], problems: Problems) -> Target:
-    if entry.pool not in pools and not problems.under(("pools", entry.pool)):
-        problems.error((*path, "pool"), f"{shown(entry.pool)} is no pool.", entry.pool, pools)
-    if entry.model is not None:
-        check_model(entry.model, (*path, "model"), problems)
-        if "*" in entry.model:
-            problems.error(
-                (*path, "model"), f"{shown(entry.model)} is a pattern. Leave it out for the caller's own name."
-            )
-    return Target(str(entry.pool), None if entry.model is None else str(entry.model))
-
-
-def _with_targets(drafts: list[Draft], routes: dict[str, tuple[Target, ...]]) -> list[Draft]:
-    """The drafts whose pools also name the models that routes send to them."""
-    named: dict[str, dict[str, None]] = {}
-    for target in (target for targets in routes.values() for target in targets):
-        if target.model is not None:
-            named.setdefault(target.pool, {})[target.model] = None
-    return [made.naming(named.get(made.pool.name, {})) for made in drafts]
