@@ -81,7 +81,7 @@ class Pools:
                     return answer
                 got = self._held(answer, search.open[answer.target], asked_at)
                 self._began(got)
-                if may_wait and self.waiting.has_queues:
+                if got.grant.runs and may_wait and self.waiting.has_queues:
                     self._pass_on(search, got)
                 if got.grant.runs:
                     return got
@@ -91,7 +91,7 @@ class Pools:
     def _pass_on(self, search: Search, got: Held) -> None:
         """What who has just come may send now goes to those who wait for the same; it gets what the last had."""
         queue = self.waiting.queue(self._asking.alike(search))
-        if queue is not None and got.grant.runs:
+        if queue is not None:
             queue.pass_on(self._dated(search, got))
 
     async def probe(self, pool: Pool, key: Key) -> Held | None:

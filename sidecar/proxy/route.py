@@ -52,7 +52,7 @@ def choose(config: Config, dialect: str, model: str) -> Choice:
     if found is None:
         raise _unknown(config, model)
     by, to = found
-    return Choice(by, tuple(Candidate(target, _why_not(config, dialect, target)) for target in to))
+    return Choice(by, tuple(_candidate(config, dialect, target) for target in to))
 
 
 def in_pool(config: Config, pool: str, model: str | None) -> tuple[Target, ...]:
@@ -71,17 +71,21 @@ def named(config: Config, dialect: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in routes + models if "*" not in name))
 
 
-def _why_not(config: Config, dialect: str, target: Target) -> str:
-    pool = config.pools[target.pool]
+def _candidate(config: Config, dialect: str, target: Target) -> Candidate:
+    return Candidate(target, _why_not(config.pools[target.pool], dialect, target.model or ""))
+
+
+def _why_not(pool: Pool, dialect: str, model: str) -> str:
+    """Why no caller of this dialect can be served; "": one can."""
     if dialect not in pool.provider.dialects:
         return f"pool {pool.name} does not speak the {dialect} dialect"
-    if not _serves(pool, dialect, target.model or ""):
-        return f"no key of pool {pool.name} may serve {target.model}"
+    if not any(may_serve(key, model) for key in pool.keys):
+        return f"no key of pool {pool.name} may serve {model}"
     return ""
 
 
 def _serves(pool: Pool, dialect: str, model: str) -> bool:
-    return dialect in pool.provider.dialects and any(may_serve(key, model) for key in pool.keys)
+    return not _why_not(pool, dialect, model)
 
 
 _Found = tuple[str, tuple[Target, ...]]  # by what, and where it leads

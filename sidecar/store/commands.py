@@ -291,8 +291,8 @@ class Store:
         own, born = calls.read_register(reply)
         if self._began(born):
             self.adopt()
-            for renewal in self._renewals():  # all before whatever ends of them from now on
-                self._lanes.queue(renewal)
+            for grants in self.in_flight():  # all before whatever ends of them from now on
+                self.renew(grants)
         if own:
             self._shared.pop(rotation, None)
         else:
