@@ -42,7 +42,11 @@ async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[st
     length = reply.response.headers.get("Content-Length")
     if length and request.method == "HEAD":
         headers["Content-Length"] = length  # of what a GET would get
-    response = web.Response(status=reply.status, headers=headers, body=body or None)
+    return await send_whole(request, web.Response(status=reply.status, headers=headers, body=body or None))
+
+
+async def send_whole(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
+    """Sends an answer that is all there."""
     await response.prepare(request)
     await response.write_eof()
     return response

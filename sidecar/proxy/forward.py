@@ -1,0 +1,108 @@
+"""The way of one request, from its first line to its last byte: read, routed, attempted, relayed."""
+
+from __future__ import annotations
+
+from time import monotonic
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from sidecar.model.amounts import amounts
+from sidecar.model.configured import Config, Target
+from sidecar.pool.search import Search
+from sidecar.proxy import admission, relay, route
+from sidecar.proxy import call as calls
+from sidecar.proxy.attempt import Attempts
+from sidecar.proxy.call import Call, Place
+from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.naming import Naming
+from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.visit import Visit
+from sidecar.replica import Asked, Replica, State
+
+MOST_FOUND = 4096  # models whose targets are remembered; clients name any
+
+
+class Forward:
+    """Forwards the requests of one replica."""
+
+    def __init__(self, replica: Replica, upstream: Upstream) -> None:
+        self._replica, self._upstream = replica, upstream
+        self._naming = Naming(replica.emit)
+
+    async def __call__(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
+        """Answers it, or raises Refused, or BadCall for what cannot be read."""
+        path, query = admission.split(request.raw_path)
+        visit.path = path
+        where = calls.place(state.config, request.method, path, request.headers, query)
+        if isinstance(where, Place):
+            visit.dialect = where.judge  # before anything is refused, so that the client can read why
+        admission.check_path(path)
+        admission.admit(request, state.config)
+        if isinstance(where, Refused):
+            raise where
+        visit.client = admission.client_of(request, state.config, query).id
+        admission.check_method(request)
+        if where.lists:
+            return await _list(request, state.config, where, visit)
+        call = await calls.read(request, visit.request_id, where, query, visit.body)
+        asked = _asked(state, call)
+        visit.model = call.reading.model or ""
+        visit.attempts = self._attempts(state, call, asked, visit.client)
+        visit.answer = answer = await visit.attempts.run()
+        visit.status = answer.reply.status
+        try:
+            return await relay.send(request, answer, visit.headers(), visit.attempts.search.deadline)
+        finally:
+            visit.outcome = visit.attempts.finished(answer).kind
+            self._naming.see(answer)
+
+    def _attempts(self, state: State, call: Call, asked: Asked, client: str) -> Attempts:
+        targets = _targets(state, asked)
+        call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
+        timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
+        deadline = monotonic() + timeout_s
+        if call.max_wait_s is not None and call.max_wait_s > timeout_s:
+            raise bad_request(f"x-sidecar-max-wait: at most the pool's timeout, {timeout_s:g} s.")
+        search = Search(
+            call.request_id,
+            targets,
+            deadline,
+            call.max_wait_s,
+            expects=lambda: amounts(None, call.estimate()),
+            batch=call.batch,
+        )
+        return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client)
+
+
+def _asked(state: State, call: Call) -> Asked:
+    """What the targets of a call are found by. Raises Refused (400) for a model's name that would tell a secret: it
+    stands in Redis, in logs and metrics."""
+    model = call.reading.model
+    asked = call.place.pool, call.place.dialect.name, model
+    if model and asked not in state.found and (state.tells_secret(model) or state.tells_secret(unquote(model))):
+        raise bad_request(
+            "The model's name holds a secret: `model`, or the URL where the model stands there, is no place for one. "
+            "Name a model there, and present a credential in a header."
+        )
+    return asked
+
+
+def _targets(state: State, asked: Asked) -> tuple[Target, ...]:
+    targets = state.found.get(asked)
+    if targets is None:
+        if len(state.found) >= MOST_FOUND:
+            state.found.clear()
+        targets = state.found[asked] = _found(state.config, *asked)
+    return targets
+
+
+def _found(config: Config, pool: str | None, dialect: str, model: str | None) -> tuple[Target, ...]:
+    return route.targets(config, dialect, model) if pool is None else route.in_pool(config, pool, model)
+
+
+async def _list(request: web.BaseRequest, config: Config, where: Place, visit: Visit) -> web.StreamResponse:
+    visit.status, visit.outcome = 200, "listed"
+    body = where.dialect.write_models(route.named(config, where.dialect.name))
+    response = web.Response(body=body, content_type="application/json", headers=visit.headers())
+    return await relay.send_whole(request, response)
