@@ -8,13 +8,15 @@
 --       ticket   by which it stands in the line of those who wait for a place in flight, as it was told; 0: it does not
 --       waited   microseconds, since it came
 --       tried    count, then `target|key id` for each key that this request has tried (targets count from 0)
+--       client   what the client as a whole may spend (parts/args.lua: a total)
 --       targets  for each: model, strategy, max_wait (microseconds), share of each budget that it leaves to others, field of
 --                that line ("": the pool counts none in flight), field of the pool's own rest, the pool's total, count of
 --                limit sets, then each set
 -- returns        {"granted", target, member, moment, wait, number, finds}: send in `wait` microseconds, after a confirm if
 --                not 0; `finds` 1 or 2: a success is to be reported, for the key rested, or (2) rests still
---                {"refused", wait, ticket}: no target has room in time; the earliest has in `wait`; ticket not 0: or sooner,
---                when a request in flight ends, and who may wait stands in line for it by this ticket
+--                {"refused", wait, ticket, client}: no target has room in time; the earliest has in `wait`; ticket not 0: or
+--                sooner, when a request in flight ends, and who may wait stands in line for it by this ticket; client 1: it
+--                is the client's own limits that have none
 --                {"exhausted"}: no key of any target is left that was not tried, is not disabled, and may ever have room
 --                {"missing", target}: not registered; nothing was changed for it
 --                {"calendar", now}: the boundaries of a calendar are not those of the time around now; nothing was changed
@@ -38,6 +40,7 @@ for _, pair in ipairs(args.texts()) do
   tried = tried or {}
   tried[pair] = true
 end
+local client = args.total()
 
 local targets, last = {}, (#KEYS - 1) / 3 - 1
 for target = 0, last do
@@ -51,6 +54,7 @@ for target = 0, last do
     line = args.text(),
     pause = args.text(),
     total = args.total(),
+    client = client,
     sets = {},
   }
   for i = 1, args.number() do
@@ -114,19 +118,21 @@ local function walk(at, target, turn)
         return nil, best
       elseif (free > now and parked and free <= score) or (free <= now and known) then
         local own, held = room.free_for(of, free, ask)
-        local moment = room.free_in_pool(of, own, ask)
+        local crowded = room.crowded_until(of, now, ask.share)
+        local moment = math.max(room.free_in_pool(of, own, ask), crowded)
         local has_room = moment <= now
         if has_room and (of.line == '' or not line.has_earlier(of.line, came, room.freed_at(of, now), now)) then
           return grant(at, turn, member, of, place, now), nil
         end
         passed = passed + (moment < cooldown.NEVER and 1 or 0)
         if moment < cooldown.NEVER and (not best or moment < best.moment) then
-          busy = has_room and cooldown.NEVER or math.max(busy, held)
+          busy = has_room and cooldown.NEVER or math.max(busy, held, crowded)
           best = { turn = turn, at = at, member = member, of = of, moment = moment, place = place, busy = busy }
+          best.crowded = crowded > now
           best.coming_at = parked and (turn.strategy.after or counts) and score
         end
-        -- Keys behind this one have room no earlier, and their pool is the same.
-        if not has_room and moment == room.free_of_pool(of, free, ask) then
+        -- Keys behind this one have room no earlier, and their pool and the client are the same.
+        if not has_room and moment == math.max(room.free_of_pool(of, free, ask), crowded) then
           return nil, best
         end
         position = position + 1
@@ -171,6 +177,9 @@ local function stand(waits)
       fields[#fields + 1], known[field] = field, true
     end
   end
+  if #fields == 0 then
+    return
+  end
   local texts = redis.call('HMGET', state, unpack(fields))
   ticket = ticket > 0 and ticket or line.free(texts, came)
   for i, field in ipairs(fields) do
@@ -195,12 +204,12 @@ local function choose()
     end
     local is_busy = rotation.is_busy(turn, now) or (candidate and candidate.busy > now)
     busy = busy or is_busy
-    if is_busy and target.max_wait > 0 then
+    if is_busy and target.max_wait > 0 and not (candidate and candidate.crowded) then -- whom no place of a key's helps
       waits[target.line] = true
     end
     if candidate then
       local moment = candidate.moment
-      earliest = math.min(earliest or moment, moment)
+      earliest = (not earliest or moment < earliest.moment) and candidate or earliest
       if candidate.busy <= now and moment - now <= target.max_wait and (not soonest or moment < soonest.moment) then
         soonest = candidate
       end
@@ -213,7 +222,8 @@ local function choose()
     return grant(soonest.at, soonest.turn, soonest.member, soonest.of, soonest.place, soonest.moment), {}
   end
   if earliest then
-    return { 'refused', string.format('%.0f', earliest - now), busy }, waits
+    local by_client = earliest.crowded or room.free_of_client(earliest.of, now, targets[earliest.at].ask) > now
+    return { 'refused', string.format('%.0f', earliest.moment - now), busy, by_client and 1 or 0 }, waits
   end
   return { 'exhausted' }, {}
 end

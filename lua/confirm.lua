@@ -7,10 +7,11 @@
 --       runs     1: it is counted among the requests in flight, as a grant of now is and a reservation is not; else 0
 --       finds    as acquire returned it
 --       share    of the places in flight that it leaves to others, as acquire was told
---       amounts, limits, pause, total    as acquire was told of the target, with the member's own set of limits
+--       amounts, limits, pause, total, client    as acquire was told, with the member's own set of limits
 -- returns        {"confirmed", moment, age, finds}: it counts at `moment`, `age` microseconds ago
 --                {"not yet", wait, moment, finds}: it counts at `moment`, which is `wait` microseconds ahead
---                {"withdrawn"}: the key rests, or has as many requests in flight as it may; the grant was given back
+--                {"withdrawn"}: the key rests, or it or the client has as many requests in flight as it may; the grant was
+--                given back
 --                {"calendar", now}: as acquire
 -- cost           on time 3 commands, late or in flight from now on 4, put off or withdrawn 4 and 3 a pool
 --

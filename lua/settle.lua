@@ -5,7 +5,7 @@
 -- ARGV  now      "" or, in tests, microseconds
 --       member, moment      the grant's, as acquire or confirm returned them
 --       expected, actual    two lists of amounts (parts/args.lua): what it entered, and what it came to
---       limits, total       as acquire was told of the target, with the member's own set of limits
+--       limits, total, client   as acquire was told, with the member's own set of limits
 -- returns        1 if keys of the account may have room earlier for it, else 0
 -- cost           4 commands, and 3 a pool where the account had no room before it
 --@ use clock numbers window_log window_calendar window_leases cooldown rotation room accounts args
@@ -13,7 +13,7 @@ local state = KEYS[1]
 local now, clock_text, moved = clock.read(state, args.text())
 local member, moment = accounts.of(state, rotation.read_member(args.text()), moved), args.number()
 local expected, actual = args.amounts(), args.amounts()
-local of = room.windows(state, member.account, args.limits(), args.total())
+local of = room.windows(state, member.account, args.limits(), args.total(), args.total())
 local before = room.free_in_windows(of, now)
 room.settle(of, moment, now, expected, actual)
 room.write(state, of, clock_text)

@@ -81,7 +81,7 @@ function args.knows(now)
   return true
 end
 
--- What a pool as a whole may spend: the account that its windows have, and its limits.
+-- What a pool, or a client, as a whole may spend: the account that its windows have, and its limits.
 function args.total()
   return { account = args.text(), limits = args.limits() }
 end
@@ -91,6 +91,6 @@ function args.grant()
   local grant = { text = args.text(), target = { model = args.text(), line = '' }, moment = args.number() }
   grant.runs, grant.finds = args.text() == '1', args.text()
   grant.share, grant.amounts, grant.limits = args.number(), args.amounts(), args.limits()
-  grant.target.pause, grant.target.total = args.text(), args.total()
+  grant.target.pause, grant.target.total, grant.target.client = args.text(), args.total(), args.total()
   return grant
 end

@@ -1,4 +1,5 @@
--- What the state says of one key for one model: the texts of its windows and of its pool's, and how it rests.
+-- What the state says of one key for one model: the texts of its windows, of its pool's and of the client's, and how it
+-- rests.
 local room = { GUARD = 1e6, DAY = 86400e6 }
 
 -- Each kind of window, made when it is met: a script is read anew with every call.
@@ -10,8 +11,9 @@ local REQUESTS = 1 -- the unit; the others are of tokens
 local WINDOWS = { own = true }
 local ACCOUNT = { own = true, account = true }
 local KEY = { own = true, account = true, key = true }
-local POOL = { total = true, pool = true }
-local ALL = { own = true, account = true, key = true, total = true, pool = true }
+local CLIENT = { client = true }
+local POOL = { pool = true, total = true, client = true }
+local ALL = { own = true, account = true, key = true, pool = true, total = true, client = true }
 local ANYBODY, PROBER = { share = 0, probing = false }, { share = 0, probing = true }
 
 local function add_windows(of, from, account, limits)
@@ -28,11 +30,13 @@ local function add_windows(of, from, account, limits)
   return from + count
 end
 
--- The windows of an account and of its pool's total; `own` of all are the account's. Nothing is read yet.
-local function windows_of(account, limits, total)
+-- The windows of an account, of its pool's total and of the client's; the first `own` are the account's, those up to
+-- `common` are asked for every client. Nothing is read yet.
+local function windows_of(account, limits, total, client)
   local of = { limits = {}, fields = {}, rests = {}, leases = false, tokens = false, own = 0, all = 0 }
   of.own = add_windows(of, 0, account, limits)
-  of.all = add_windows(of, of.own, total.account, total.limits)
+  of.common = add_windows(of, of.own, total.account, total.limits)
+  of.all = add_windows(of, of.common, client.account, client.limits)
   return of
 end
 
@@ -46,17 +50,17 @@ local function fill(state, of)
 end
 
 -- Only the windows, for what gives back or settles.
-function room.windows(state, account, limits, total)
-  local of = windows_of(account, limits, total)
+function room.windows(state, account, limits, total, client)
+  local of = windows_of(account, limits, total, client)
   fill(state, of)
   return of
 end
 
--- One HMGET, whatever the number of limits. `target` = {model, total, pause, line}: `pause` is the field of the pool's own
--- rest, `line` that of those who wait for a place ("": not asked for). `counts`: whether the strategy asks for the key's
--- grants of today.
+-- One HMGET, whatever the number of limits. `target` = {model, total, client, pause, line}: `pause` is the field of the
+-- pool's own rest, `line` that of those who wait for a place ("": not asked for). `counts`: whether the strategy asks for
+-- the key's grants of today.
 function room.read(state, member, target, limits, counts)
-  local of = windows_of(member.account, limits, target.total)
+  local of = windows_of(member.account, limits, target.total, target.client)
   local fields, n, line, rests = of.fields, of.all, target.line, of.rests
   fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = cooldown.fields(member.key, member.account, target.model)
   fields[n + 5], fields[n + 6] = target.pause, 'off|' .. member.key
@@ -105,28 +109,34 @@ local function need(limit, amounts, share)
   return math.min(limit.max, wanted + math.ceil(limit.max * share))
 end
 
--- How late a grant may be sent: the least guard of the windows that hold it; nil: none does.
-function room.guard(of)
-  local guard
-  for _, limit in ipairs(of.limits) do
+-- The least guard of the windows up to `last` that hold a grant: how late it may be sent; nil: none holds it.
+local function guard(of, last)
+  local least
+  for i = 1, last do
+    local limit = of.limits[i]
     if limit.holds and limit.kind ~= 'leases' then
-      guard = math.min(guard or limit.guard, limit.guard)
+      least = math.min(least or limit.guard, limit.guard)
     end
   end
-  return guard
+  return least
 end
 
--- How far apart a rest keeps the grants of this key once it is over. A pool's keeps those of all its keys, whose guards
--- differ.
+function room.guard(of)
+  return guard(of, of.all)
+end
+
+-- How far apart a rest keeps the grants of this key once it is over, whoever asks. A pool's keeps those of all its keys,
+-- whose guards differ.
 local function apart(of, rest)
-  return rest.of ~= 'pool' and room.guard(of) or room.GUARD
+  return rest.of ~= 'pool' and guard(of, of.common) or room.GUARD
 end
 
 -- From `t` on, when none of these rests is in the way and these windows have room, requests in flight aside. What has room
 -- now may have none later, after a midnight or where somebody reserved it: so until all have it at one moment.
 local function free(of, whose, t, ask)
   local limits, texts, amounts, share = of.limits, of.texts, ask.amounts, ask.share
-  local first, last = whose.own and 1 or of.own + 1, whose.total and of.all or of.own
+  local first = whose.own and 1 or (whose.total and of.own or of.common) + 1
+  local last = whose.client and of.all or of.own
   repeat
     local before = t
     for _, rest in ipairs(of.rests) do
@@ -148,10 +158,12 @@ local function free(of, whose, t, ask)
   return t
 end
 
--- From `t` on, when enough requests in flight have ended, unless they say that they are still.
-local function place_at(of, t, share)
+-- From `t` on, when enough requests in flight have ended, unless they say that they are still: of the windows from `first`
+-- to `last`.
+local function place_at(of, t, share, first, last)
   if of.leases then
-    for i, limit in ipairs(of.limits) do
+    for i = first, last do
+      local limit = of.limits[i]
       if limit.kind == 'leases' and limit.holds then
         t = limit.keeper.free_at(limit, of.texts[i], t, need(limit, nil, share))
       end
@@ -162,7 +174,7 @@ end
 
 -- Until when requests in flight are in the way as well; and that moment again where they are, else 0.
 local function with_place(of, t, share)
-  local at = place_at(of, t, share)
+  local at = place_at(of, t, share, 1, of.own)
   return at, at > t and at or 0
 end
 
@@ -182,19 +194,26 @@ end
 
 -- The same of the windows alone, without rests.
 function room.free_in_windows(of, now)
-  return place_at(of, free(of, WINDOWS, now, ANYBODY), 0)
+  return place_at(of, free(of, WINDOWS, now, ANYBODY), 0, 1, of.own)
 end
 
--- Whether as many requests of the account are in flight as may be, for one that leaves `share` of them to others.
+-- Whether as many requests of the account or the client are in flight as may be, for one that leaves `share` of them to
+-- others.
 function room.is_busy(of, now, share)
-  return place_at(of, now, share) > now
+  return place_at(of, now, share, 1, of.all) > now
+end
+
+-- The same of the client alone: until when they last if they do not end sooner; else `now`.
+function room.crowded_until(of, now, share)
+  return place_at(of, now, share, of.common + 1, of.all)
 end
 
 -- When a place among the account's requests in flight was last given back; 0: nobody knows, or they are not counted.
 function room.freed_at(of, now)
   local freed = 0
   if of.leases then
-    for i, limit in ipairs(of.limits) do
+    for i = 1, of.own do
+      local limit = of.limits[i]
       if limit.kind == 'leases' and limit.holds then
         freed = math.max(freed, limit.keeper.freed_at(of.texts[i], now))
       end
@@ -230,12 +249,17 @@ function room.free_for(of, t, ask)
   return with_place(of, t, ask.share)
 end
 
--- From `t` on, when the pool as a whole has room, whatever the key.
+-- From `now` on, when the client has room, whatever the key.
+function room.free_of_client(of, now, ask)
+  return free(of, CLIENT, now, ask)
+end
+
+-- From `t` on, when the pool as a whole and the client have room, whatever the key.
 function room.free_of_pool(of, t, ask)
   return free(of, POOL, t, ask)
 end
 
--- From `t` on, which is what it was for the key, when the key and its pool as a whole have room.
+-- From `t` on, which is what it was for the key, when the key, its pool as a whole and the client have room.
 function room.free_in_pool(of, t, ask)
   return (of.pauses or of.all > of.own) and free(of, ALL, t, ask) or t
 end

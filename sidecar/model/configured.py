@@ -185,6 +185,7 @@ class Client:
 
     id: str
     token: Secret
+    limits: tuple[Limit, ...] = ()  # of all its requests, whatever the key; its windows are those of the account `@ID`
 
 
 @dataclass(frozen=True, slots=True)

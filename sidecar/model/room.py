@@ -1,4 +1,5 @@
-"""What bears on one key for one model: its windows, its pool's, and how it rests. The twin of `lua/parts/room.lua`."""
+"""What bears on one key for one model: its windows, its pool's and the client's, and how it rests. The twin of
+`lua/parts/room.lua`."""
 
 from __future__ import annotations
 
@@ -70,11 +71,20 @@ def own(rotation: Rotation, member: Member) -> list[Window]:
 
 
 def all_windows(rotation: Rotation, member: Member) -> list[Window]:
+    return [*_common(rotation, member), *_client(rotation)]
+
+
+def _common(rotation: Rotation, member: Member) -> list[Window]:
+    """Those that are asked for every client."""
     return [*own(rotation, member), *_total(rotation)]
 
 
 def _total(rotation: Rotation) -> list[Window]:
     return [(account_of(rotation.pool), limit) for limit in rotation.total]
+
+
+def _client(rotation: Rotation) -> list[Window]:
+    return [(rotation.client.account, limit) for limit in rotation.client.limits]
 
 
 def need(limit: Limit, amounts: Amounts | None, share: float) -> int:
@@ -137,8 +147,13 @@ def free_in_windows(shared: Shared, rotation: Rotation, member: Member, now: int
 
 
 def is_busy(shared: Shared, of: Iterable[Window], now: int, share: float) -> bool:
-    """Whether as many requests of the account are in flight as may be, for one that leaves `share` to others."""
+    """Whether as many requests in flight as may be have these windows, for one that leaves `share` to others."""
     return place_at(shared, of, now, share, now) > now
+
+
+def crowded_until(shared: Shared, rotation: Rotation, now: int, share: float) -> int:
+    """Until when as many requests of the client are in flight as may be, if they do not end sooner; else `now`."""
+    return place_at(shared, _client(rotation), now, share, now)
 
 
 def freed_at(shared: Shared, of: Iterable[Window], now: int) -> int:
@@ -201,16 +216,22 @@ def free_for(shared: Shared, rotation: Rotation, member: Member, t: int, asked: 
     return _free_at(shared, of, t, asked, now) if rotation.sets_of_tokens[member.limits] else t, 0
 
 
+def free_of_client(shared: Shared, rotation: Rotation, asked: Asked, now: int) -> int:
+    """From `now` on, when the client has room for this ask, whatever the key."""
+    return _free_at(shared, _Bearing(_client(rotation), []), now, asked, now)
+
+
 def free_of_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
-    """From `t` on, when the pool as a whole has room for this ask, whatever the key."""
-    of = _bearing_of(shared, rotation, member, _total(rotation), (resting_pool(rotation.pool),))
+    """From `t` on, when the pool as a whole and the client have room for this ask, whatever the key."""
+    windows = [*_total(rotation), *_client(rotation)]
+    of = _bearing_of(shared, rotation, member, windows, (resting_pool(rotation.pool),))
     return _free_at(shared, of, t, asked, now)
 
 
 def free_in_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
-    """From `t` on, which is what it was for the key, when the key and its pool as a whole have room for this ask."""
+    """From `t` on, which is what it was for the key, when the key, its pool and the client have room for this ask."""
     pool = resting_pool(rotation.pool)
-    if not rotation.total and pool not in shared.rests:
+    if not (rotation.total or rotation.client.limits) and pool not in shared.rests:
         return t
     whose = (*subjects(member, rotation.model), pool)
     return _free_at(shared, _bearing_of(shared, rotation, member, all_windows(rotation, member), whose), t, asked, now)
@@ -341,11 +362,11 @@ def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> in
 
 
 def _apart_us(rotation: Rotation, member: Member, resting: Subject) -> int:
-    """How far apart a rest keeps the grants of this key once it is over.
+    """How far apart a rest keeps the grants of this key once it is over, whoever asks.
 
     A pool's keeps those of all its keys, whose guards differ.
     """
-    guard = guard_us(limit for _, limit in all_windows(rotation, member))
+    guard = guard_us(limit for _, limit in _common(rotation, member))
     return GUARD_US if guard is None or resting == resting_pool(rotation.pool) else guard
 
 

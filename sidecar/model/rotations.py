@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from sidecar.model.configured import Key, Limit, Pool
+from sidecar.model.configured import Client, Key, Limit, Pool
 from sidecar.model.patterns import matches
-from sidecar.model.words import Member, Rotation
+from sidecar.model.words import NOBODY, Member, Rotation, Total
 
 
 def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str, line: str = "") -> Rotation:
@@ -31,6 +31,12 @@ def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str, l
     digest = _digest(members, (*limits, total), pool.strategy)
     counted = any(limit.kind == "leases" for one in limits for limit in one)
     return Rotation(pool.name, model, digest, members, limits, pool.strategy, total, line if counted else "")
+
+
+def of_client(client: Client, model: str | None) -> Total:
+    """What a client may spend as a whole on calls that name this model in its own words; NOBODY without limits."""
+    limits = tuple(limit for limit in client.limits if not limit.model or matches(limit.model, model or ""))
+    return Total(f"@{client.id}", limits) if limits else NOBODY
 
 
 def may_serve(key: Key, model: str) -> bool:

@@ -97,6 +97,7 @@ class _Candidate:
     moment: int  # from when on the key and its pool have room for the ask
     place: float
     busy: int  # until when it hangs on requests in flight, which may end sooner
+    crowded: bool = False  # whether those are the client's
 
 
 def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
@@ -105,9 +106,9 @@ def acquire(state: State, ask: Ask, raw: int) -> Grant | Refusal | Exhausted:
     waits: set[str] = set()
     answer = _choose(state, ask, now, raw, waits)
     waits = waits if isinstance(answer, Refusal) else set()
-    if not (ask.ticket or waits):
-        return answer
     names = lines.of(ask.rotations, ask.shares)
+    if not names or not (ask.ticket or waits):
+        return answer
     ticket = ask.ticket or lines.free((state.lines.get(name, ()) for name in names), now - ask.waited_us)
     tick(state, raw)
     for name in names:
@@ -133,14 +134,20 @@ def _choose(state: State, ask: Ask, now: int, raw: int, waits: set[str]) -> Gran
             return _grant(state, ask, candidate, now, raw)
         if (turn.waits and turn.busy > now) or (candidate is not None and candidate.busy > now):
             busy = True
-            waits |= {lines.name(rotation, _share(ask, target))} if ask.max_wait_us[target] else set()
+            may_wait = ask.max_wait_us[target] and not (candidate is not None and candidate.crowded)
+            waits |= {lines.name(rotation, _share(ask, target))} if may_wait else set()
         if candidate is not None:
             found.append((candidate.moment, candidate))
     in_time = [(at, c) for at, c in found if c.busy <= now and at - now <= ask.max_wait_us[c.target]]
     if in_time:
         moment, candidate = min(in_time, key=lambda one: (one[0], one[1].target))
         return _grant(state, ask, _whose_turn(state, ask, candidate, now), moment, raw)
-    return Refusal(min(at for at, _ in found) - now, _came(ask, now) if busy else 0) if found else Exhausted()
+    if not found:
+        return Exhausted()
+    moment, earliest = min(found, key=lambda one: one[0])
+    rotation, asked = ask.rotations[earliest.target], _asked(ask, earliest.target)
+    by_client = earliest.crowded or room.free_of_client(state.shared, rotation, asked, now) > now
+    return Refusal(moment - now, _came(ask, now) if busy else 0, by_client)
 
 
 def _share(ask: Ask, target: int) -> float:
@@ -196,7 +203,8 @@ def _walk(state: State, ask: Ask, target: int, turn: turns.Turn, now: int) -> tu
         if candidate.moment < NEVER and (best is None or candidate.moment < best.moment):
             best = candidate
         pools = room.free_of_pool(shared, rotation, member, free, _asked(ask, target), now)
-        if not has_room and candidate.moment == pools:
+        crowded = room.crowded_until(shared, rotation, now, _share(ask, target))
+        if not has_room and candidate.moment == max(pools, crowded):
             return best, False
         passed.add(member.text)
     return best, False
@@ -242,9 +250,11 @@ def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
     """
     rotation, asked, shared = ask.rotations[of.target], _asked(ask, of.target), state.shared
     own, busy = room.free_for(shared, rotation, of.member, of.moment, asked, now)
-    moment = room.free_in_pool(shared, rotation, of.member, own, asked, now)
+    crowded = room.crowded_until(shared, rotation, now, asked.share)
+    moment = max(room.free_in_pool(shared, rotation, of.member, own, asked, now), crowded)
     stands_back = moment <= now and _stands_back(state, ask, of.target, of.member, now)
-    return replace(of, moment=moment, busy=NEVER if stands_back else max(of.busy, busy))
+    held = max(of.busy, busy, crowded if crowded > now else 0)
+    return replace(of, moment=moment, busy=NEVER if stands_back else held, crowded=crowded > now)
 
 
 def _stands_back(state: State, ask: Ask, target: int, member: Member, now: int) -> bool:

@@ -48,6 +48,30 @@ class Member:
         return f"{which}|{self.id}|{self.key}|{self.account}|{self.limits}"
 
 
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a pool or a client as a whole may spend, whatever the key."""
+
+    account: str  # whose its windows are
+    limits: tuple[Limit, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.account)
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether it counts requests in flight."""
+        return any(limit.kind == "leases" for limit in self.limits)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Its account, where its requests in flight are counted."""
+        return (self.account,) if self.has_lease else ()
+
+
+NOBODY = Total("")  # a client without limits
+
+
 @dataclass(frozen=True)
 class Rotation:
     """The turn order of a pool's keys for one model, with all that a script must know of it.
@@ -64,6 +88,7 @@ class Rotation:
     strategy: Strategy = field(default="round_robin", compare=False)
     total: tuple[Limit, ...] = field(default=(), compare=False)  # of the pool as a whole
     line: str = field(default="", compare=False)  # of those who wait for its requests in flight; "": it counts none
+    client: Total = field(default=NOBODY, compare=False)  # who asks for it: the same rotation, whoever does
 
     @cached_property
     def counts_tokens(self) -> bool:
@@ -72,23 +97,24 @@ class Rotation:
 
     @cached_property
     def sets_of_tokens(self) -> tuple[bool, ...]:
-        """Of each limit set, the pool's total with it: whether a window counts tokens."""
-        return tuple(any(map(unit_of, (*limits, *self.total))) for limits in self.limits)
+        """Of each limit set, the pool's total and the client's with it: whether a window counts tokens."""
+        return tuple(any(map(unit_of, (*limits, *self.total, *self.client.limits))) for limits in self.limits)
 
     @cached_property
     def sets_of_leases(self) -> tuple[bool, ...]:
-        """Of each limit set: whether it counts requests in flight."""
-        return tuple(any(limit.kind == "leases" for limit in limits) for limits in self.limits)
+        """Of each limit set, the client's with it: whether it counts requests in flight."""
+        of_client = self.client.has_lease
+        return tuple(of_client or any(limit.kind == "leases" for limit in limits) for limits in self.limits)
 
     @cached_property
     def guards_us(self) -> tuple[int | None, ...]:
-        """Of each limit set, the pool's total with it: the least guard."""
-        return tuple(guard_us((*limits, *self.total)) for limits in self.limits)
+        """Of each limit set, the pool's total and the client's with it: the least guard."""
+        return tuple(guard_us((*limits, *self.total, *self.client.limits)) for limits in self.limits)
 
     @cached_property
     def calendars(self) -> tuple[Calendar, ...]:
         """Those of its limits, each once."""
-        limits = (limit for one in (*self.limits, self.total) for limit in one)
+        limits = (limit for one in (*self.limits, self.total, self.client.limits) for limit in one)
         return tuple(dict.fromkeys(limit.calendar for limit in limits if limit.calendar is not None))
 
     @cached_property
@@ -178,6 +204,7 @@ class Refusal:
 
     wait_us: int
     ticket: int = 0  # by which who may wait stands in line for a place in flight; 0: none would help
+    by_client: bool = False  # whether it is the client's own limits that have none
 
     @property
     def busy(self) -> bool:
@@ -210,7 +237,10 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The key rests, or has as many requests in flight as it may. The grant was given back: ask again."""
+    """The key rests, or it or the client has as many requests in flight as may be.
+
+    The grant was given back: ask again.
+    """
 
 
 NamedUnit = Literal["", "requests", "tokens", "input_tokens", "output_tokens"]

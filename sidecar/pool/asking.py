@@ -56,15 +56,16 @@ class Asking:
         with search.waiting():
             async with asyncio.timeout(self.most_patience_s(search)), first_in_line:
                 while True:
-                    ended = self._waiting.next_end(search.pools)
+                    ended = self._waiting.next_end(search.places)
                     answer, asked_at = await self.ask(search, math.inf)
                     if not isinstance(answer, Refusal) or not answer.busy:
                         return answer, asked_at
                     await self._waiting.until(ended, self._waiting.pause_s(search))
 
     def alike(self, search: Search) -> Hashable:
-        """Who can use the same, of one config, has the same."""
-        return self, tuple((one.pool, one.digest, one.model) for one in self._rotations(search)), search.batch
+        """Who can use the same, of one config, has the same: one client's grant counts for nobody else."""
+        names = tuple((one.pool, one.digest, one.model) for one in self._rotations(search))
+        return self, names, search.batch, search.client
 
     def _line(self, search: Search) -> Hashable:
         """Those who stand in one line of this replica can use the same keys, and need about as much of them.
@@ -76,10 +77,11 @@ class Asking:
         targets, amounts = search.open, search.amounts(any(one.counts_tokens for one in rotations))
         tried = frozenset((target, key) for target, key in search.tried if target in targets)
         keys = tuple((one.pool, one.keys) for one in rotations)
-        return keys, search.batch, tried, max(amounts).bit_length()
+        crowd = search.client if search.client.has_lease else None
+        return keys, search.batch, tried, max(amounts).bit_length(), crowd
 
     def _rotations(self, search: Search) -> tuple[Rotation, ...]:
-        return tuple(self._rotation(search.targets[index]) for index in search.open)
+        return tuple(self._rotation(search.targets[index], search.client) for index in search.open)
 
     def _shares(self, search: Search) -> tuple[float, ...]:
         """Of each budget of the open targets, what it leaves to others; none where it leaves nothing."""
@@ -117,8 +119,8 @@ class Asking:
         return answer
 
     def counts_places(self, search: Search) -> bool:
-        """Whether a place among requests in flight may be in its way, for which the store keeps a line."""
-        return any(one.line for one in self._rotations(search))
+        """Whether a place among requests in flight may be in its way."""
+        return search.client.has_lease or any(one.line for one in self._rotations(search))
 
     def _asked(self, search: Search, until: float) -> Ask:
         targets, rotations = search.open, self._rotations(search)
@@ -168,9 +170,10 @@ def _check_size(rotations: tuple[Rotation, ...], amounts: Amounts) -> None:
     """Raises TooLarge where every key of every target has a budget that could not hold the request, however empty."""
     for one in rotations:
         for limits in one.limits:
-            holding = (limit for limit in (*limits, *one.total) if limit.enforce)
+            holding = (limit for limit in (*limits, *one.total, *one.client.limits) if limit.enforce)
             if all(need(limit, amounts, 0) <= limit.max for limit in holding):
                 return
-    tokens = [limit for one in rotations for limit in (*one.limits[0], *one.total) if unit_of(limit)]
+    limits_of = ((*one.limits[0], *one.total, *one.client.limits) for one in rotations)
+    tokens = [limit for limits in limits_of for limit in limits if unit_of(limit)]
     most = min(tokens, key=lambda limit: limit.max)
     raise TooLarge(f"It may come to {amounts[1]} tokens, and a budget is {most.max} {most.unit}.")

@@ -25,6 +25,10 @@ class Lasting:
         """Those that have a key of the grant's account."""
         return self.pools_of[grant.member.account]
 
+    def places(self, grant: Grant) -> set[str]:
+        """Whose requests in flight are fewer by this one once it is over: those of its pools, and of its client."""
+        return {*grant.rotation.client.places, *self.pools(grant)}
+
     def give_back(self, grant: Grant) -> None:
         """A grant that surely was not sent; queued."""
         self._store.release(grant, self.pools(grant))

@@ -134,7 +134,7 @@ class Pools:
                     mine.told.clear()
                     await self.waiting.until(mine.told, left_s)
                     continue
-                ended = self.waiting.next_end(search.pools)
+                ended = self.waiting.next_end(search.places)
                 if await self._advance(held):
                     queue.moved(mine)
                 if held.in_hand:
@@ -198,7 +198,7 @@ class Pools:
             held.date(answer, asked_at)
             self._began(held)
         if ran and not isinstance(answer, Confirmed):
-            self.waiting.ended(self._lasting.pools(held.grant))
+            self.waiting.ended(self._lasting.places(held.grant))
         return held.in_hand and held.may_be_sent
 
     async def renew(self, search: Search, held: Held) -> bool:
@@ -220,7 +220,7 @@ class Pools:
     def release(self, held: Held) -> None:
         """Gives back a grant that surely was not sent; once, however often it is called."""
         if self._give_back(held):
-            self.waiting.ended(self._lasting.pools(held.grant))
+            self.waiting.ended(self._lasting.places(held.grant))
 
     def _give_back(self, held: Held) -> bool:
         """Whether it had been in hand, or in flight."""
@@ -236,7 +236,7 @@ class Pools:
         actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
         if self.running.ended(held.grant) or (held.in_hand and actual != held.grant.amounts):
             self.store.settle(held.grant, actual, self._lasting.pools(held.grant))
-            self.waiting.ended(self._lasting.pools(held.grant))
+            self.waiting.ended(self._lasting.places(held.grant))
         held.in_hand = False
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:

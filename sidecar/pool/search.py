@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from sidecar.model.configured import SECOND_US, Key, Pool, Target
-from sidecar.model.words import ONE, Amounts, Confirmed, Grant, NotYet
+from sidecar.model.words import NOBODY, ONE, Amounts, Confirmed, Grant, NotYet, Total
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class Search:
     max_wait_s: float | None = None  # replaces the pools' own
     expects: Callable[[], Amounts] = lambda: ONE  # what it may come to; asked once, and only where tokens are limited
     batch: bool = False  # leaves a share of each budget to the others
+    client: Total = NOBODY  # who calls, and what they may spend as a whole
     tried: set[tuple[int, str]] = field(default_factory=set)
     closed: set[int] = field(default_factory=set)  # targets that are not asked any more
     came: float = field(default_factory=monotonic)  # on the loop's clock
@@ -56,9 +57,9 @@ class Search:
             self.waited_before_s, self.waits_since = self.waited_s, None
 
     @property
-    def pools(self) -> set[str]:
-        """Those of the targets that may still be asked."""
-        return {self.targets[index].pool for index in self.open}
+    def places(self) -> set[str]:
+        """Whose requests in flight may be in its way: those of the pools that may still be asked, and of the client."""
+        return {*self.client.places, *(self.targets[index].pool for index in self.open)}
 
     def model(self, held: Held) -> str:
         """The upstream model that a grant of this search is for; "" for a call without one."""

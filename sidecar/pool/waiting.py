@@ -32,7 +32,7 @@ class Waiting:
         self.count = 0
         self._lines: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
         self._seats = 0
-        self._listening: defaultdict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # by pool
+        self._listening: defaultdict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # by pool or client
         self._queues: defaultdict[Hashable, Queue] = defaultdict(Queue)
 
     @contextmanager
@@ -53,17 +53,17 @@ class Waiting:
             self._seats -= 1
             search.has_seat = False
 
-    def ended(self, pools: Iterable[str]) -> None:
-        """A request of this replica is over that had a key of these pools: who waits for one may look at once."""
-        for pool in pools:
-            for event in self._listening.pop(pool, ()):
+    def ended(self, places: Iterable[str]) -> None:
+        """A request of this replica is over that had one of these places: who waits for one may look at once."""
+        for place in places:
+            for event in self._listening.pop(place, ()):
                 event.set()
 
-    def next_end(self, pools: Iterable[str]) -> asyncio.Event:
-        """What the next request of these pools to end will set: taken before asking, so that none is missed."""
+    def next_end(self, places: Iterable[str]) -> asyncio.Event:
+        """What the next request in one of these places to end will set: taken before asking, so that none is missed."""
         event = asyncio.Event()
-        for pool in pools:
-            self._listening[pool].add(event)
+        for place in places:
+            self._listening[place].add(event)
         return event
 
     def pause_s(self, search: Search) -> float:

@@ -17,7 +17,16 @@ from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
-from sidecar.proxy.errors import LONGEST_RETRY_AFTER_US, Refused, busy, out_of_budget, retry_after, store_away
+from sidecar.proxy.errors import (
+    LONGEST_RETRY_AFTER_US,
+    Refused,
+    busy,
+    crowded,
+    out_of_budget,
+    over_limit,
+    retry_after,
+    store_away,
+)
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.progress import Next, Progress
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
@@ -215,6 +224,8 @@ class Attempts:
             return self._passed(self.first)
         kinds = set(self.progress.kinds)
         dead = got is not None and await self._all_dead()
+        if isinstance(got, Refusal) and got.by_client:
+            raise crowded(self.client) if got.busy else over_limit(self.client, got.wait_us)
         if isinstance(got, Refusal) and not dead:
             raise busy() if got.busy else out_of_budget(got.wait_us)
         if kinds and kinds <= RATE_LIMITS:

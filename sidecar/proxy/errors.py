@@ -50,3 +50,15 @@ def out_of_budget(wait_us: int) -> Refused:
 def busy() -> Refused:
     message = "Every key has as many requests in flight as its concurrency allows, and none ended in time."
     return Refused(429, "rate_limit_exceeded", message, retry_after(SECOND_US))
+
+
+def over_limit(client: str, wait_us: int) -> Refused:
+    """A client has spent what it may, whatever the keys have."""
+    wait_s = math.ceil(wait_us / SECOND_US)
+    message = f'The client "{client}" has reached a limit of its own; it has room again in {wait_s} s.'
+    return Refused(429, "client_limit_exceeded", message, retry_after(wait_us))
+
+
+def crowded(client: str) -> Refused:
+    message = f'The client "{client}" has as many requests in flight as it may, and none ended in time.'
+    return Refused(429, "client_limit_exceeded", message, retry_after(SECOND_US))

@@ -8,7 +8,9 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from sidecar.model.amounts import amounts
-from sidecar.model.configured import Config, Target
+from sidecar.model.configured import Client, Config, Target
+from sidecar.model.rotations import of_client
+from sidecar.model.words import NOBODY
 from sidecar.pool.search import Search
 from sidecar.proxy import admission, relay, route
 from sidecar.proxy import call as calls
@@ -41,14 +43,15 @@ class Forward:
         admission.admit(request, state.config)
         if isinstance(where, Refused):
             raise where
-        visit.client = admission.client_of(request, state.config, query).id
+        client = admission.client_of(request, state.config, query)
+        visit.client = client.id
         admission.check_method(request)
         if where.lists:
             return await _list(request, state.config, where, visit)
         call = await calls.read(request, visit.request_id, where, query, visit.body)
         asked = _asked(state, call)
         visit.model = call.reading.model or ""
-        visit.attempts = self._attempts(state, call, asked, visit.client)
+        visit.attempts = self._attempts(state, call, asked, client)
         visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status
         try:
@@ -57,7 +60,7 @@ class Forward:
             visit.outcome = visit.attempts.finished(answer).kind
             self._naming.see(answer)
 
-    def _attempts(self, state: State, call: Call, asked: Asked, client: str) -> Attempts:
+    def _attempts(self, state: State, call: Call, asked: Asked, client: Client) -> Attempts:
         targets = _targets(state, asked)
         call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
@@ -71,8 +74,9 @@ class Forward:
             call.max_wait_s,
             expects=lambda: amounts(None, call.estimate()),
             batch=call.batch,
+            client=of_client(client, call.reading.model) if client.limits else NOBODY,
         )
-        return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client)
+        return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client.id)
 
 
 def _asked(state: State, call: Call) -> Asked:

@@ -94,6 +94,10 @@ def _total(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[st
     return [account_of(rotation.pool), *_limits(rotation.total, bounds)]
 
 
+def _client(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
+    return [rotation.client.account, *_limits(rotation.client.limits, bounds)]
+
+
 def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
     """The state, and the wake set of every pool whose keys may have room earlier for it."""
     return names.state, *(names.wake(pool) for pool in pools)
@@ -118,12 +122,14 @@ def forget() -> None:
 
 def acquire(names: Names, ask: Ask, clock_us: int, now: str = "") -> Call:
     keys: list[str] = [names.state]
+    bounds = [_bounds(rotation, clock_us) if rotation.calendars else () for rotation in ask.rotations]
     args: list[str] = [now, *map(str, ask.amounts), "1" if ask.probing else "0"]
     args += (str(ask.ticket), str(ask.waited_us))
     args += (str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried))
+    args += _client(ask.rotations[0], dict(bounds[0]))
     shares = ask.shares or (0.0,) * len(ask.rotations)
-    for rotation, max_wait_us, share in zip(ask.rotations, ask.max_wait_us, shares, strict=True):
-        more_keys, limits = _target(names, rotation, _bounds(rotation, clock_us) if rotation.calendars else (), share)
+    for rotation, told, max_wait_us, share in zip(ask.rotations, bounds, ask.max_wait_us, shares, strict=True):
+        more_keys, limits = _target(names, rotation, told, share)
         keys += more_keys
         args += (rotation.model, rotation.strategy, str(max_wait_us), *limits)
     return Call("acquire", tuple(keys), tuple(args))
@@ -145,8 +151,8 @@ def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Ex
                 finds=int(finds),
                 share=ask.shares[int(target)] if ask.shares else 0.0,
             )
-        case [b"refused", wait, ticket]:
-            return Refusal(int(wait), int(ticket))
+        case [b"refused", wait, ticket, by_client]:
+            return Refusal(int(wait), int(ticket), bool(by_client))
         case [b"exhausted"]:
             return Exhausted()
         case [b"missing", target]:
@@ -167,6 +173,7 @@ def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
         *(f"{grant.share:g}", *map(str, grant.amounts)),
         *_limits(grant.limits, told),
         *_pool(grant.rotation, told),
+        *_client(grant.rotation, told),
     )
     return Call("confirm", _keys(names, pools), args)
 
@@ -203,6 +210,7 @@ def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], cl
         *(now, grant.member.text, str(grant.moment_us), *map(str, (*grant.amounts, *actual))),
         *_limits(grant.limits, told),
         *_total(grant.rotation, told),
+        *_client(grant.rotation, told),
     )
     return Call("settle", _keys(names, pools), args)
 
@@ -220,14 +228,13 @@ def renew(names: Names, grants: Iterable[Grant], owners: Mapping[str, str], now:
     leases = [
         text
         for grant in grants
-        for limit in grant.limits
-        if limit.kind == "leases"
-        for text in (
-            owners.get(grant.member.key, grant.member.account),
-            limit.name,
-            str(limit.window_us),
-            str(grant.moment_us),
+        for account, limits in (
+            (owners.get(grant.member.key, grant.member.account), grant.limits),
+            (grant.rotation.client.account, grant.rotation.client.limits),
         )
+        for limit in limits
+        if limit.kind == "leases"
+        for text in (account, limit.name, str(limit.window_us), str(grant.moment_us))
     ]
     return Call("renew", (names.state,), (now, str(len(leases) // 4), *leases))
 

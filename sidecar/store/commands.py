@@ -332,8 +332,9 @@ class Store:
         calls.forget()
 
     def serving(self, rotation: Rotation) -> Rotation:
-        """The rotation that serves its model: itself, or `*` where the pool has too many models."""
-        return self._shared.get(rotation, rotation)
+        """The rotation that serves its model, whoever asks: itself, or `*` where the pool has too many models."""
+        shared = self._shared.get(rotation)
+        return rotation if shared is None else replace(shared, client=rotation.client)
 
     async def close(self) -> None:
         """Lets what is queued be sent, ends both connections, then leaves the server."""

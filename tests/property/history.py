@@ -30,7 +30,7 @@ from sidecar.model.words import (
 from sidecar.store import calls
 from sidecar.store.names import Names, rest_field
 from tests.property.judge import Judge
-from tests.property.worlds import GUARD, MODELS, SECOND, WORLDS, World
+from tests.property.worlds import CLIENTS, GUARD, MODELS, SECOND, WORLDS, World
 
 # Twenty seconds before a day of 25 hours and a month begin in New York.
 START = 1_793_505_580_000_000
@@ -117,8 +117,10 @@ class Play:
         choice, amounts = divmod(choice, len(AMOUNTS))
         choice, share = divmod(choice, len(SHARES))
         targets = (("p",), ("p", "q"), ("q", "p"), ("p", "p"))[pools]
+        client = CLIENTS[(choice >> 12) % len(CLIENTS)]
         rotations = tuple(
-            self.world.rotation(pool, MODELS[(model + index) % len(MODELS)]) for index, pool in enumerate(targets)
+            self.world.rotation(pool, MODELS[(model + index) % len(MODELS)], client)
+            for index, pool in enumerate(targets)
         )
         if probing := choice % 16 == 2:
             rotations = (alone(rotations[0], choice // 16),)
@@ -142,7 +144,8 @@ class Play:
     def _acquire(self, world: World, ask: Ask) -> None:
         answer = self._ask(ask)
         told = f"{ask.max_wait_us} {ask.amounts[1]} {ask.shares[0]} {'probing' if ask.probing else ''}"
-        of = " ".join(f"{rotation.pool}/{rotation.model}" for rotation in ask.rotations)
+        of = ask.rotations[0].client.account
+        of += " ".join(f" {rotation.pool}/{rotation.model}" for rotation in ask.rotations)
         line = f"waited {ask.waited_us} ticket {ask.ticket - START if ask.ticket else ''}"
         self.words.append(f"acquire {of} {told} tried={sorted(ask.tried)} {line} -> {tell(answer)}")
         self._is_right(ask, answer)
@@ -208,7 +211,8 @@ class Play:
         asked = room.Asked(ask.amounts, ask.shares[target], ask.probing)
         own, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
         own, _ = room.free_for(shared, rotation, member, own, asked, now)
-        return room.free_in_pool(shared, rotation, member, own, asked, now)
+        crowded = room.crowded_until(shared, rotation, now, asked.share)
+        return max(room.free_in_pool(shared, rotation, member, own, asked, now), crowded)
 
     def _take(self, choice: int) -> tuple[World, Grant, bool] | None:
         """One of the open grants, with the config that its request began with and keeps."""
@@ -291,11 +295,11 @@ class Play:
         if not running:
             return
         grant = running[choice % len(running)]
-        limits = [limit for limit in grant.limits if limit.kind == "leases"]
-        self._expect(calls.renew(NAMES, [grant], {}, str(self.raw)), int, len(limits))
-        for limit in limits:
-            rules.renewed(self.state, grant.member.account, limit, grant.moment_us, self.raw)
-            self.judge.renewed(grant.member.account, limit, grant.moment_us, self.now)
+        leased = [window for window in windows(grant) if window[1].kind == "leases"]
+        self._expect(calls.renew(NAMES, [grant], {}, str(self.raw)), int, len(leased))
+        for account, limit in leased:
+            rules.renewed(self.state, account, limit, grant.moment_us, self.raw)
+            self.judge.renewed(account, limit, grant.moment_us, self.now)
             self.words.append(f"renew {tell(grant)}")
 
     def report(self, choice: int) -> None:

@@ -74,11 +74,28 @@ MUTATIONS = {
     ),
     "batch takes the last place": ("need(limit, nil, share))", "need(limit, nil, 0))"),
     # The pool as a whole, and what is left to others.
-    "a total is not asked": ("local moment = room.free_in_pool(of, own, ask)", "local moment = own"),
+    "a total is not asked": ("math.max(room.free_in_pool(of, own, ask), crowded)", "math.max(own, crowded)"),
     "a total is not entered": (
         "for i = 1, of.all do\n    local limit = of.limits[i]\n    local amount",
         "for i = 1, of.own do\n    local limit = of.limits[i]\n    local amount",
     ),
+    # What a client may spend, whatever the key.
+    "a client's limits are not asked": ("whose.client and of.all or of.own", "whose.client and of.common or of.own"),
+    "a client's limits are not entered": (
+        "for i = 1, of.all do\n    local limit = of.limits[i]\n    local amount",
+        "for i = 1, of.common do\n    local limit = of.limits[i]\n    local amount",
+    ),
+    "a client's requests in flight are as many as come": (
+        "return place_at(of, now, share, of.common + 1, of.all)",
+        "return now",
+    ),
+    "a key rests for the requests in flight of a client": (
+        "local at = place_at(of, t, share, 1, of.own)",
+        "local at = place_at(of, t, share, 1, of.all)",
+    ),
+    "who has too many in flight stands in the way of others": ("and not (candidate and candidate.crowded) then", "then"),
+    "a client is not told that it is over its limits": ("busy, by_client and 1 or 0", "busy, 0"),
+    "one client's guard keeps the keys of all apart": ("guard(of, of.common)", "guard(of, of.all)"),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
     "who leaves a share leaves no gap for it": ("if leaves and not is_exact(limit) then", "if false then"),
     "a limit that is not enforced refuses": (
@@ -119,7 +136,7 @@ MUTATIONS = {
     ),
     "nobody is woken": ("if #woken > 0 then", "if false then"),
     "a key without room for this request ends the search": (
-        "if not has_room and moment == room.free_of_pool(of, free, ask) then",
+        "if not has_room and moment == math.max(room.free_of_pool(of, free, ask), crowded) then",
         "if not has_room then",
     ),
     "numbers skip where a wait is refused": (

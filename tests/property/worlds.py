@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from sidecar.model.configured import LEASE_US, Calendar, Limit, Strategy, Unit
-from sidecar.model.words import Member, Rotation
+from sidecar.model.words import NOBODY, Member, Rotation, Total
 
 SECOND = 1_000_000
 GUARD = 50_000
@@ -45,8 +45,8 @@ class World:
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
     totals: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
 
-    def rotation(self, pool: str, model: str) -> Rotation:
-        """What the scripts are told of a pool and a model. The first key has a weight of 3, the last comes later."""
+    def rotation(self, pool: str, model: str, client: Total = NOBODY) -> Rotation:
+        """What the scripts are told of a pool, a model and a client. The first key weighs 3, the last comes later."""
         sets = list(dict.fromkeys(self.limits[account] for _, account in self.pools[pool]))
         members = tuple(
             Member(order, 3 - 2 * bool(order), order // 2, key, f"fp-{key}", account, sets.index(self.limits[account]))
@@ -57,7 +57,7 @@ class World:
         told = repr(([member.text for member in members], limits, total, strategy))
         digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
         line = "p" if any(one.kind == "leases" for chosen in limits for one in chosen) else ""
-        return Rotation(pool, model, digest, members, limits, strategy, total, line)
+        return Rotation(pool, model, digest, members, limits, strategy, total, line, client)
 
     @staticmethod
     def _of(model: str, chosen: tuple[Limit, ...]) -> tuple[Limit, ...]:
@@ -68,6 +68,13 @@ class World:
         return [pool for pool, keys in self.pools.items() if any(owner == account for _, owner in keys)]
 
 
+CLIENTS = (
+    NOBODY,
+    Total("@often", (limit(2, 10), limit(1000, 60, unit="tokens"))),
+    Total("@alone", (in_flight(1), daily(5, "UTC"))),
+    NOBODY,
+    Total("@seldom", (limit(1, 2), in_flight(2), limit(3, 60, enforce=False))),
+)
 POOLS = {"p": (("a1", "a"), ("b1", "b"), ("a2", "a"), ("c1", "c")), "q": (("b2", "b"), ("d1", "d"))}
 NEW_YORK = "America/New_York"
 

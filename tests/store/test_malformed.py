@@ -18,9 +18,11 @@ ONE = ("1", "0", "0", "0", "0", "0")
 LIMIT = ("requests/60000000/", "log", "1", "1", "1", "60000000", "50000")
 DAY = ("requests/day@UTC/", "calendar", "1", "1", "1", "0", "50000")  # without its boundaries
 NO_POOL = ("c|pool|p", "+p", "0")  # its rest, and a total without limits
+NOBODY = ("", "0")  # a client without limits
+WHOLE = (*NO_POOL, *NOBODY)
 COUNTED = ("{x}today", "{x}total", "{x}flushed")
 TARGET = (STATE, SET, HASH, WAKE)
-ASK = ("", *ONE, "0", "0", "0", "0", "m", "round_robin", "0", "0", "", *NO_POOL)  # up to its limits
+ASK = ("", *ONE, "0", "0", "0", "0", *NOBODY, "m", "round_robin", "0", "0", "", *NO_POOL)  # up to its limits
 CONFIRM = ("", MEMBER, "m", "1", "1", "0", "0", *ONE)  # likewise
 
 # Script, KEYS, ARGV, and the beginning of the Lua line that fails.
@@ -31,10 +33,11 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "acquire: no strategy": (
         "acquire",
         TARGET,
-        (*ASK[:12], "by chance", *ASK[13:], "1", "1", *LIMIT),
+        (*ASK[:14], "by chance", *ASK[15:], "1", "1", *LIMIT),
         "strategy = orders[args.text()](),",
     ),
     "acquire: no total": ("acquire", TARGET, ASK[:-1], "for i = 1, args.number() do"),
+    "acquire: no client": ("acquire", TARGET, ASK[:11], "for i = 1, args.number() do"),
     "acquire: no count of sets": ("acquire", TARGET, ASK, "for i = 1, args.number() do"),
     "acquire: a set cut short": ("acquire", TARGET, (*ASK, "1", "1"), "kinds[kind] = kinds[kind] or makers[kind]()"),
     "acquire: no set for the member": ("acquire", TARGET, (*ASK, "0"), "local prefix, count = 'w|' .. account"),
@@ -65,7 +68,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "acquire: fewer targets than keys": (
         "acquire",
         (*TARGET, "{x}set2", "{x}hash", WAKE),
-        ("", *ONE, "0", "0", "0", "1", "0|k0", "m", "round_robin", "0", *ASK[14:], "1", "0"),
+        ("", *ONE, "0", "0", "0", "1", "0|k0", *NOBODY, "m", "round_robin", "0", *ASK[16:], "1", "0"),
         "strategy = orders[args.text()](),",
     ),
     "advance: nothing": ("advance", (STATE, WAKE), (), "for i = 1, args.number() do"),
@@ -74,34 +77,35 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "confirm: no moment": (
         "confirm",
         (STATE, WAKE),
-        ("", MEMBER, "m", "then", *CONFIRM[4:], "0", *NO_POOL),
+        ("", MEMBER, "m", "then", *CONFIRM[4:], "0", *WHOLE),
         "if now < moment then",
     ),
     "confirm: no amounts": (
         "confirm",
         (STATE, WAKE),
-        (*CONFIRM[:7], *["all"] * 6, "1", *LIMIT, *NO_POOL),
+        (*CONFIRM[:7], *["all"] * 6, "1", *LIMIT, *WHOLE),
         "local left, bound = limit.max - need, rounde",
     ),
     "confirm: no limits": ("confirm", (STATE, WAKE), CONFIRM, "for i = 1, args.number() do"),
     "confirm: no total": ("confirm", (STATE, WAKE), (*CONFIRM, "0"), "for i = 1, args.number() do"),
+    "confirm: no client": ("confirm", (STATE, WAKE), (*CONFIRM, "0", *NO_POOL), "for i = 1, args.number() do"),
     "confirm: no member": (
         "confirm",
         (STATE, WAKE),
-        ("", "k0", *CONFIRM[2:], "0", *NO_POOL),
+        ("", "k0", *CONFIRM[2:], "0", *WHOLE),
         "local prefix, count = 'w|' .. account",
     ),
     "release: nothing": ("release", (STATE, WAKE), (), "for i = 1, args.number() do"),
     "release: no member": (
         "release",
         (STATE, WAKE),
-        ("", "k0", *CONFIRM[2:], "1", *LIMIT, *NO_POOL),
+        ("", "k0", *CONFIRM[2:], "1", *LIMIT, *WHOLE),
         "local prefix, count = 'w|' .. account",
     ),
     "release: no moment": (
         "release",
         (STATE, WAKE),
-        ("", MEMBER, "m", "then", *CONFIRM[4:], "1", *LIMIT, *NO_POOL),
+        ("", MEMBER, "m", "then", *CONFIRM[4:], "1", *LIMIT, *WHOLE),
         "if moment + limit.window + limit.guard <= no",
     ),
     "release: a limit cut short": (
@@ -115,19 +119,19 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "settle: no member": (
         "settle",
         (STATE, WAKE),
-        ("", "k0", "1", *ONE, *ONE, "1", *LIMIT, "+p", "0"),
+        ("", "k0", "1", *ONE, *ONE, "1", *LIMIT, "+p", "0", *NOBODY),
         "local prefix, count = 'w|' .. account",
     ),
     "settle: no moment": (
         "settle",
         (STATE, WAKE),
-        ("", MEMBER, "then", *ONE, "2", *ONE[1:], "1", *LIMIT, "+p", "0"),
+        ("", MEMBER, "then", *ONE, "2", *ONE[1:], "1", *LIMIT, "+p", "0", *NOBODY),
         "if moment + limit.window + limit.guard <= no",
     ),
     "settle: only what was expected": (
         "settle",
         (STATE, WAKE),
-        ("", MEMBER, "1", *ONE, "0", "+p", "0"),
+        ("", MEMBER, "1", *ONE, "0", "+p", "0", *NOBODY),
         "for i = 1, args.number() do",
     ),
     "renew: nothing": ("renew", (STATE,), (), "for _ = 1, count do"),
