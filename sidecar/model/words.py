@@ -146,6 +146,11 @@ class Ask:
     waited_us: int = 0  # since it came
     ticket: int = 0  # by which it stands in line for a place in flight, as it was told; 0: it does not
 
+    @property
+    def client(self) -> Total:
+        """What who asks may spend: all rotations say the same."""
+        return self.rotations[0].client if self.rotations else NOBODY
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:

@@ -30,6 +30,7 @@ from sidecar.model.words import (
     Reported,
     Rotation,
     Subject,
+    Total,
     Withdrawn,
     unit_of,
 )
@@ -94,8 +95,8 @@ def _total(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[st
     return [account_of(rotation.pool), *_limits(rotation.total, bounds)]
 
 
-def _client(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
-    return [rotation.client.account, *_limits(rotation.client.limits, bounds)]
+def _client(client: Total, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
+    return [client.account, *_limits(client.limits, bounds)]
 
 
 def _keys(names: Names, pools: Iterable[str]) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ def acquire(names: Names, ask: Ask, clock_us: int, now: str = "") -> Call:
     args: list[str] = [now, *map(str, ask.amounts), "1" if ask.probing else "0"]
     args += (str(ask.ticket), str(ask.waited_us))
     args += (str(len(ask.tried)), *(f"{target}|{key}" for target, key in ask.tried))
-    args += _client(ask.rotations[0], dict(bounds[0]))
+    args += _client(ask.client, dict(bounds[0]) if ask.client.limits else {})
     shares = ask.shares or (0.0,) * len(ask.rotations)
     for rotation, told, max_wait_us, share in zip(ask.rotations, bounds, ask.max_wait_us, shares, strict=True):
         more_keys, limits = _target(names, rotation, told, share)
@@ -173,7 +174,7 @@ def confirm(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
         *(f"{grant.share:g}", *map(str, grant.amounts)),
         *_limits(grant.limits, told),
         *_pool(grant.rotation, told),
-        *_client(grant.rotation, told),
+        *_client(grant.rotation.client, told),
     )
     return Call("confirm", _keys(names, pools), args)
 
@@ -210,7 +211,7 @@ def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], cl
         *(now, grant.member.text, str(grant.moment_us), *map(str, (*grant.amounts, *actual))),
         *_limits(grant.limits, told),
         *_total(grant.rotation, told),
-        *_client(grant.rotation, told),
+        *_client(grant.rotation.client, told),
     )
     return Call("settle", _keys(names, pools), args)
 

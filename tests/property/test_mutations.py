@@ -93,7 +93,10 @@ MUTATIONS = {
         "local at = place_at(of, t, share, 1, of.own)",
         "local at = place_at(of, t, share, 1, of.all)",
     ),
-    "who has too many in flight stands in the way of others": ("and not (candidate and candidate.crowded) then", "then"),
+    "who has too many in flight stands in the way of others": (
+        "and not (candidate and candidate.crowded) then",
+        "then",
+    ),
     "a client is not told that it is over its limits": ("busy, by_client and 1 or 0", "busy, 0"),
     "one client's guard keeps the keys of all apart": ("guard(of, of.common)", "guard(of, of.all)"),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
