@@ -118,7 +118,7 @@ local function walk(at, target, turn)
         return nil, best
       elseif (free > now and parked and free <= score) or (free <= now and known) then
         local own, held = room.free_for(of, free, ask)
-        local crowded = room.crowded_until(of, now, ask.share)
+        local crowded = room.crowded_until(of, now)
         local moment = math.max(room.free_in_pool(of, own, ask), crowded)
         local has_room = moment <= now
         if has_room and (of.line == '' or not line.has_earlier(of.line, came, room.freed_at(of, now), now)) then

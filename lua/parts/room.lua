@@ -134,7 +134,7 @@ end
 -- From `t` on, when none of these rests is in the way and these windows have room, requests in flight aside. What has room
 -- now may have none later, after a midnight or where somebody reserved it: so until all have it at one moment.
 local function free(of, whose, t, ask)
-  local limits, texts, amounts, share = of.limits, of.texts, ask.amounts, ask.share
+  local limits, texts, amounts = of.limits, of.texts, ask.amounts
   local first = whose.own and 1 or (whose.total and of.own or of.common) + 1
   local last = whose.client and of.all or of.own
   repeat
@@ -145,7 +145,7 @@ local function free(of, whose, t, ask)
       end
     end
     for i = first, last do
-      local limit = limits[i]
+      local limit, share = limits[i], i <= of.common and ask.share or 0 -- of its own a client leaves nothing to others
       if limit.holds and limit.kind ~= 'leases' then
         local wanted = (limit.unit == REQUESTS and share == 0) and 1 or need(limit, amounts, share)
         if wanted > limit.max then
@@ -200,12 +200,12 @@ end
 -- Whether as many requests of the account or the client are in flight as may be, for one that leaves `share` of them to
 -- others.
 function room.is_busy(of, now, share)
-  return place_at(of, now, share, 1, of.all) > now
+  return place_at(of, now, share, 1, of.own) > now or room.crowded_until(of, now) > now
 end
 
 -- The same of the client alone: until when they last if they do not end sooner; else `now`.
-function room.crowded_until(of, now, share)
-  return place_at(of, now, share, of.common + 1, of.all)
+function room.crowded_until(of, now)
+  return place_at(of, now, 0, of.common + 1, of.all)
 end
 
 -- When a place among the account's requests in flight was last given back; 0: nobody knows, or they are not counted.

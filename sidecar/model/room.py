@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sidecar.model import counters, leases, rests, windows
 from sidecar.model.configured import Limit
@@ -120,19 +120,21 @@ class _Bearing:
 
     windows: list[Window]
     rests: list[tuple[Resting, int]]  # and by how much each keeps grants apart once it is over
+    clients: list[Window] = field(default_factory=list)  # the client's own, of which it leaves nothing to others
 
 
 def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> int:
     """The first moment from `t` on at which nothing is in the way, requests in flight aside; NEVER for more than one of
     the windows can hold."""
     wanted = [
-        (window, need(window[1], asked.amounts, asked.share))
-        for window in of.windows
+        (window, need(window[1], asked.amounts, share), share > 0)
+        for windows, share in ((of.windows, asked.share), (of.clients, 0.0))
+        for window in windows
         if window[1].enforce and window[1].kind != "leases"
     ]
     while t < NEVER:
         over = max([t, *(rests.free_at(rest, t, asked.probing, apart_us) for rest, apart_us in of.rests)])
-        then = max([over, *(_window_free_at(shared, *one, over, asked.share > 0, now) for one in wanted)])
+        then = max([over, *(_window_free_at(shared, one, amount, over, leaves, now) for one, amount, leaves in wanted)])
         if then == t:
             break
         t = then
@@ -146,14 +148,16 @@ def free_in_windows(shared: Shared, rotation: Rotation, member: Member, now: int
     return place_at(shared, of, t, 0, now)
 
 
-def is_busy(shared: Shared, of: Iterable[Window], now: int, share: float) -> bool:
-    """Whether as many requests in flight as may be have these windows, for one that leaves `share` to others."""
-    return place_at(shared, of, now, share, now) > now
+def is_busy(shared: Shared, rotation: Rotation, member: Member, now: int, share: float) -> bool:
+    """Whether as many requests of the account, or the client, are in flight as may be, for one that leaves `share` of
+    the account's to others."""
+    at = place_at(shared, own(rotation, member), now, share, now)
+    return max(at, crowded_until(shared, rotation, now)) > now
 
 
-def crowded_until(shared: Shared, rotation: Rotation, now: int, share: float) -> int:
+def crowded_until(shared: Shared, rotation: Rotation, now: int) -> int:
     """Until when as many requests of the client are in flight as may be, if they do not end sooner; else `now`."""
-    return place_at(shared, _client(rotation), now, share, now)
+    return place_at(shared, _client(rotation), now, 0, now)
 
 
 def freed_at(shared: Shared, of: Iterable[Window], now: int) -> int:
@@ -218,14 +222,13 @@ def free_for(shared: Shared, rotation: Rotation, member: Member, t: int, asked: 
 
 def free_of_client(shared: Shared, rotation: Rotation, asked: Asked, now: int) -> int:
     """From `now` on, when the client has room for this ask, whatever the key."""
-    return _free_at(shared, _Bearing(_client(rotation), []), now, asked, now)
+    return _free_at(shared, _Bearing([], [], _client(rotation)), now, asked, now)
 
 
 def free_of_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
     """From `t` on, when the pool as a whole and the client have room for this ask, whatever the key."""
-    windows = [*_total(rotation), *_client(rotation)]
-    of = _bearing_of(shared, rotation, member, windows, (resting_pool(rotation.pool),))
-    return _free_at(shared, of, t, asked, now)
+    of = _bearing_of(shared, rotation, member, _total(rotation), (resting_pool(rotation.pool),))
+    return _free_at(shared, replace(of, clients=_client(rotation)), t, asked, now)
 
 
 def free_in_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
@@ -234,7 +237,8 @@ def free_in_pool(shared: Shared, rotation: Rotation, member: Member, t: int, ask
     if not (rotation.total or rotation.client.limits) and pool not in shared.rests:
         return t
     whose = (*subjects(member, rotation.model), pool)
-    return _free_at(shared, _bearing_of(shared, rotation, member, all_windows(rotation, member), whose), t, asked, now)
+    of = _bearing_of(shared, rotation, member, _common(rotation, member), whose)
+    return _free_at(shared, replace(of, clients=_client(rotation)), t, asked, now)
 
 
 def free_before(shared: Shared, of: Iterable[Window], moment: int, amounts: Amounts, now: int) -> int:

@@ -203,7 +203,7 @@ def _walk(state: State, ask: Ask, target: int, turn: turns.Turn, now: int) -> tu
         if candidate.moment < NEVER and (best is None or candidate.moment < best.moment):
             best = candidate
         pools = room.free_of_pool(shared, rotation, member, free, _asked(ask, target), now)
-        crowded = room.crowded_until(shared, rotation, now, _share(ask, target))
+        crowded = room.crowded_until(shared, rotation, now)
         if not has_room and candidate.moment == max(pools, crowded):
             return best, False
         passed.add(member.text)
@@ -250,7 +250,7 @@ def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
     """
     rotation, asked, shared = ask.rotations[of.target], _asked(ask, of.target), state.shared
     own, busy = room.free_for(shared, rotation, of.member, of.moment, asked, now)
-    crowded = room.crowded_until(shared, rotation, now, asked.share)
+    crowded = room.crowded_until(shared, rotation, now)
     moment = max(room.free_in_pool(shared, rotation, of.member, own, asked, now), crowded)
     stands_back = moment <= now and _stands_back(state, ask, of.target, of.member, now)
     held = max(of.busy, busy, crowded if crowded > now else 0)
@@ -307,7 +307,9 @@ def confirm(state: State, grant: Grant, raw: int) -> Confirmed | NotYet | Withdr
     before = shared.known()
     rotation, member = grant.rotation, grant.member
     _, let_through = room.leave(shared, rotation, member, moment, now, grant.amounts, grant.runs)
-    if room.is_forbidden(shared, rotation, member, let_through, now) or room.is_busy(shared, of, now, grant.share):
+    if room.is_forbidden(shared, rotation, member, let_through, now) or room.is_busy(
+        shared, rotation, member, now, grant.share
+    ):
         tick(state, raw)
         wake(state, {grant.member.account}, now)
         return Withdrawn()

@@ -62,6 +62,7 @@ HISTORIES: dict[str, list[int]] = {
     "a key rests for the requests in flight of a client": [6, 11, 1357544871, 9],
     "who has too many in flight stands in the way of others": [4, 1469118510, 1811180649],
     "a client is not told that it is over its limits": [0, 1469118510, 1811180649],
+    "a client leaves a share of its own": [0, 783156687, 4075703877],
     "one client's guard keeps the keys of all apart": [
         0,
         3453810303,
@@ -117,7 +118,7 @@ HISTORIES: dict[str, list[int]] = {
         500,
     ],
     "a probe that is given back is not due again": [0, 2066054971, 3153542376, 20],
-    "who only tells moves too": [0, 15, 6, 5, 3990284107, 4092764334, 246888, 800195828, 119],
+    "who only tells moves too": [6, 15, 6, 12, 24, 709, 40, 4092764334, 246888, 800195828, 119],
     "nobody is woken by what is put off": [
         0,
         455,

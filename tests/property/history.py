@@ -211,7 +211,7 @@ class Play:
         asked = room.Asked(ask.amounts, ask.shares[target], ask.probing)
         own, _ = room.free_for_any(shared, rotation, member, now, ask.probing)
         own, _ = room.free_for(shared, rotation, member, own, asked, now)
-        crowded = room.crowded_until(shared, rotation, now, asked.share)
+        crowded = room.crowded_until(shared, rotation, now)
         return max(room.free_in_pool(shared, rotation, member, own, asked, now), crowded)
 
     def _take(self, choice: int) -> tuple[World, Grant, bool] | None:

@@ -86,7 +86,7 @@ MUTATIONS = {
         "for i = 1, of.common do\n    local limit = of.limits[i]\n    local amount",
     ),
     "a client's requests in flight are as many as come": (
-        "return place_at(of, now, share, of.common + 1, of.all)",
+        "return place_at(of, now, 0, of.common + 1, of.all)",
         "return now",
     ),
     "a key rests for the requests in flight of a client": (
@@ -98,6 +98,7 @@ MUTATIONS = {
         "then",
     ),
     "a client is not told that it is over its limits": ("busy, by_client and 1 or 0", "busy, 0"),
+    "a client leaves a share of its own": ("i <= of.common and ask.share or 0", "ask.share"),
     "one client's guard keeps the keys of all apart": ("guard(of, of.common)", "guard(of, of.all)"),
     "the share of the others is taken": ("wanted + math.ceil(limit.max * share)", "wanted"),
     "who leaves a share leaves no gap for it": ("if leaves and not is_exact(limit) then", "if false then"),
