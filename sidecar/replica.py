@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
 from sidecar.config.secrets import telling
 from sidecar.config.watch import LOOK_S, Source
-from sidecar.model.configured import Config, Secret, Target
+from sidecar.model.configured import Client, Config, Secret, Target, Token
 from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
@@ -47,17 +47,20 @@ class State:
     tells_secret: Callable[[str], bool]  # whether a name is, or holds, a secret of the config
     # As far as they were looked for, and for secrets in the name: both takes longer the more pools there are.
     found: dict[Asked, tuple[Target, ...]] = field(default_factory=dict)
+    clients: Mapping[str, tuple[Client, Token]] = field(default_factory=dict)  # by the digest of what is presented
 
     @classmethod
     def of(cls, pools: Pools) -> State:
         config = pools.config
-        return cls(config, pools, telling(_secrets(config)))
+        clients = {token.digest: (client, token) for client in config.clients for token in client.tokens}
+        return cls(config, pools, telling(_secrets(config)), clients=clients)
 
 
 def _secrets(config: Config) -> Iterator[Secret]:
     for pool in config.pools.values():
         yield from (key.secret for key in pool.keys)
-    yield from (client.token for client in config.clients)
+    for client in config.clients:
+        yield from client.secrets
     if config.admin_token is not None:
         yield config.admin_token
 

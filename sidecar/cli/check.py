@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -10,6 +11,7 @@ from typing import NoReturn
 import click
 
 from sidecar.cli import given
+from sidecar.config.clients import written
 from sidecar.config.limits import counted
 from sidecar.config.outcomes import told_statuses
 from sidecar.model.configured import SECOND_US, Config, Key, Limit, Override, Pool, Target
@@ -91,8 +93,7 @@ def _told(config: Config) -> Iterator[str]:
     yield from _accounts(config)
     for name, targets in config.routes.items():
         yield f"route    {name} -> {', then '.join(_target(target) for target in targets)}{_caught(config, name)}"
-    for client in config.clients:
-        yield f"client   {client.id}"
+    yield from _clients(config)
     for warning in config.warnings:
         yield f"warning  {warning}"
 
@@ -129,6 +130,19 @@ def _accounts(config: Config) -> Iterator[str]:
         why = [f"account: {account[1:]}"] if len(secrets) > 1 else []
         why += [f"{_some(same)} have the same secret" for same in secrets.values() if len(same) > 1]
         yield f"account  {_some(labels)} share budgets and cooldowns ({'; '.join(why)})"
+
+
+def _clients(config: Config) -> Iterator[str]:
+    now_s = time.time()
+    for client in config.clients:
+        models = f"; only {', '.join(client.models)}" if client.models else ""
+        limits = f"; {_limits(client.limits)}" if client.limits else ""
+        yield f"client   {client.id}{models}{limits}{'; priority batch' if client.batch else ''}"
+    for client in config.clients:
+        for token in client.tokens:
+            if token.expires_s is not None and token.expired(now_s):
+                known = f"the token {token.name} of client {client.id} expired at {written(token.expires_s)}"
+                yield f"warning  {known}: `sidecar clients rotate {client.id}` makes a new one"
 
 
 def _some(labels: list[str]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from sidecar.config import accounts, routes
+from sidecar.config import accounts, clients, routes
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
 from sidecar.config.pools import draft
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import size_bytes
-from sidecar.config.schema import ClientEntry, Document, PoolEntry
-from sidecar.config.secrets import ID, ID_RULE, Sources, check_names, clean, flaw, is_placeholder
-from sidecar.model.configured import Address, Client, Config, Secret
+from sidecar.config.schema import Document, PoolEntry
+from sidecar.config.secrets import Sources, check_names
+from sidecar.model.configured import Address, Config
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LARGEST = 2**40  # bytes of a body; more is a slip of the hand
@@ -30,17 +30,18 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     drafts = [one for name, entry in pools.items() if (one := draft(name, entry, sources, namespace))]
     account = accounts.accounts(drafts, problems)
     found = routes.routes(document.routes or {}, pools, problems)
-    clients = _clients(document.clients or [], problems)
-    token = _token(document.admin_token, ("admin_token",), problems) if document.admin_token is not None else None
-    check_names((key.found for one in drafts for key in one.keys), clients, [token] if token else [], problems)
-    listen, ops_listen = _planes(document, bool(clients), problems)
+    callers = clients.clients(document.clients or [], problems)
+    said = document.admin_token
+    token = clients.token(said, ("admin_token",), problems) if said is not None else None
+    check_names((key.found for one in drafts for key in one.keys), callers, [token] if token else [], problems)
+    listen, ops_listen = _planes(document, bool(callers), problems)
     made = accounts.pools(routes.with_targets(drafts, found), account)
     routes.check(found, made, problems)
     return Config(
         pools=made,
         budgets=accounts.budgets(drafts, account, problems),
         routes=found,
-        clients=clients,
+        clients=callers,
         listen=listen,
         ops_listen=ops_listen,
         redis=_redis(document.redis, problems),
@@ -139,33 +140,3 @@ def _planes(document: Document, clients: bool, problems: Problems) -> tuple[Addr
             f" Declare clients (without a file: PROXY_API_KEY), or listen on 127.0.0.1:{listen.port}.",
         )
     return listen, ops
-
-
-def _token(text: str, path: Path, problems: Problems) -> Secret:
-    """A token that we give out. A placeholder is one too, though everybody knows it."""
-    token = clean(text)
-    wrong = flaw(token) if token else "is empty"
-    if wrong:
-        problems.error(path, f"the token {wrong}.")
-    elif is_placeholder(token):
-        problems.warn(path, "the token is a placeholder, which anybody could guess. Choose one.")
-    return Secret(token)
-
-
-def _clients(entries: list[ClientEntry], problems: Problems) -> tuple[Client, ...]:
-    ids: dict[str, int] = {}
-    tokens: dict[Secret, int] = {}
-    clients = []
-    for index, entry in enumerate(entries):
-        path: Path = ("clients", index)
-        token = _token(entry.token, (*path, "token"), problems)
-        if not ID.match(entry.id):
-            problems.error((*path, "id"), f"{shown(entry.id)} is no client id. It is {ID_RULE}.")
-        if ids.setdefault(entry.id, index) != index:
-            problems.error((*path, "id"), f"{shown(entry.id)} is the id of clients[{ids[entry.id]}] too.")
-        if tokens.setdefault(token, index) != index and not problems.under((*path, "token")):
-            problems.error((*path, "token"), f"is the token of clients[{tokens[token]}] too.")
-        if entry.limits is not None:
-            problems.error((*path, "limits"), "not supported yet. Leave them out.")
-        clients.append(Client(str(entry.id), token))
-    return tuple(clients)

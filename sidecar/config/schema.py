@@ -93,10 +93,27 @@ class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | None = None
 
 
+class TokenEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A virtual key, itself or as `sha256:` and 64 hex digits: `{token_hash: "sha256:...", expires: 2027-01-31}`."""
+
+    token: str | None = None
+    token_hash: str | None = None
+    expires: str | None = None
+
+
 class ClientEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Who may call: with one virtual key, or with any of `tokens`."""
+
     id: str
-    token: str
+    token: str | None = None
+    token_hash: str | None = None
+    expires: str | None = None
+    tokens: list[TokenEntry] | None = None
+    models: list[str] | None = None
     limits: list[LimitEntry] | None = None
+    concurrency: int | None = None
+    priority: str | None = None
+    overage: str | None = None
 
 
 class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

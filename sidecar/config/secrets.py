@@ -19,6 +19,7 @@ from sidecar.config.problems import Path, Problems, Substituted, shown
 from sidecar.config.read import VARIABLE_NAME
 from sidecar.config.schema import KeyEntry, KeySources, PoolEntry
 from sidecar.model.configured import Client, Config, Secret
+from sidecar.model.tokens import SHAPE
 
 ID = re.compile(r"[A-Za-z0-9._@:-]{1,128}\Z")
 ID_RULE = "1 to 128 letters, digits and . _ @ : -"
@@ -287,7 +288,7 @@ def _check_ids(found: list[Found], problems: Problems) -> None:
 def check_names(keys: Iterable[Found], clients: Iterable[Client], tokens: Iterable[Secret], problems: Problems) -> None:
     """Tells ids and accounts that are, or hold, a secret of the config, which they would show to everybody."""
     keys, clients = list(keys), list(clients)
-    secrets = {*(key.secret for key in keys), *(client.token for client in clients), *tokens}
+    secrets = {*(key.secret for key in keys), *(secret for client in clients for secret in client.secrets), *tokens}
     named: list[tuple[Path, str]] = [((*key.path, "id") if key.entry else key.path, key.id) for key in keys]
     named += [((*key.path, "account"), str(key.entry.account)) for key in keys if key.entry and key.entry.account]
     named += [(("clients", index, "id"), client.id) for index, client in enumerate(clients)]
@@ -299,11 +300,13 @@ def check_names(keys: Iterable[Found], clients: Iterable[Client], tokens: Iterab
 
 
 def telling(secrets: Iterable[Secret]) -> Callable[[str], bool]:
-    """Whether a name is, or holds, one of these secrets: what it costs grows with the name, not with the secrets."""
+    """Whether a name is, or holds, one of these secrets, or what could be a virtual key: what it costs grows with the
+    name, not with the secrets."""
     known = {text for text in (secret.reveal() for secret in secrets) if len(text) >= _LEAST_TOLD}
     lengths = {len(text) for text in known}
-    return lambda name: any(
-        name[at : at + length] in known for length in lengths for at in range(len(name) - length + 1)
+    return lambda name: (
+        SHAPE.search(name) is not None
+        or any(name[at : at + length] in known for length in lengths for at in range(len(name) - length + 1))
     )
 
 

@@ -6,7 +6,7 @@ Durations whose names end in `_us` are whole microseconds; names that end in `_s
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -180,12 +180,36 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A virtual key."""
+
+    digest: str  # see tokens.digest
+    expires_s: int | None = None  # since 1970; None: it does not
+    secret: Secret | None = None  # itself, where the config says it: texts are searched for it. None: nobody knows it
+
+    @property
+    def name(self) -> str:
+        """What it is called where anybody may read it: who knows the virtual key can tell which it is."""
+        return self.digest[:8]
+
+    def expired(self, now_s: float) -> bool:
+        return self.expires_s is not None and self.expires_s <= now_s
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
-    """Who calls, known by a virtual key."""
+    """Who calls, known by its virtual keys: of several, as while one takes another's place, each is as good."""
 
     id: str
-    token: Secret
-    limits: tuple[Limit, ...] = ()  # of all its requests, whatever the key; its windows are those of the account `@ID`
+    tokens: tuple[Token, ...] = ()
+    models: tuple[str, ...] = ()  # names or patterns that it may ask for, before any route; none: all
+    limits: tuple[Limit, ...] = ()  # over all keys, pools and replicas; their windows are those of the account `@ID`
+    batch: bool = False  # whether its requests have the priority `batch`, whatever they say
+
+    @property
+    def secrets(self) -> Iterator[Secret]:
+        """Of its virtual keys those that the config says."""
+        return (token.secret for token in self.tokens if token.secret is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sidecar.model.configured import Config, Secret
 from sidecar.model.redaction import anchor, pattern, ways
+from sidecar.model.tokens import LENGTH, PREFIX, SHAPE
 
 Redact = Callable[[str], str]
 
@@ -17,10 +18,11 @@ _LEAST = 4  # characters: a shorter one, as for a server that wants no key, stan
 _WIDTH = 8  # characters of a secret that are looked up; few texts hold those of any
 _WIDEST_SIGN = 16  # characters that one of a secret may be written with
 _SHORT, _MOST = 256, 1024  # characters of a text that is remembered, and how many such texts
+_VIRTUAL_KEY = "virtual-key"  # what one is called of which the config knows the digest alone, or nothing
 
 
 class Redactor:
-    """Replaces secrets by their names.
+    """Replaces secrets by their names, and what has the shape of a virtual key, whoever's it is.
 
     What it costs grows with the text and hardly with the secrets, of which there may be a thousand: only those whose
     end of an anchor a text holds are searched for. A log says the same paths and models again and again, so what became
@@ -35,7 +37,7 @@ class Redactor:
         for secret in self._names:
             end = anchor(secret.reveal())[-_WIDTH:]
             self._ends.setdefault(len(end), defaultdict(list))[end].append(secret)
-        self._reach = _WIDEST_SIGN * max(map(_length, names), default=0)
+        self._reach = _WIDEST_SIGN * max([LENGTH, *map(_length, names)])
         self._known: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
@@ -59,13 +61,14 @@ class Redactor:
     def _cleaned(self, text: str, most: int) -> str | None:
         """The first characters, or None where no secret begins in them."""
         secrets = self._suspects(text)
-        if not secrets:
+        if not secrets and PREFIX not in text:
             return None
         told, at = [], 0
         for match in _search(secrets).finditer(text):
             if match.start() >= most:
                 break
-            told += [text[at : match.start()], self._names[secrets[(match.lastindex or 0) - 1]]]
+            name = self._names[secrets[match.lastindex - 1]] if match.lastindex else _VIRTUAL_KEY
+            told += [text[at : match.start()], name]
             at = match.end()
         return "".join([*told, text[at:most]]) if told else None
 
@@ -90,8 +93,8 @@ def redactor(*configs: Config) -> Redactor:
 
 @lru_cache(maxsize=256)
 def _search(secrets: tuple[Secret, ...]) -> re.Pattern[str]:
-    """Finds the secrets; its groups are in their order."""
-    return re.compile("|".join(f"({pattern(secret.reveal())})" for secret in secrets))
+    """Finds the secrets; its groups are in their order. Without a group it finds what has a virtual key's shape."""
+    return re.compile("|".join([*(f"({pattern(secret.reveal())})" for secret in secrets), SHAPE.pattern]))
 
 
 def _length(secret: Secret) -> int:
@@ -103,7 +106,7 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
         for key in pool.keys:
             yield key.secret.reveal(), key.id
     for client in config.clients:
-        yield client.token.reveal(), client.id
+        yield from ((secret.reveal(), client.id) for secret in client.secrets)
     if config.admin_token is not None:
         yield config.admin_token.reveal(), "admin_token"
     url = urlsplit(config.redis)

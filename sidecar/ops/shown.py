@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from sidecar.config.clients import written
 from sidecar.config.limits import per
 from sidecar.config.outcomes import told_statuses
-from sidecar.model.configured import SECOND_US, Auth, Config, Key, Limit, Override, Pool, Provider, Target
+from sidecar.model.configured import (
+    SECOND_US,
+    Auth,
+    Client,
+    Config,
+    Key,
+    Limit,
+    Override,
+    Pool,
+    Provider,
+    Target,
+    Token,
+)
 from sidecar.providers import catalogue
 
 Told = dict[str, Any]  # becomes JSON
@@ -28,7 +41,7 @@ def config(told: Config) -> Told:
         "admin_token": told.admin_token is not None,
         "pools": {pool.name: _pool(told, pool) for pool in told.pools.values()},
         "routes": {name: [_target(target) for target in targets] for name, targets in told.routes.items()},
-        "clients": [{"id": client.id} for client in told.clients],
+        "clients": [_client(client) for client in told.clients],
     }
 
 
@@ -110,6 +123,21 @@ def _auth(auth: Auth) -> str | Told:
 
 def _target(target: Target) -> Told:
     return {"pool": target.pool} | ({"model": target.model} if target.model is not None else {})
+
+
+def _client(client: Client) -> Told:
+    return {
+        "id": client.id,
+        "tokens": [_token(token) for token in client.tokens],
+        "models": list(client.models),
+        "limits": [_limit(limit) for limit in client.limits],
+        "priority": "batch" if client.batch else "interactive",
+    }
+
+
+def _token(token: Token) -> Told:
+    """By the first digits of its hash: of a token that somebody chose the whole of it would help to guess it."""
+    return {"hash": token.name, "expires": None if token.expires_s is None else written(token.expires_s)}
 
 
 def _duration(us: int) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hmac
+import time
 
 from aiohttp import web
 
-from sidecar.model.configured import Client, Config, Secret
+from sidecar.model.configured import Client, Config
 from sidecar.model.hosts import host_allowed, origin_allowed
 from sidecar.providers import urls
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.clients import identify, tokens
 from sidecar.proxy.errors import Refused, bad_request
+from sidecar.replica import State
 
 
 def split(target: str) -> tuple[str, str]:
@@ -56,21 +58,25 @@ def not_allowed(request: web.BaseRequest, allowed: str) -> Refused:
     return Refused(405, "method_not_allowed", f"{request.method} is not served here.", {"Allow": allowed})
 
 
-_ANYONE = Client("", Secret(""))
+_ANYONE = Client("")
 
 
-def client_of(request: web.BaseRequest, config: Config, query: str) -> Client:
+def client_of(request: web.BaseRequest, state: State, query: str) -> Client:
     """The calling client; with no `clients` configured anybody on this machine may call.
 
     Raises Refused (401).
     """
-    if not config.clients:
+    if not state.clients:
         return _ANYONE
-    client = identify(config.clients, tokens(request.headers, query))
-    if client is None:
+    now_s = time.time()
+    found = identify(state.clients, tokens(request.headers, query), now_s)
+    if found is None:
         raise Refused(
             401, "invalid_api_key", "The virtual key is unknown: use the token of one of this sidecar's `clients`."
         )
+    client, token = found
+    if token.expired(now_s):
+        raise Refused(401, "expired_api_key", f"The virtual key of client {client.id} has expired. Use its new one.")
     return client
 
 

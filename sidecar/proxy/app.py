@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from sidecar.model.configured import Config
 from sidecar.model.hosts import is_loopback
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import BadCall
@@ -88,7 +87,7 @@ class DataPlane:
         visit = Visit(secrets.token_hex(8), monotonic(), request.method, body)
         page = self._pages.get(request.raw_path.partition("?")[0])
         if page is not None:
-            return await self._page(request, state.config, page, visit)
+            return await self._page(request, state, page, visit)
         self._replica.entered()
         try:
             return await self._forward_or_refuse(request, state, visit)
@@ -117,14 +116,15 @@ class DataPlane:
         visit.status, visit.outcome = refused.status, refused.code
         return await _refuse(request, visit, refused)
 
-    async def _page(self, request: web.BaseRequest, config: Config, page: Page, visit: Visit) -> web.StreamResponse:
+    async def _page(self, request: web.BaseRequest, state: State, page: Page, visit: Visit) -> web.StreamResponse:
+        config = state.config
         try:
             admission.admit(request, config)
             if request.method not in {"GET", "HEAD"}:
                 raise admission.not_allowed(request, "GET, HEAD")
             free = request.raw_path.startswith(FREE_PAGES) or is_loopback(config.listen.host)
             if not free and not admission.knows_admin(request, config):
-                admission.client_of(request, config, "")
+                admission.client_of(request, state, "")
             return await page(request)
         except Refused as refused:
             return await _refuse(request, visit, refused)

@@ -1,13 +1,16 @@
-"""Who calls: the virtual key in any of the places where a dialect puts it, compared in constant time."""
+"""Who calls, by the virtual key in any of the places where a dialect puts it; and what that client may ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl, unquote_plus
 
 from multidict import CIMultiDictProxy
 
-from sidecar.model.configured import Client, Secret
+from sidecar.model.configured import Client, Token
+from sidecar.model.patterns import matches
+from sidecar.model.tokens import digest
+from sidecar.proxy.errors import Refused
 
 HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 QUERY = frozenset({"key", "access_token"})
@@ -28,12 +31,34 @@ def without_credentials(query: str, names: frozenset[str] = QUERY) -> str:
     return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names)
 
 
-def identify(clients: Sequence[Client], presented: Sequence[str]) -> Client | None:
-    """The client that one of the credentials belongs to. Looks at all of them, however early one fits."""
-    found = None
-    for token in presented:
-        guess = Secret(token)
-        for client in clients:
-            if client.token == guess:
-                found = client
-    return found
+def identify(
+    known: Mapping[str, tuple[Client, Token]], presented: Sequence[str], now_s: float
+) -> tuple[Client, Token] | None:
+    """Whose credential is presented, the last of several; one that has expired only where no other is known.
+
+    Looks at all of them, however early one fits. They are compared by their digests: how long that takes tells of a
+    digest, from which nobody finds what has it.
+    """
+    found = [known[one] for one in map(digest, presented) if one in known]
+    return max(found, key=lambda one: not one[1].expired(now_s), default=None)
+
+
+def may_ask(client: Client, model: str | None) -> bool:
+    """Whether a client may name this model, as it names it. A call without one may do anything: it needs a `*`."""
+    return not client.models or any(matches(pattern, model or "") for pattern in client.models)
+
+
+def of_those(client: Client, models: Iterable[str]) -> Iterator[str]:
+    """The models that it may ask for."""
+    return (model for model in models if may_ask(client, model))
+
+
+def check_model(client: Client, model: str | None) -> None:
+    """Raises Refused (403) for a model that is not for this client.
+
+    OpenAI answers a project that may not use a model alike: 403 with the code `model_not_found`. No SDK repeats it.
+    """
+    if not may_ask(client, model):
+        what = f'the model "{model}"' if model else "calls that name no model"
+        allowed = ", ".join(client.models)
+        raise Refused(403, "model_not_found", f"Client {client.id} may not use {what}. It may use: {allowed}.")

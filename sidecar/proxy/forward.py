@@ -16,6 +16,7 @@ from sidecar.proxy import admission, relay, route
 from sidecar.proxy import call as calls
 from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.call import Call, Place
+from sidecar.proxy.clients import check_model, of_those
 from sidecar.proxy.errors import Refused, bad_request
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.upstream import Upstream
@@ -43,14 +44,15 @@ class Forward:
         admission.admit(request, state.config)
         if isinstance(where, Refused):
             raise where
-        client = admission.client_of(request, state.config, query)
+        client = admission.client_of(request, state, query)
         visit.client = client.id
         admission.check_method(request)
         if where.lists:
-            return await _list(request, state.config, where, visit)
+            return await _list(request, state.config, where, visit, client)
         call = await calls.read(request, visit.request_id, where, query, visit.body)
         asked = _asked(state, call)
         visit.model = call.reading.model or ""
+        check_model(client, call.reading.model)
         visit.attempts = self._attempts(state, call, asked, client)
         visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status
@@ -73,7 +75,7 @@ class Forward:
             deadline,
             call.max_wait_s,
             expects=lambda: amounts(None, call.estimate()),
-            batch=call.batch,
+            batch=call.batch or client.batch,
             client=of_client(client, call.reading.model) if client.limits else NOBODY,
         )
         return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client.id)
@@ -105,8 +107,10 @@ def _found(config: Config, pool: str | None, dialect: str, model: str | None) ->
     return route.targets(config, dialect, model) if pool is None else route.in_pool(config, pool, model)
 
 
-async def _list(request: web.BaseRequest, config: Config, where: Place, visit: Visit) -> web.StreamResponse:
+async def _list(
+    request: web.BaseRequest, config: Config, where: Place, visit: Visit, client: Client
+) -> web.StreamResponse:
     visit.status, visit.outcome = 200, "listed"
-    body = where.dialect.write_models(route.named(config, where.dialect.name))
+    body = where.dialect.write_models(tuple(of_those(client, route.named(config, where.dialect.name))))
     response = web.Response(body=body, content_type="application/json", headers=visit.headers())
     return await relay.send_whole(request, response)

@@ -101,7 +101,7 @@ def test_env_file_is_read_below_the_real_environment(desk: Desk) -> None:
 def test_proxy_key_is_a_clients_without_a_file(desk: Desk) -> None:
     environ = {"OPENAI_API_KEY": "k1", "PROXY_API_KEY": "tok", "SIDECAR_LISTEN": "0.0.0.0:4000"}
     config = desk.load(None, environ)
-    assert [(client.id, client.token) for client in config.clients] == [("proxy", Secret("tok"))]
+    assert [(client.id, *client.secrets) for client in config.clients] == [("proxy", Secret("tok"))]
     del environ["PROXY_API_KEY"]
     assert desk.refused(None, environ).startswith("env SIDECAR_LISTEN: 0.0.0.0:4000 is open to other machines")
     file = "pools: {p: {provider: openai, keys: {from_env: OPENAI_API_KEY}}}"

@@ -153,7 +153,7 @@ def test_litellm_settings_that_have_a_counterpart_are_kept(desk: Desk) -> None:
     pool = config.pools["azure"]
     assert (pool.max_attempts, pool.timeout_s, pool.cooldowns.default_us) == (3, 30.0, 45_000_000)
     assert config.redis == "redis://:p%40ss@cache.example:6380/0"
-    assert [(client.id, client.token) for client in config.clients] == [("master", Secret("sk-master-1"))]
+    assert [(client.id, *client.secrets) for client in config.clients] == [("master", Secret("sk-master-1"))]
     assert not [word for word in ("p%40ss", "sk-master-1", "sk-or-v1-A1b2C3d4") if word in rendered(made.document)]
 
 

@@ -203,7 +203,7 @@ def test_config_that_cannot_be_read_is_an_error(desk: Desk) -> None:
 def test_placeholder_as_a_token_is_kept_and_told(desk: Desk) -> None:
     """To leave it out would open the door instead."""
     config = desk.load(f"clients: [{{id: web, token: changeme}}]\n{POOL}")
-    assert [client.token for client in config.clients] == [Secret("changeme")]
+    assert [secret for client in config.clients for secret in client.secrets] == [Secret("changeme")]
     assert config.warnings == (
         "sidecar.yaml: clients[0].token: the token is a placeholder, which anybody could guess. Choose one.",
     )

@@ -19,12 +19,12 @@ from sidecar.model.configured import (
     Limit,
     Override,
     Pool,
-    Secret,
     Speech,
     Target,
+    Token,
 )
 from sidecar.ops import shown
-from tests.unit.ops.worlds import CONFIG, FIRST, KEYS, MINUTE, POOL, PROVIDER, SECOND, TOKEN
+from tests.unit.ops.worlds import CLIENT, CONFIG, FIRST, KEYS, MINUTE, POOL, PROVIDER, SECOND, TOKEN
 
 TOKENS = Limit("tokens", 10, 60_000_000, 1_000_000)
 OVERRIDE = Override(Class.INVALID_KEY, Scope.KEY, other=True, statuses=frozenset({402}), body="no funds", delay_s=90.0)
@@ -35,7 +35,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "pools": {"chat": POOL, "more": replace(POOL, name="more")},
         "budgets": {"f1": (MINUTE,)},
         "routes": {"big": (Target("chat", "small"),)},
-        "clients": (Client("other", Secret(TOKEN)),),
+        "clients": (replace(CLIENT, id="other"),),
         "listen": Address("127.0.0.1", 4001),
         "ops_listen": Address("127.0.0.1", 9465),
         "redis": "memory",
@@ -78,9 +78,24 @@ OTHER: dict[type, dict[str, Any]] = {
         "enforce": False,
         "count_cached": False,
     },
+    Client: {
+        "id": "other",
+        "tokens": (),
+        "models": ("m",),
+        "limits": (MINUTE,),
+        "batch": True,
+    },
+    Token: {"digest": "ab" * 32, "expires_s": 1},
 }
 # What no file says: a secret, what follows from the rest, and what is told elsewhere.
-UNSAID = {Config: {"warnings"}, Pool: {"names_models"}, Key: {"secret"}, Limit: set[str]()}
+UNSAID = {
+    Config: {"warnings"},
+    Pool: {"names_models"},
+    Key: {"secret"},
+    Limit: set[str](),
+    Client: set[str](),
+    Token: {"secret"},
+}
 
 
 def _with(changed: Any) -> Config:
@@ -90,13 +105,20 @@ def _with(changed: Any) -> Config:
             return changed
         case Pool():
             return replace(CONFIG, pools={changed.name: changed})
+        case Client():
+            return replace(CONFIG, clients=(changed,))
+        case Token():
+            return _with(replace(CLIENT, tokens=(changed,)))
         case Key():
             return _with(replace(POOL, keys=(changed, KEYS[1])))
         case _:
             return replace(CONFIG, budgets={"f1": (changed,)})
 
 
-@pytest.mark.parametrize(("of", "whole"), [(Config, CONFIG), (Pool, POOL), (Key, KEYS[0]), (Limit, TOKENS)])
+@pytest.mark.parametrize(
+    ("of", "whole"),
+    [(Config, CONFIG), (Pool, POOL), (Key, KEYS[0]), (Limit, TOKENS), (Client, CLIENT), (Token, CLIENT.tokens[0])],
+)
 def test_every_field_that_a_file_may_set_is_seen(of: type, whole: Any) -> None:
     assert {field.name for field in fields(of)} == OTHER[of].keys() | UNSAID[of]
     before = shown.config(_with(whole))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sidecar.model.configured import Auth, Client, Config, Key, Limit, Pool, Provider, Secret, Speech
+from sidecar.model.configured import Auth, Client, Config, Key, Limit, Pool, Provider, Secret, Speech, Token
 from sidecar.model.events import Answered, Attempted, Drifted
+from sidecar.model.tokens import digest
 
 FIRST, SECOND, TOKEN = "sk-first-0a1b2c3d", "sk-first-0a1b2c3d-and+more/", "token-of-web-77"
 BEARER = Auth("bearer")
@@ -15,10 +16,11 @@ MINUTE = Limit("requests", 10, 60_000_000, 1_000_000)
 OF_MODEL = Limit("requests", 2, 90_000_000, 1_000_000, "big*")
 KEYS = (Key("chat-1", Secret(FIRST), "f1", "f1"), Key("chat-2", Secret(SECOND), "f2", "=acme"))
 POOL = Pool("chat", PROVIDER, KEYS, names_models=("small", "big*"))
+CLIENT = Client("web", (Token(digest(TOKEN), secret=Secret(TOKEN)),))
 CONFIG = Config(
     {"chat": POOL},
     {"f1": (MINUTE,), "=acme": (MINUTE, OF_MODEL)},
-    clients=(Client("web", Secret(TOKEN)),),
+    clients=(CLIENT,),
     redis="redis://user:pass%40word-5150@127.0.0.1:6379/0",
     admin_token=Secret("the-admins-own"),
 )

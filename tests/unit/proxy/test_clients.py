@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sidecar.model.configured import Client, Secret
-from sidecar.proxy.clients import identify, tokens, without_credentials
+from sidecar.model.configured import Client, Token
+from sidecar.model.tokens import digest
+from sidecar.proxy.clients import identify, may_ask, tokens, without_credentials
 
-WEB, JOBS = Client("web", Secret("token-web")), Client("jobs", Secret("tökén-jobs"))
+WEB = Client("web", (Token(digest("token-web")), Token(digest("former-web"), expires_s=1000)))
+JOBS = Client("jobs", (Token(digest("tökén-jobs")),))
+KNOWN = {token.digest: (client, token) for client in (WEB, JOBS) for token in client.tokens}
+
+
+def known(*presented: str, now_s: float = 0) -> Client | None:
+    found = identify(KNOWN, presented, now_s)
+    return found and found[0]
 
 
 def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
@@ -43,7 +51,7 @@ def test_credential_is_read_from_every_place(pairs: list[tuple[str, str]], query
 def test_raw_bytes_in_a_header_are_nobodys_credential() -> None:
     """The server hands them on as lone surrogates, which cannot be compared as bytes."""
     presented = tokens(headers(("Authorization", "Bearer \udcff\udcfe")), "key=\udcff")
-    assert identify([WEB], presented) is None
+    assert known(*presented) is None
 
 
 @pytest.mark.parametrize(
@@ -65,11 +73,39 @@ def test_query_loses_its_credentials_and_nothing_else(query: str, expected: str)
 
 
 def test_client_is_known_by_any_of_the_credentials() -> None:
-    assert identify([WEB, JOBS], ["token-web"]) is WEB
-    assert identify([WEB, JOBS], ["wrong", "tökén-jobs"]) is JOBS
+    assert known("token-web") is WEB
+    assert known("wrong", "tökén-jobs") is JOBS
 
 
 @pytest.mark.parametrize("presented", [[], [""], ["token-we"], ["token-web "], ["TOKEN-WEB"], ["web"]])
 def test_anything_else_is_nobody(presented: list[str]) -> None:
-    assert identify([WEB, JOBS], presented) is None
-    assert identify([], presented) is None
+    assert known(*presented) is None
+    assert identify({}, presented, 0) is None
+
+
+def test_what_has_expired_is_known_where_nothing_better_is_presented() -> None:
+    """So that its holder can be told; beside another credential it does no harm."""
+    former = WEB.tokens[1]
+    assert identify(KNOWN, ["former-web"], 1000) == (WEB, former)
+    assert (former.expired(999.9), former.expired(1000)) == (False, True)
+    assert known("tökén-jobs", "former-web", now_s=1000) is JOBS
+    assert known("former-web", "tökén-jobs", now_s=1000) is JOBS
+
+
+@pytest.mark.parametrize(
+    ("models", "asked", "may"),
+    [
+        ((), "gpt-4", True),
+        ((), None, True),
+        (("gpt-4o", "claude-*"), "gpt-4o", True),
+        (("gpt-4o", "claude-*"), "claude-3", True),
+        (("gpt-4o",), "gpt-4o-mini", False),
+        (("gpt-4o",), "oai/gpt-4o", False),
+        (("gpt-4o",), None, False),
+        (("gpt-*",), None, False),
+        (("*",), None, True),
+    ],
+)
+def test_patterns_are_of_the_name_that_is_asked_for(models: tuple[str, ...], asked: str | None, may: bool) -> None:
+    """A call without a model could be for any: it takes a pattern that says so."""
+    assert may_ask(Client("web", models=models), asked) is may
