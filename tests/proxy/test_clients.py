@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.model.events import Answered
+from sidecar.model.tokens import digest
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, pool, sidecar
 from tests.proxy.shapes import shape
@@ -117,3 +118,123 @@ async def test_pages_are_served_beside(provider: StrictProvider) -> None:
         assert (await plane.send("GET", "/health", {"Host": "evil.example"})).status == 403
         assert plane.of(Answered) == []
         assert provider.arrivals == []
+
+
+# --- what a client may use ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def bounded(provider: StrictProvider) -> AsyncIterator[Plane]:
+    """`web` may use some models, `all` each of them; one key, of which a fifth is kept from batches."""
+    clients = [
+        {"id": "web", "token": "web-token", "models": ["gpt-4", "gpt-4o-*", "claude-*", "gemini-2.0-*"]},
+        {"id": "all", "token": "all-token", "models": ["*"]},
+        {"id": "nightly", "token": "nightly-token", "priority": "batch"},
+    ]
+    one, two, three = provider.accounts
+    limits = [{"requests": 5, "per": "minute"}]
+    pools = {
+        "oai": pool(provider.url, [one], limits=limits, max_wait="0s"),
+        "ant": pool(provider.url, [two], dialect="anthropic") | {"base_url": provider.url},
+        "gem": pool(provider.url, [three], dialect="gemini") | {"base_url": provider.url},
+    }
+    routes = {
+        "gpt-4": [{"pool": "oai", "model": "gpt-4o"}],
+        "gpt-5": [{"pool": "oai"}],
+        "gpt-4o-mini": [{"pool": "oai"}],
+    }
+    async with sidecar(pools, routes=routes, clients=clients) as plane:
+        yield plane
+
+
+def bearer(client: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {client}-token"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "dialect", "named"),
+    [
+        ("/v1/chat/completions", CHAT, "openai", 'the model "gpt-4o"'),
+        ("/v1/chat/completions", CHAT | {"model": "oai/gpt-4"}, "openai", 'the model "oai/gpt-4"'),
+        ("/v1/messages", CHAT | {"model": "opus"}, "anthropic", 'the model "opus"'),
+        ("/v1beta/models/gemini-9:generateContent", {"contents": []}, "gemini", 'the model "gemini-9"'),
+        ("/v1/moderations", {"input": "x"}, "openai", "calls that name no model"),
+        ("/pools/oai/v1/chat/completions", CHAT, "openai", 'the model "gpt-4o"'),
+        ("/pools/oai/v1/anything", {}, "openai", "calls that name no model"),
+    ],
+)
+async def test_a_model_that_is_not_for_the_client_is_refused_in_his_dialect(
+    bounded: Plane, provider: StrictProvider, path: str, body: object, dialect: str, named: str
+) -> None:
+    """By the name that he asks for, wherever it leads; he is told which he may use, and nothing is spent."""
+    reply = await bounded.post(path, body, bearer("web"))
+    assert (reply.status, shape(reply.data), reply.attempts) == (403, dialect, 0)
+    assert f"Client web may not use {named}. It may use: gpt-4, gpt-4o-*, " in reply.body.decode().replace('\\"', '"')
+    assert provider.arrivals == []
+    assert ((await bounded.answered()).client, (await bounded.answered()).outcome) == ("web", "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT | {"model": "gpt-4"}),
+        ("/v1/chat/completions", CHAT | {"model": "gpt-4o-mini"}),
+        ("/v1/messages", CHAT | {"model": "claude-3"}),
+        (GENERATE, {"contents": []}),
+        ("/pools/oai/chat/completions", CHAT | {"model": "gpt-4o-mini"}),
+    ],
+)
+async def test_a_model_that_is_for_the_client_is_served(bounded: Plane, path: str, body: object) -> None:
+    """Also one whose route leads to a model that he may not name."""
+    assert (await bounded.post(path, body, bearer("web"))).status == 200
+
+
+async def test_who_may_use_every_model_may_name_none(bounded: Plane) -> None:
+    assert (await bounded.post("/v1/moderations", {"input": "x"}, bearer("all"))).status == 200
+    assert (await bounded.chat(bearer("nightly"))).status == 200
+
+
+async def test_a_client_sees_what_it_may_ask_for(bounded: Plane) -> None:
+    listed = (await bounded.send("GET", "/v1/models", bearer("web"))).data
+    assert [model["id"] for model in listed["data"]] == ["gpt-4", "gpt-4o-mini"]
+    every = (await bounded.send("GET", "/v1/models", bearer("all"))).data
+    assert [model["id"] for model in every["data"]] == ["gpt-4", "gpt-5", "gpt-4o-mini", "gpt-4o"]
+    assert (await bounded.send("GET", "/v1/models/gpt-5", bearer("web"))).status == 403
+
+
+async def test_a_batch_client_leaves_a_share_to_the_others_whatever_it_says(bounded: Plane) -> None:
+    """Of five a minute a batch gets four. A header lowers a request and raises none."""
+    wanted = {"x-sidecar-priority": "interactive"}
+    sent = [(await bounded.chat(bearer("nightly") | wanted)).status for _ in range(5)]
+    assert sent == [200, 200, 200, 200, 429]
+    assert (await bounded.chat(bearer("all") | {"x-sidecar-priority": "batch"})).status == 429
+    assert (await bounded.chat(bearer("all"))).status == 200
+
+
+async def test_a_token_that_has_expired_says_so_and_its_successor_serves(provider: StrictProvider) -> None:
+    """Whoever presents it had the real one, so it is told whose it was; a guess is told nothing."""
+    tokens = [
+        {"token_hash": f"sha256:{digest('former')}", "expires": "2020-01-31"},
+        {"token_hash": f"sha256:{digest('present')}", "expires": "9999-12-31"},
+    ]
+    pools = {"chat": pool(provider.url, [*provider.accounts])}
+    async with sidecar(pools, clients=[{"id": "web", "tokens": tokens}]) as plane:
+        reply = await plane.chat({"Authorization": "Bearer former"})
+        assert (reply.status, reply.data["error"]["code"]) == (401, "expired_api_key")
+        assert "client web has expired" in reply.data["error"]["message"]
+        assert (await plane.chat({"Authorization": "Bearer present"})).status == 200
+        guess = await plane.chat({"Authorization": f"Bearer sha256:{digest('present')}"})
+        assert (guess.status, guess.data["error"]["code"]) == (401, "invalid_api_key")
+        assert len(provider.arrivals) == 1
+
+
+async def test_a_virtual_key_is_no_models_name(provider: StrictProvider) -> None:
+    """It would stand in Redis, in logs and metrics; of one that is known by its hash its shape tells."""
+    token = "sk-sidecar-" + "Az09_-" * 7 + "x"
+    pools = {"chat": pool(provider.url, [*provider.accounts])}
+    clients = [{"id": "web", "token_hash": f"sha256:{digest(token)}"}]
+    async with sidecar(pools, clients=clients) as plane:
+        reply = await plane.chat({"Authorization": f"Bearer {token}"}, model=token)
+        assert (reply.status, token in reply.body.decode()) == (400, False)
+        assert "holds a secret" in reply.data["error"]["message"]
+        assert (await plane.answered()).model == ""
