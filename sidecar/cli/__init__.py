@@ -17,10 +17,11 @@ COMMANDS = {
     "check": "Say what `run` would do, and whether the store answers.",
     "route": "Say where a call for a model would go, and why.",
     "keys": "List, add, disable, enable and reset keys.",
+    "clients": "List who may call; make, renew and revoke virtual keys.",
     "reload": "Make the running sidecar read its config anew.",
     "status": "Show budgets, cooldowns and rotations as the store has them.",
     "import": "Make a config of another program's keys, or of a list of them.",
-    "usage": "Show requests, failures and tokens by key, model, client, pool or day.",
+    "usage": "Show requests, failures, tokens by key, model, client, pool or day.",
     "demo": "See it work, against a simulated provider: no key needed.",
 }
 

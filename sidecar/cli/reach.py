@@ -19,7 +19,7 @@ from yarl import URL
 
 from sidecar.cli import given
 from sidecar.model.configured import Address, Config
-from sidecar.ops import keys, shown, status, usage
+from sidecar.ops import clients, keys, shown, status, usage
 from sidecar.ops.keys import Deed
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -40,6 +40,8 @@ class Place(Protocol):
 
     async def keys(self) -> Told: ...
 
+    async def clients(self) -> Told: ...
+
 
 def ask(config_file: Path | None, what: Callable[[Place], Awaitable[T]]) -> T:
     """What came of a question. Where another config's sidecar has the address the store is asked, and that is said."""
@@ -56,6 +58,26 @@ def ask(config_file: Path | None, what: Callable[[Place], Awaitable[T]]) -> T:
                 return await what(store)
 
     return _ended(ours.config, asked())
+
+
+def look(config_file: Path | None, what: Callable[[Place], Awaitable[T]]) -> T | None:
+    """What came of a question that need not be answered: None where neither this config's sidecar nor Redis does."""
+    ours = _Ours.of(config_file)
+
+    async def looked() -> T | None:
+        async with _met(ours) as running:
+            if not running.why_not and not running.stranger():
+                return await what(running)
+        store = given.store(ours.config)
+        try:
+            return None if store.home.private else await what(_Direct(ours.config, store))
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(looked())
+    except (StoreAway, StoreUnable, aiohttp.ClientError, TimeoutError):
+        return None
 
 
 def do(config_file: Path | None, deed: Deed, name: str, budgets: bool) -> tuple[Told, str]:
@@ -234,6 +256,9 @@ class _Running:
     async def keys(self) -> Told:
         return await self._done("GET", "/keys")
 
+    async def clients(self) -> Told:
+        return await self._done("GET", "/clients")
+
     async def do(self, deed: Deed, key: str, budgets: bool) -> Told:
         return await self._done("POST", f"/keys/{quote(key, safe='')}/{deed}{'?budgets=true' if budgets else ''}")
 
@@ -273,6 +298,9 @@ class _Direct:
 
     async def keys(self) -> Told:
         return {"keys": await status.keys(self._config, self._store)}
+
+    async def clients(self) -> Told:
+        return await clients.read(self._config, self._store)
 
     async def do(self, deed: Deed, key: str, budgets: bool) -> Told:
         by = keys.signed(self._config, _user(), socket.gethostname())

@@ -83,6 +83,34 @@ def keys(told: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
+def clients(told: Iterable[Mapping[str, Any]]) -> Table:
+    """What `sidecar clients list` shows: a line for each client, and more where it has several limits or tokens."""
+    table = Table(box=None)
+    for name in ("client", "models", "limits", "used", "priority", "tokens"):
+        table.add_column(name, no_wrap=name != "models", justify="right" if name == "used" else "left")
+    for client in told:
+        limits = client["limits"]
+        table.add_row(
+            Text(client["id"]),
+            Text(", ".join(client["models"]) or "all"),
+            Text("\n").join(_budget(limit)[0] for limit in limits) or Text("none"),
+            Text("\n").join(Text(_used(limit)) for limit in limits),
+            Text(client["priority"]),
+            Text("\n").join(map(_token, client["tokens"])),
+        )
+    return table
+
+
+def _used(limit: Mapping[str, Any]) -> str:
+    return f"{'?' if limit['used'] is None else limit['used']}/{limit['max']}"
+
+
+def _token(token: Mapping[str, Any]) -> Text:
+    if token["expired"]:
+        return Text(f"{token['hash']} expired {token['expires']}", style="red")
+    return Text(token["hash"] + (f" until {token['expires']}" if token["expires"] else ""))
+
+
 def _add_lines(
     table: Table, pool: str, key: str, budgets_told: _Entries, rests: Sequence[Text], usage: Mapping[str, Any]
 ) -> None:
@@ -100,7 +128,7 @@ def _budget(budget: Mapping[str, Any]) -> tuple[Text, Text, Text]:
     only = "" if budget["enforced"] else " (counts only)"
     what = f"{budget['unit']} per {budget['per']}" if budget["per"] else budget["unit"]
     used, most = budget["used"], budget["max"]
-    return Text(f"{what}{model}{only}"), Text(f"{used}/{most}"), bar(used, most)
+    return Text(f"{what}{model}{only}"), Text(_used(budget)), bar(used or 0, most)
 
 
 def _states(key: Mapping[str, Any]) -> list[Text]:

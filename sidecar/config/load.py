@@ -16,7 +16,7 @@ from sidecar.config.schema import Document, PoolEntry
 from sidecar.config.secrets import Sources
 from sidecar.model.configured import Config
 
-_FILE = "sidecar.yaml"
+FILE = "sidecar.yaml"
 _CHOICE = "SIDECAR_CONFIG"
 _MAX_BYTES = 8 * 1024 * 1024
 _KUBERNETES = ("_SERVICE_HOST", "_SERVICE_PORT", "_PORT_")  # what it sets for a Service that is called `sidecar`
@@ -69,7 +69,7 @@ def opened(
     files.note(cwd / ".env")
     variables = environment.read(environ, cwd, drafts.get(cwd / ".env"), running)
     file = files.config = chosen(path, variables, cwd)
-    files.note(cwd / (file or _FILE))
+    files.note(cwd / (file or FILE))
     written = parsed(drafts[cwd / file] if cwd / file in drafts else text_of(file, cwd), file) if file else {}
     given = _given(written, file, variables)
     problems = Problems(str(file) if file else None, {field: one.variable for field, one in given.items()})
@@ -91,7 +91,7 @@ def chosen(path: Path | None, variables: Mapping[str, str], cwd: Path) -> Path |
         return path
     if variables.get(_CHOICE):
         return Path(variables[_CHOICE])
-    return Path(_FILE) if os.path.lexists(cwd / _FILE) else None
+    return Path(FILE) if os.path.lexists(cwd / FILE) else None
 
 
 def parsed(text: str, file: Path) -> dict[object, object]:

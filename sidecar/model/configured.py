@@ -207,6 +207,11 @@ class Client:
     batch: bool = False  # whether its requests have the priority `batch`, whatever they say
 
     @property
+    def account(self) -> str:
+        """Whose its windows are, in Redis."""
+        return f"@{self.id}"
+
+    @property
     def secrets(self) -> Iterator[Secret]:
         """Of its virtual keys those that the config says."""
         return (token.secret for token in self.tokens if token.secret is not None)

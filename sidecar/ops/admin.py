@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sidecar.model.configured import Config
 from sidecar.model.hosts import is_loopback
-from sidecar.ops import keys, shown, status, usage
+from sidecar.ops import clients, keys, shown, status, usage
 from sidecar.ops.health import answer
 from sidecar.ops.keys import Deed
 from sidecar.ops.stream import Stream
@@ -61,6 +61,10 @@ class Admin:
     async def keys(self, _: web.BaseRequest) -> web.StreamResponse:
         """As `sidecar keys list --json`."""
         return answer(200, {"keys": await status.keys(self.replica.state.config, self.replica.store)})
+
+    async def clients(self, _: web.BaseRequest) -> web.StreamResponse:
+        """As `sidecar clients list --json`."""
+        return answer(200, await clients.read(self.replica.state.config, self.replica.store))
 
     async def usage(self, request: web.BaseRequest) -> web.StreamResponse:
         """As `sidecar usage --json`, or `--csv`."""

@@ -48,6 +48,7 @@ def urls(pages: Mapping[str, Page], admin: Admin) -> tuple[Url, ...]:
         *(Url("GET", path, page) for path, page in pages.items()),
         Url("GET", "/admin/v1/pools", admin.pools),
         Url("GET", "/admin/v1/keys", admin.keys),
+        Url("GET", "/admin/v1/clients", admin.clients),
         Url("POST", "/admin/v1/keys/{key}/disable", partial(admin.do, "disable")),
         Url("POST", "/admin/v1/keys/{key}/enable", partial(admin.do, "enable")),
         Url("POST", "/admin/v1/keys/{key}/reset", partial(admin.do, "reset"), ("budgets",)),

@@ -128,16 +128,16 @@ def _target(target: Target) -> Told:
 def _client(client: Client) -> Told:
     return {
         "id": client.id,
-        "tokens": [_token(token) for token in client.tokens],
+        "tokens": [token(one) for one in client.tokens],
         "models": list(client.models),
         "limits": [_limit(limit) for limit in client.limits],
         "priority": "batch" if client.batch else "interactive",
     }
 
 
-def _token(token: Token) -> Told:
+def token(told: Token) -> Told:
     """By the first digits of its hash: of a token that somebody chose the whole of it would help to guess it."""
-    return {"hash": token.name, "expires": None if token.expires_s is None else written(token.expires_s)}
+    return {"hash": told.name, "expires": None if told.expires_s is None else written(told.expires_s)}
 
 
 def _duration(us: int) -> str:
