@@ -28,6 +28,7 @@ from sidecar.model.tokens import PREFIX, digest
 
 _CLIENTS = "clients"
 _NEVER = "never"
+_LOOPBACK = "127.0.0.1:0"
 _LAST_S = 253_402_300_799  # the end of the year 9999
 _HEAD = """\
 # Written by `sidecar clients init`, of what it found in the environment: these pools are all there are from now on.
@@ -55,8 +56,15 @@ def made() -> Secret:
 def init(client: str, place: Place) -> Edit:
     """The first client of all. Where there is no file, one with the pools that are found without: nothing else changes.
 
-    Raises ConfigError, as every edit, where the config cannot be used as it stands or would not be afterwards.
+    Raises ConfigError, as every edit, where the config cannot be used as it stands or would not be afterwards. That it
+    listens to other machines and has no client is no hindrance: this is the remedy.
     """
+    edit = _init(client, replace(place, environ={**place.environ, "SIDECAR_LISTEN": _LOOPBACK}))
+    replace(place, path=edit.file).opened({edit.path: edit.text})
+    return edit
+
+
+def _init(client: str, place: Place) -> Edit:
     before = place.opened()
     if before.file is not None:
         if before.config.clients:

@@ -137,6 +137,7 @@ def _planes(document: Document, clients: bool, problems: Problems) -> tuple[Addr
         problems.error(
             ("listen",),
             f"{listen} is open to other machines, and without clients anyone there could spend the keys."
-            f" Declare clients (without a file: PROXY_API_KEY), or listen on 127.0.0.1:{listen.port}.",
+            f" Declare clients: `sidecar clients init` makes the first (without a file PROXY_API_KEY is one's token)."
+            f" Or listen on 127.0.0.1:{listen.port}.",
         )
     return listen, ops

@@ -124,6 +124,18 @@ def test_a_json_file_stays_one(desk: Desk) -> None:
     assert [one.id for one in config(desk).clients] == ["app"]
 
 
+@pytest.mark.parametrize("listen", ["listen: 0.0.0.0:4000\n", ""])
+def test_what_may_not_run_for_want_of_a_client_gets_one(desk: Desk, listen: str) -> None:
+    desk.write("sidecar.yaml", listen + POOL)
+    environ = ENVIRON if listen else ENVIRON | {"SIDECAR_LISTEN": "0.0.0.0:4000"}
+    with pytest.raises(ConfigError, match="`sidecar clients init` makes the first"):
+        config(desk, environ)
+    saved(init("app", place(desk, environ)))
+    assert [one.id for one in config(desk, environ).clients] == ["app"]
+    desk.write("sidecar.yaml", f"listen: nowhere\n{POOL}")
+    assert '"nowhere" is no address' in refused(desk, "init", "app", environ=ENVIRON)
+
+
 def test_there_is_one_first_client(desk: Desk) -> None:
     desk.write("sidecar.yaml", f"{POOL}clients: [{{id: web, token: t}}]")
     assert refused(desk, "init", "app") == (

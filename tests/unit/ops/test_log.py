@@ -9,13 +9,16 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from aiohttp.http_exceptions import InvalidHeader
 
+from sidecar.model.configured import Client, Config, Secret, Token
 from sidecar.model.events import KeyChanged, LimitsNamed, StoreChanged
+from sidecar.model.tokens import digest
 from sidecar.model.words import NamedLimit
 from sidecar.ops.log import DRIFT_S, Log, take_over
 from sidecar.ops.redact import redactor
@@ -213,9 +216,18 @@ def test_a_secret_is_its_id_again_however_much_was_told_since() -> None:
 
 
 def test_a_config_without_secrets_changes_no_text() -> None:
-    from sidecar.model.configured import Config
-
     assert redactor(Config({}))("as it is") == "as it is"
+
+
+def test_a_virtual_key_is_told_by_its_shape_where_the_config_knows_its_hash_alone() -> None:
+    """Whoever's it is, one that lies across the end of what is told, and one that was cut off before."""
+    token = "sk-sidecar-" + "Az09_-" * 7 + "x"
+    for redact in (redactor(CONFIG), redactor(Config({}))):
+        assert redact(f"/v1/{token}/x, {token}, {token[:20]}") == "/v1/virtual-key/x, virtual-key, virtual-key"
+        assert redact.head(f"a {token} b", 8) == redact.head(f"a {token} b", 2 + len("virtual-key")) == "a virtual-key"
+        assert redact("a sk-sidecar b") == "a sk-sidecar b"
+    ours = Client("own", (Token(digest(token), secret=Secret(token)),))
+    assert redactor(replace(CONFIG, clients=(ours,)))(f"{token}, {token[:-1]}y") == "own, virtual-key"
 
 
 @pytest.mark.parametrize("form", ["%{:02x}", "&#{};", "\\u{:04x}"])
