@@ -15,6 +15,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from sidecar.model.events import Answered
 from sidecar.simulate.answers import INPUT_TOKENS, WORDS
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
@@ -215,6 +216,35 @@ async def test_an_unknown_token_is_each_sdks_authentication_error(provider: Stri
                 assert known.chat.completions.create(model="m", messages=ASK).choices
 
         await asyncio.to_thread(use)
+
+
+async def test_a_model_that_is_not_for_the_client_is_each_sdks_permission_error(provider: StrictProvider) -> None:
+    """Which none of them repeats, and which says what it may use."""
+    clients = [{"id": "web", "token": "virtual", "models": ["gpt-4o*"]}]
+    async with sidecar({"chat": pool(provider.url, [*provider.accounts])}, clients=clients) as plane:
+
+        def use() -> None:
+            with (
+                openai.OpenAI(api_key="virtual", base_url=f"{plane.url}/v1") as sdk,
+                pytest.raises(openai.PermissionDeniedError) as refused,
+            ):
+                sdk.chat.completions.create(model="o3", messages=ASK)
+            assert refused.value.code == "model_not_found"
+            assert "It may use: gpt-4o*." in refused.value.message
+            with (
+                anthropic.Anthropic(api_key="virtual", base_url=plane.url) as claude,
+                pytest.raises(anthropic.PermissionDeniedError),
+            ):
+                claude.messages.create(model="m", max_tokens=9, messages=ASK)
+            with (
+                genai.Client(api_key="virtual", http_options=types.HttpOptions(base_url=plane.url)) as gemini,
+                pytest.raises(errors.ClientError) as told,
+            ):
+                gemini.models.generate_content(model="m", contents="hi")
+            assert (told.value.code, told.value.status) == (403, "PERMISSION_DENIED")
+
+        await asyncio.to_thread(use)
+        assert [event.attempts for event in plane.of(Answered)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("name", ["openai", "anthropic", "gemini"])

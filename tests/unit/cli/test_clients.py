@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import aiohttp
 import pytest
+import redis
 from click.testing import CliRunner, Result
 
+from sidecar import config
 from sidecar.cli import main
 from sidecar.model.tokens import SHAPE, digest
-from tests.unit.running import environ
+from sidecar.store.names import Names, window_field
+from tests.servers import free_port
+from tests.unit.running import environ, running
 
-from .conftest import SECRETS, Command
+from .conftest import SECRETS, Command, Written
 
 POOL = f"redis: memory\npools: {{chat: {{provider: openai, keys: [{{id: a, secret: {SECRETS[0]}}}]}}}}\n"
 
@@ -115,3 +122,59 @@ def test_what_has_expired_is_told_by_list_and_check(tmp_path: Path, command: Com
     assert line == (
         f"warning  the token {known} of client web expired at 2020-01-31: `sidecar clients rotate web` makes a new one"
     )
+
+
+# --- what was used ------------------------------------------------------------------------------------
+
+
+def _spent(told: dict[str, Any], folder: Path, count: int) -> None:
+    """As many requests of `web` stand in the window of its first limit."""
+    loaded = config.load(None, {}, folder)
+    client = loaded.clients[0]
+    with redis.Redis.from_url(told["redis"]) as store:
+        now_s, rest_us = store.time()
+        moment = now_s * 1_000_000 + rest_us
+        field = window_field(client.account, client.limits[0])
+        store.hset(Names(loaded.namespace).state, field, f"{count:016d}{moment:016d}{count:016d}")
+
+
+def _used() -> list[tuple[int | None, int | None]]:
+    return [(limit["used"], limit["remaining"]) for limit in listed()[0]["limits"]]
+
+
+def test_what_a_client_has_used_is_asked_of_redis_or_not_known(
+    tmp_path: Path, written: Written, redis_url: str
+) -> None:
+    """Where neither answers the clients are listed all the same."""
+    limits = [{"requests": 5, "per": "hour"}, {"tokens": 100, "per": "calendar_month"}]
+    told = {"redis": redis_url, "namespace": f"clients-{uuid4().hex[:8]}", "ops_listen": f"127.0.0.1:{free_port()}"}
+    caller = {"clients": [{"id": "web", "token": "t-0", "limits": limits}]}
+    written(**told, **caller)
+    assert _used() == [(0, 5), (0, 100)]
+    _spent(told, tmp_path, 3)
+    assert _used() == [(3, 2), (0, 100)]
+    shown = [" ".join(line.split()) for line in clients("list").stdout.splitlines()]
+    assert shown[1].startswith("web all requests per hour 3/5 interactive ")
+    assert shown[2] == "tokens per calendar_month UTC 0/100"
+    written(**told | {"redis": f"redis://127.0.0.1:{free_port()}"}, **caller)
+    assert _used() == [(None, None), (None, None)]
+    written(**caller)
+    assert "?/5" in clients("list").stdout
+
+
+async def test_a_running_sidecar_is_asked_and_the_clients_are_those_of_the_file(
+    tmp_path: Path, written: Written
+) -> None:
+    """It alone knows its memory. Who was added a moment ago is listed too, whether or not it has read of that."""
+    told = {"redis": "memory", "ops_listen": f"127.0.0.1:{free_port()}"}
+    caller = {"id": "web", "token": "t-0", "limits": [{"requests": 5, "per": "hour"}]}
+    file = written(**told, clients=[caller])
+    async with running(tmp_path, json.loads(file.read_text())) as sidecar:
+        await sidecar.line("listening")
+        written(**told, clients=[caller, {"id": "jobs", "token": "t-1", "limits": [{"requests": 7, "per": "day"}]}])
+        found = await asyncio.to_thread(listed)
+        assert [(one["id"], one["limits"][0]["max"]) for one in found] == [("web", 5), ("jobs", 7)]
+        assert (found[0]["limits"][0]["used"], found[0]["limits"][0]["remaining"]) == (0, 5)
+        async with aiohttp.ClientSession() as http, http.get(f"http://{told['ops_listen']}/admin/v1/clients") as answer:
+            (asked, *_) = (await answer.json())["clients"]
+        assert asked == found[0]
