@@ -104,6 +104,19 @@ def tolerant(body: Body) -> Head:
         return Head(None, False)
 
 
+def models(body: Body) -> list[str]:
+    """Each string that stands as `model` at the top of an object: readers of duplicates differ in which one they take.
+
+    Raises BadCall for malformed JSON.
+    """
+    whole = memoryview(body)
+    try:
+        spans = _spans(whole, _begin(body), len(body), frozenset({("model",)}))
+        return [msgspec.json.decode(whole[start:stop], type=str) for start, stop in spans]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadCall(f"The body is no JSON: {error}.") from None
+
+
 def replace(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> Pieces:
     """The body with each string at one of the paths replaced; duplicates too: readers differ in which one they take.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.configured import Config
 from sidecar.model.words import Estimate
-from sidecar.providers import estimates
+from sidecar.providers import estimates, jsonhead
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
@@ -118,6 +119,15 @@ class Call:
             found = estimates.estimate(self.method, self.place.operation, self.content_type, self.body)
             self.estimated.append(found)
         return self.estimated[0]
+
+    def names(self) -> Iterator[str]:
+        """What any reader of it may take for the model's name, of duplicates in a body all; "" where it has none.
+
+        Raises BadCall for a body that is no JSON although it begins like it.
+        """
+        yield self.reading.model or ""
+        if jsonhead.looks_like_json(self.body):
+            yield from (name.removeprefix("models/") for name in jsonhead.models(self.body))
 
     def to(self, model: str) -> tuple[str, Pieces]:
         """The operation and the body for an upstream model: found once, however many keys are tried."""

@@ -34,7 +34,7 @@ def without_credentials(query: str, names: frozenset[str] = QUERY) -> str:
 def identify(
     known: Mapping[str, tuple[Client, Token]], presented: Sequence[str], now_s: float
 ) -> tuple[Client, Token] | None:
-    """Whose credential is presented, the last of several; one that has expired only where no other is known.
+    """Whose credential is presented, the first of several; one that has expired only where no other is known.
 
     Looks at all of them, however early one fits. They are compared by their digests: how long that takes tells of a
     digest, from which nobody finds what has it.
@@ -43,9 +43,9 @@ def identify(
     return max(found, key=lambda one: not one[1].expired(now_s), default=None)
 
 
-def may_ask(client: Client, model: str | None) -> bool:
-    """Whether a client may name this model, as it names it. A call without one may do anything: it needs a `*`."""
-    return not client.models or any(matches(pattern, model or "") for pattern in client.models)
+def may_ask(client: Client, name: str) -> bool:
+    """Whether a client may ask for this name: a model's as it calls it; "" for a call without one."""
+    return not client.models or any(matches(pattern, name) for pattern in client.models)
 
 
 def of_those(client: Client, models: Iterable[str]) -> Iterator[str]:
@@ -53,12 +53,16 @@ def of_those(client: Client, models: Iterable[str]) -> Iterator[str]:
     return (model for model in models if may_ask(client, model))
 
 
-def check_model(client: Client, model: str | None) -> None:
-    """Raises Refused (403) for a model that is not for this client.
+def check_models(client: Client, names: Iterable[str], pool: str | None) -> None:
+    """Raises Refused (403) where one of the names is not for this client; `pool`: that the path names.
 
+    A call without a model may be for any: that takes a `*`. So may one below `/pools/{pool}`, where the API alone knows
+    which part of a path or a body is a model's name: that takes `*` or `{pool}/*`.
     OpenAI answers a project that may not use a model alike: 403 with the code `model_not_found`. No SDK repeats it.
     """
-    if not may_ask(client, model):
-        what = f'the model "{model}"' if model else "calls that name no model"
-        allowed = ", ".join(client.models)
-        raise Refused(403, "model_not_found", f"Client {client.id} may not use {what}. It may use: {allowed}.")
+    for name in [f"{pool}/"] if pool else names:
+        if not may_ask(client, name):
+            model = f'the model "{name}"' if name else "calls that name no model"
+            what = f"/pools/{pool} ({pool}/*)" if pool else model
+            allowed = ", ".join(client.models)
+            raise Refused(403, "model_not_found", f"Client {client.id} may not use {what}. It may use: {allowed}.")

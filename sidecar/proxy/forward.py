@@ -16,7 +16,7 @@ from sidecar.proxy import admission, relay, route
 from sidecar.proxy import call as calls
 from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.call import Call, Place
-from sidecar.proxy.clients import check_model, of_those
+from sidecar.proxy.clients import check_models, of_those
 from sidecar.proxy.errors import Refused, bad_request
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.upstream import Upstream
@@ -52,7 +52,8 @@ class Forward:
         call = await calls.read(request, visit.request_id, where, query, visit.body)
         asked = _asked(state, call)
         visit.model = call.reading.model or ""
-        check_model(client, call.reading.model)
+        if client.models:
+            check_models(client, call.names(), where.pool)
         visit.attempts = self._attempts(state, call, asked, client)
         visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status

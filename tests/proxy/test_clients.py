@@ -127,7 +127,7 @@ async def test_pages_are_served_beside(provider: StrictProvider) -> None:
 async def bounded(provider: StrictProvider) -> AsyncIterator[Plane]:
     """`web` may use some models, `all` each of them; one key, of which a fifth is kept from batches."""
     clients = [
-        {"id": "web", "token": "web-token", "models": ["gpt-4", "gpt-4o-*", "claude-*", "gemini-2.0-*"]},
+        {"id": "web", "token": "web-token", "models": ["gpt-4", "gpt-4o-*", "claude-*", "gemini-2.0-*", "ant/*"]},
         {"id": "all", "token": "all-token", "models": ["*"]},
         {"id": "nightly", "token": "nightly-token", "priority": "batch"},
     ]
@@ -158,9 +158,11 @@ def bearer(client: str) -> dict[str, str]:
         ("/v1/chat/completions", CHAT | {"model": "oai/gpt-4"}, "openai", 'the model "oai/gpt-4"'),
         ("/v1/messages", CHAT | {"model": "opus"}, "anthropic", 'the model "opus"'),
         ("/v1beta/models/gemini-9:generateContent", {"contents": []}, "gemini", 'the model "gemini-9"'),
+        ("/v1/chat/completions", b'{"model": "o3", "m\\u006fdel": "gpt-4"}', "openai", 'the model "o3"'),
+        ("/v1/chat/completions", b'{"model": "gpt-4", "model": "o3", "model": "gpt-4"}', "openai", 'the model "o3"'),
         ("/v1/moderations", {"input": "x"}, "openai", "calls that name no model"),
-        ("/pools/oai/v1/chat/completions", CHAT, "openai", 'the model "gpt-4o"'),
-        ("/pools/oai/v1/anything", {}, "openai", "calls that name no model"),
+        ("/pools/oai/chat/completions", CHAT | {"model": "gpt-4"}, "openai", "/pools/oai (oai/*)"),
+        ("/pools/oai/deployments/gpt-4o/x", {"model": "gpt-4"}, "openai", "/pools/oai (oai/*)"),
     ],
 )
 async def test_a_model_that_is_not_for_the_client_is_refused_in_his_dialect(
@@ -181,7 +183,7 @@ async def test_a_model_that_is_not_for_the_client_is_refused_in_his_dialect(
         ("/v1/chat/completions", CHAT | {"model": "gpt-4o-mini"}),
         ("/v1/messages", CHAT | {"model": "claude-3"}),
         (GENERATE, {"contents": []}),
-        ("/pools/oai/chat/completions", CHAT | {"model": "gpt-4o-mini"}),
+        ("/pools/ant/v1/messages", CHAT | {"model": "anything"}),
     ],
 )
 async def test_a_model_that_is_for_the_client_is_served(bounded: Plane, path: str, body: object) -> None:
