@@ -36,7 +36,7 @@ def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str, l
 def of_client(client: Client, model: str | None) -> Total:
     """What a client may spend as a whole on calls that name this model in its own words; NOBODY without limits."""
     limits = tuple(limit for limit in client.limits if not limit.model or matches(limit.model, model or ""))
-    return Total(f"@{client.id}", limits) if limits else NOBODY
+    return Total(client.account, limits) if limits else NOBODY
 
 
 def may_serve(key: Key, model: str) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from sidecar.model.events import Answered
 from sidecar.model.tokens import digest
+from sidecar.ops import clients
+from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, pool, sidecar
 from tests.proxy.shapes import shape
@@ -240,3 +243,91 @@ async def test_a_virtual_key_is_no_models_name(provider: StrictProvider) -> None
         assert (reply.status, token in reply.body.decode()) == (400, False)
         assert "holds a secret" in reply.data["error"]["message"]
         assert (await plane.answered()).model == ""
+
+
+# --- how much it may use ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def limited(provider: StrictProvider) -> AsyncIterator[Plane]:
+    """Clients with limits of each kind, on pools without one of their own, which wait for nothing."""
+    limits = [{"requests": 2, "per": "hour"}]
+    callers = [
+        {"id": "web", "token": "web-token", "limits": limits},
+        {"id": "over", "token": "over-token", "limits": limits, "overage": "allow"},
+        {"id": "one", "token": "one-token", "concurrency": 1},
+        {"id": "counted", "token": "counted-token", "limits": [{"tokens": 9_000, "per": "calendar_month"}]},
+        {"id": "mini", "token": "mini-token", "limits": [{"requests": 1, "per": "hour", "model": "gpt-4"}]},
+    ]
+    one, two, three = provider.accounts
+    pools = {
+        "oai": pool(provider.url, [one], max_wait="0s"),
+        "ant": pool(provider.url, [two], dialect="anthropic", max_wait="0s") | {"base_url": provider.url},
+        "gem": pool(provider.url, [three], dialect="gemini", max_wait="0s") | {"base_url": provider.url},
+    }
+    async with sidecar(pools, routes={"gpt-4": [{"pool": "oai", "model": "gpt-4o"}]}, clients=callers) as plane:
+        yield plane
+
+
+async def used(plane: Plane, client: str) -> list[tuple[int, int]]:
+    """Of each limit of a client what is used and what remains, as `sidecar clients list` says it."""
+    config, store = plane.replica.state.config, plane.replica.store
+    (found,) = (one for one in (await clients.read(config, store))["clients"] if one["id"] == client)
+    return [(limit["used"], limit["remaining"]) for limit in found["limits"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "dialect"),
+    [
+        ("/v1/chat/completions", CHAT, "openai"),
+        ("/v1/messages", CHAT | {"model": "ant/claude-3"}, "anthropic"),
+        (GENERATE, {"contents": []}, "gemini"),
+    ],
+)
+async def test_beyond_its_limit_a_client_is_told_when_in_its_dialect_and_nobody_else_is_held_up(
+    limited: Plane, provider: StrictProvider, path: str, body: object, dialect: str
+) -> None:
+    """Over all pools together; nothing was sent, and the next grant has the next number."""
+    assert (await limited.post("/v1/chat/completions", CHAT, bearer("web"))).grant == 0
+    assert (await limited.post("/v1/messages", CHAT | {"model": "ant/claude-3"}, bearer("web"))).status == 200
+    reply = await limited.post(path, body, bearer("web"))
+    assert (reply.status, shape(reply.data), reply.attempts) == (429, dialect, 0)
+    assert 3590 < int(reply.headers["Retry-After"]) <= 3601
+    assert reply.data["error"]["message"].startswith('The client "web" has reached a limit of its own')
+    assert (await limited.answered()).outcome == "client_limit_exceeded"
+    assert len(provider.arrivals) == 2
+    assert (await limited.post("/v1/chat/completions", CHAT, bearer("over"))).grant == 1
+    assert await used(limited, "web") == [(2, 0)]
+
+
+async def test_where_overage_is_allowed_it_is_counted(limited: Plane) -> None:
+    assert [(await limited.chat(bearer("over"))).status for _ in range(3)] == [200, 200, 200]
+    assert await used(limited, "over") == [(3, 0)]
+
+
+async def test_a_client_has_no_more_requests_in_flight_than_it_may(limited: Plane, provider: StrictProvider) -> None:
+    provider.faults.append(Fault(hang=True, times=1))
+    first = asyncio.create_task(limited.chat(bearer("one")))
+    await provider.wait_for(lambda: provider.open == 1)
+    reply = await limited.chat(bearer("one"))
+    assert (reply.status, "as many requests in flight as it may" in reply.body.decode()) == (429, True)
+    assert (await limited.chat(bearer("web"))).status == 200
+    provider.release()
+    assert (await first).status == 200
+    assert (await limited.chat(bearer("one"))).status == 200
+
+
+async def test_tokens_of_a_client_are_what_its_answers_came_to(limited: Plane) -> None:
+    """Reserved by an estimate, then settled: what is left is what the provider's usage leaves."""
+    told = [(await limited.chat(bearer("counted"))).data["usage"]["total_tokens"] for _ in range(2)]
+    await limited.answered()
+    await limited.chat(bearer("one"))  # what is queued goes before it
+    assert await used(limited, "counted") == [(sum(told), 9_000 - sum(told))]
+
+
+async def test_a_limit_of_a_model_is_of_the_name_that_the_client_asks_for(limited: Plane) -> None:
+    """Not of the one that a route makes of it."""
+    asked = [
+        (await limited.chat(bearer("mini"), model=model)).status for model in ("gpt-4o", "gpt-4", "gpt-4o", "gpt-4")
+    ]
+    assert asked == [200, 200, 200, 429]

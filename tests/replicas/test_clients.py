@@ -7,6 +7,7 @@ import json
 import secrets
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,23 @@ async def test_a_renewed_client_may_come_with_either_key_and_is_counted_as_one(
         await sidecar.line("client web changed")
         assert [(await ask(http, place, token))[0] for token in (WEB, new, newest)] == [401, 401, 200]
         assert not _told(sidecar, new, newest, WEB)
+
+
+async def test_a_limit_is_exact_over_three_replicas_and_what_is_refused_spends_nothing(
+    tmp_path: Path, provider: StrictProvider, http: aiohttp.ClientSession, redis_url: str
+) -> None:
+    """Of sixty calls at once ten arrive, as counted there; then another client's takes the very next number."""
+    told = document(provider, redis_url)
+    told["clients"][0]["limits"] = [{"requests": 10, "per": "hour"}]
+    told["pools"]["chat"]["max_wait"] = "0s"
+    async with running(tmp_path, told) as one, running(tmp_path, told) as two, running(tmp_path, told) as three:
+        places = [await sidecar.line("listening") for sidecar in (one, two, three)]
+        answers = await asyncio.gather(*(ask(http, places[at % 3], WEB) for at in range(60)))
+        assert Counter(status for status, _ in answers) == {200: 10, 429: 50}
+        assert len(provider.arrivals) == 10
+        url, headers = f"http://{places[0]['listen']}/v1/chat/completions", {"Authorization": f"Bearer {JOBS}"}
+        async with http.post(url, json=BODY, headers=headers) as answer:
+            assert (answer.status, answer.headers["x-sidecar-grant"]) == (200, "10")
 
 
 async def _used(http: aiohttp.ClientSession, place: dict[str, Any]) -> dict[str, int]:
