@@ -91,8 +91,8 @@ def _told(config: Config) -> Iterator[str]:
     for pool in config.pools.values():
         yield from _pool(config, pool)
     yield from _accounts(config)
-    for name, targets in config.routes.items():
-        yield f"route    {name} -> {', then '.join(_target(target) for target in targets)}{_caught(config, name)}"
+    for name, route in config.routes.items():
+        yield f"route    {name} -> {', then '.join(_target(target) for target in route.targets)}{_caught(config, name)}"
     yield from _clients(config)
     for warning in config.warnings:
         yield f"warning  {warning}"

@@ -108,10 +108,10 @@ def _limits(config: Config, key: Key) -> object:
 def _routes(old: Config, new: Config) -> Iterator[str]:
     for name in (name for name in old.routes if name not in new.routes):
         yield f"route {name} removed"
-    for name, targets in new.routes.items():
+    for name, route in new.routes.items():
         if name not in old.routes:
             yield f"route {name} added"
-        elif old.routes[name] != targets:
+        elif old.routes[name] != route:
             yield f"route {name} changed"
 
 

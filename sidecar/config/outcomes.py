@@ -15,7 +15,8 @@ _LONGEST_US = 31 * 24 * 3600 * SECOND_US
 _LONGEST_BODY = 1000  # characters
 
 _RATE = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
-_FINAL = frozenset({Class.OK, Class.BLOCKED, Class.BAD_REQUEST})  # they pass to the client, and rest nothing
+# They pass to the client, and rest nothing.
+_FINAL = frozenset({Class.OK, Class.BLOCKED, Class.BAD_REQUEST, Class.CONTEXT_TOO_LONG})
 _BLAMED = frozenset({Class.INVALID_KEY, Class.PERMISSION})  # what rests for them, and how long, needs proof
 _OF_KEY = frozenset({Scope.KEY, Scope.KEY_MODEL})
 

@@ -36,7 +36,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     check_names((key.found for one in drafts for key in one.keys), callers, [token] if token else [], problems)
     listen, ops_listen = _planes(document, bool(callers), problems)
     made = accounts.pools(routes.with_targets(drafts, found), account)
-    routes.check(found, made, problems)
+    routes.check(document.routes or {}, found, made, problems)
     return Config(
         pools=made,
         budgets=accounts.budgets(drafts, account, problems),

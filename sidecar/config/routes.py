@@ -1,67 +1,113 @@
-"""Routes: the names that clients use, and the ordered targets that may serve each."""
+"""Routes: the names that clients use, the ordered targets that may serve each, and what is done with the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from sidecar.config.limits import check_model
 from sidecar.config.pools import Draft
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.schema import PoolEntry, TargetEntry
-from sidecar.model.configured import Pool, Target
+from sidecar.config.schema import PoolEntry, RouteEntry, TargetEntry
+from sidecar.config.targets import target
+from sidecar.model.classes import Class
+from sidecar.model.configured import Pool, Route, Target
 from sidecar.model.rotations import may_serve
+
+FALLBACKS = (
+    Class.CONTEXT_TOO_LONG,
+    Class.BLOCKED,
+    Class.BAD_REQUEST,
+    "not_found",
+    Class.OVERLOADED,
+    Class.SERVER_ERROR,
+    Class.TIMEOUT,
+    Class.CONNECT,
+)
 
 
 def routes(
-    entries: dict[str, list[TargetEntry]], pools: dict[str, PoolEntry], problems: Problems
-) -> dict[str, tuple[Target, ...]]:
-    """The targets of each name, as far as they can be read."""
-    found_by_name = {}
-    for name, targets in entries.items():
-        path: Path = ("routes", name)
-        check_model(name, path, problems)
-        if not targets:
-            problems.error(path, "has no target. Give it one: [{pool: NAME, model: NAME}].")
-        found: dict[Target, int] = {}
-        for index, entry in enumerate(targets):
-            target = _target(entry, (*path, index), pools, problems)
-            if found.setdefault(target, index) != index:
-                problems.error((*path, index), f"is the same target as [{found[target]}].")
-        found_by_name[name] = tuple(found)
-    return found_by_name
+    entries: dict[str, list[TargetEntry] | RouteEntry], pools: dict[str, PoolEntry], problems: Problems
+) -> dict[str, Route]:
+    """The route of each name, as far as it can be read."""
+    return {name: _route(name, entry, pools, problems) for name, entry in entries.items()}
 
 
-def _target(entry: TargetEntry, path: Path, pools: dict[str, PoolEntry], problems: Problems) -> Target:
-    if entry.pool not in pools and not problems.under(("pools", entry.pool)):
-        problems.error((*path, "pool"), f"{shown(entry.pool)} is no pool.", entry.pool, pools)
-    if entry.model is not None:
-        check_model(entry.model, (*path, "model"), problems)
-        if "*" in entry.model:
-            problems.error(
-                (*path, "model"), f"{shown(entry.model)} is a pattern. Leave it out for the caller's own name."
-            )
-    return Target(str(entry.pool), None if entry.model is None else str(entry.model))
+def _route(name: str, entry: list[TargetEntry] | RouteEntry, pools: dict[str, PoolEntry], problems: Problems) -> Route:
+    path: Path = ("routes", name)
+    check_model(name, path, problems)
+    if isinstance(entry, list):
+        return Route(_targets(entry, path, pools, problems))
+    return Route(
+        targets=_targets(entry.targets, (*path, "targets"), pools, problems),
+        mask_model=bool(entry.mask_model),
+        fallback_on=_fallback_on(entry, (*path, "fallback_on"), problems),
+        retry_empty=bool(entry.retry_empty),
+    )
 
 
-def check(routes: Mapping[str, tuple[Target, ...]], pools: Mapping[str, Pool], problems: Problems) -> None:
-    """Tells of targets that could serve nobody, whatever is asked for."""
-    for name, targets in routes.items():
-        for index, target in enumerate(targets):
-            model = target.model or name
-            pool = pools.get(target.pool)
-            if pool is None or not pool.keys or "*" in model or any(may_serve(key, model) for key in pool.keys):
-                continue
-            allowed = ", ".join(dict.fromkeys(pattern for key in pool.keys for pattern in key.models))
-            problems.error(
-                ("routes", name, index),
-                f"no key of pool {pool.name} may serve {shown(model)}: their `models` are {allowed}.",
-            )
+def _targets(
+    entries: Sequence[TargetEntry], path: Path, pools: dict[str, PoolEntry], problems: Problems
+) -> tuple[Target, ...]:
+    if not entries:
+        problems.error(path, "has no target. Give it one: [{pool: NAME, model: NAME}].")
+    found: dict[tuple[str, str | None], int] = {}
+    made = []
+    for index, entry in enumerate(entries):
+        one = target(entry, (*path, index), pools, problems)
+        first = found.setdefault((one.pool, one.model), index)
+        if first != index:
+            problems.error((*path, index), f"is the same target as [{first}].")
+        made.append(one)
+    _check_weights(made, path, problems)
+    return tuple(made)
 
 
-def with_targets(drafts: list[Draft], routes: dict[str, tuple[Target, ...]]) -> list[Draft]:
+def _check_weights(targets: Sequence[Target], path: Path, problems: Problems) -> None:
+    """A weight means a share, so that one alone is a slip: its neighbours were taken to have one."""
+    for weighted, group in groupby(enumerate(targets), key=lambda at: at[1].weight > 0):
+        members = list(group)
+        if weighted and len(members) == 1 and not problems.under(path):
+            text = "shares with nobody: the targets beside it have no weight. Give them one, or leave it out."
+            problems.error((*path, members[0][0], "weight"), text)
+
+
+def _fallback_on(entry: RouteEntry, path: Path, problems: Problems) -> frozenset[str]:
+    names = entry.fallback_on or []
+    for index, name in enumerate(names):
+        if name not in FALLBACKS:
+            problems.error((*path, index), f"{shown(name)} is nothing to fall back on.", name, FALLBACKS)
+    if names and len(entry.targets) == 1:
+        problems.error(path, "there is no second target to fall back to. Give the route one.")
+    return frozenset(map(str, names))
+
+
+def check(
+    entries: Mapping[str, object], routes: Mapping[str, Route], pools: Mapping[str, Pool], problems: Problems
+) -> None:
+    """Tells of targets that could serve nobody, whatever is asked for; then every route can serve some caller."""
+    for name, route in routes.items():
+        path: Path = ("routes", name) if isinstance(entries[name], list) else ("routes", name, "targets")
+        for index, one in enumerate(route.targets):
+            if one.pool in pools:
+                _check_target(one, name, pools[one.pool], (*path, index), problems)
+
+
+def _check_target(target: Target, name: str, pool: Pool, path: Path, problems: Problems) -> None:
+    if set(pool.provider.dialects) <= {"plain"}:
+        text = "speaks no dialect in which a route could be asked for. Give the pool its dialect: openai"
+        problems.error((*path, "pool"), f"{pool.name} {text}, or call it at /pools/{pool.name}/... alone.")
+    model = target.model or name
+    if not pool.keys or "*" in model or any(may_serve(key, model) for key in pool.keys):
+        return
+    allowed = ", ".join(dict.fromkeys(pattern for key in pool.keys for pattern in key.models))
+    problems.error(path, f"no key of pool {pool.name} may serve {shown(model)}: their `models` are {allowed}.")
+
+
+def with_targets(drafts: list[Draft], routes: Mapping[str, Route]) -> list[Draft]:
     """The drafts whose pools also name the models that routes send to them."""
     named: dict[str, dict[str, None]] = {}
-    for target in (target for targets in routes.values() for target in targets):
-        if target.model is not None:
-            named.setdefault(target.pool, {})[target.model] = None
+    for one in (one for route in routes.values() for one in route.targets):
+        if one.model is not None:
+            named.setdefault(one.pool, {})[one.model] = None
     return [made.naming(named.get(made.pool.name, {})) for made in drafts]

@@ -5,6 +5,8 @@ None stands for what was not said; the defaults are those of `model/words.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 Quantity = str | int  # a duration or a size with its unit, or an address
@@ -89,8 +91,25 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A target of a route, and what it changes of the requests that go to it."""
+
     pool: str
     model: str | None = None
+    weight: int | None = None
+    fixed: dict[str, Any] | None = msgspec.field(name="set", default=None)
+    default: dict[str, Any] | None = None
+    most: dict[str, float] | None = msgspec.field(name="max", default=None)
+    remove: list[str] | None = None
+    headers: dict[str, str] | None = None
+
+
+class RouteEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A route that says more than its targets."""
+
+    targets: list[TargetEntry]
+    mask_model: bool | None = None
+    fallback_on: list[str] | None = None
+    retry_empty: bool | None = None
 
 
 class TokenEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -135,6 +154,6 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     failures: str | None = None
     admin_token: str | None = None
     pools: dict[str, PoolEntry] | None = None
-    routes: dict[str, list[TargetEntry]] | None = None
+    routes: dict[str, list[TargetEntry] | RouteEntry] | None = None
     clients: list[ClientEntry] | None = None
     cache: CacheEntry | None = None

@@ -135,7 +135,7 @@ def _fits(kind: inspect.Type, value: object) -> bool:
         case inspect.ListType():
             return isinstance(value, list)
         case _:
-            return isinstance(value, Mapping)
+            return isinstance(kind, inspect.AnyType) or isinstance(value, Mapping)
 
 
 def _expected(kind: inspect.Type) -> str:

@@ -20,6 +20,7 @@ class Class(StrEnum):
     TIMEOUT = "timeout"
     CONNECT = "connect"
     BAD_REQUEST = "bad_request"
+    CONTEXT_TOO_LONG = "context_too_long"
     BLOCKED = "blocked"
 
 

@@ -172,11 +172,41 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a target changes of the parameters in a JSON body: names, dots between nested ones, and JSON texts.
+
+    What `providers/parameters.py` knows by several names is changed under each.
+    """
+
+    fixed: tuple[tuple[str, bytes], ...] = ()  # whatever the caller said
+    default: tuple[tuple[str, bytes], ...] = ()  # where the caller said nothing
+    most: tuple[tuple[str, float], ...] = ()  # where the caller said more
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """A pool and an upstream model; `model` None: the name that the client used."""
+    """A pool and an upstream model; `model` None: the name that the client used.
+
+    Targets of a route that stand together and have a weight share its requests; `weight` 0: this one's turn comes
+    when those before it have none left.
+    """
 
     pool: str
     model: str | None
+    weight: int = 0
+    parameters: Parameters = Parameters()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # set on what goes upstream; may be secret
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the calls for a name or a pattern go, and what is done with their answers."""
+
+    targets: tuple[Target, ...]
+    mask_model: bool = False  # answers call the model as the caller did
+    fallback_on: frozenset[str] = frozenset()  # the answers that send a request to the next target at once
+    retry_empty: bool = False  # an answer without content is one that another key may better
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +264,7 @@ class Config:
 
     pools: Mapping[str, Pool]
     budgets: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)  # account -> its limits over all pools
-    routes: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
     clients: tuple[Client, ...] = ()
     listen: Address = Address("127.0.0.1", 4000)
     ops_listen: Address = Address("127.0.0.1", 9464)

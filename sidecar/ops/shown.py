@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
+
 from sidecar.config.clients import written
 from sidecar.config.limits import per
 from sidecar.config.outcomes import told_statuses
@@ -18,6 +20,7 @@ from sidecar.model.configured import (
     Override,
     Pool,
     Provider,
+    Route,
     Target,
     Token,
 )
@@ -40,7 +43,7 @@ def config(told: Config) -> Told:
         "failures": told.failures or "off",
         "admin_token": told.admin_token is not None,
         "pools": {pool.name: _pool(told, pool) for pool in told.pools.values()},
-        "routes": {name: [_target(target) for target in targets] for name, targets in told.routes.items()},
+        "routes": {name: _route(route) for name, route in told.routes.items()},
         "clients": [_client(client) for client in told.clients],
     }
 
@@ -121,8 +124,28 @@ def _auth(auth: Auth) -> str | Told:
     return {auth.kind: auth.name} if auth.name else auth.kind
 
 
+def _route(route: Route) -> Told:
+    return {
+        "targets": [_target(target) for target in route.targets],
+        "mask_model": route.mask_model,
+        "fallback_on": sorted(route.fallback_on),
+        "retry_empty": route.retry_empty,
+    }
+
+
 def _target(target: Target) -> Told:
-    return {"pool": target.pool} | ({"model": target.model} if target.model is not None else {})
+    """Of its headers the names: their values may be secret."""
+    changes = target.parameters
+    said: Told = {
+        "model": target.model,
+        "weight": target.weight or None,
+        "set": {name: orjson.loads(value) for name, value in changes.fixed},
+        "default": {name: orjson.loads(value) for name, value in changes.default},
+        "max": dict(changes.most),
+        "remove": list(changes.removed),
+        "headers": [name for name, _ in target.headers],
+    }
+    return {"pool": target.pool} | {name: value for name, value in said.items() if value}
 
 
 def _client(client: Client) -> Told:

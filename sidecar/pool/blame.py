@@ -23,6 +23,7 @@ PROOFS = frozenset(
         Class.OK,
         Class.BLOCKED,
         Class.BAD_REQUEST,
+        Class.CONTEXT_TOO_LONG,
         Class.BILLING,
         Class.RATE_LIMIT_MINUTE,
         Class.RATE_LIMIT_DAY,

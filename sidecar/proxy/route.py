@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from sidecar.model.configured import Config, Pool, Target
@@ -95,7 +95,8 @@ def _by_route(config: Config, model: str) -> _Found | None:
     name = nearest(config.routes, model)
     if name is None:
         return None
-    return f'route "{name}"', tuple(Target(target.pool, target.model or model) for target in config.routes[name])
+    targets = config.routes[name].targets
+    return f'route "{name}"', tuple(replace(target, model=target.model or model) for target in targets)
 
 
 def _by_prefix(config: Config, model: str) -> _Found | None:

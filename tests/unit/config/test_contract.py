@@ -50,7 +50,7 @@ def test_example_without_it_is_what_it_says(desk: Desk) -> None:
         "bearer",
     )
     assert list(config.routes) == ["gpt-4", "claude-*", "*"]
-    assert config.routes["gpt-4"][2] == Target("spare", "gpt-4o")
+    assert config.routes["gpt-4"].targets[2] == Target("spare", "gpt-4o")
     day = Limit("requests", 10_000, 0, SECOND, calendar=Calendar("day", "UTC"))
     assert [(client.id, client.limits) for client in config.clients] == [("web", (day,))]
     assert config.warnings == (NO_EFFECT,)

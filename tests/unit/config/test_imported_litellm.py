@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.config.importing import Imported, imported, rendered
-from sidecar.model.configured import Secret, Target
+from sidecar.model.configured import Route, Secret, Target
 from sidecar.proxy.route import targets
 
 from .conftest import SECRETS, Desk, load_imported, pools
@@ -61,8 +61,8 @@ def test_litellm_deployments_are_pools_keys_and_routes(desk: Desk) -> None:
         (500, "gpt-4o-mini"),
     ]
     chain = (Target("azure", "gpt-4o-eu"), Target("openai", "gpt-4o"), Target("10-0-0-7-8000", "Qwen/Qwen2.5"))
-    assert (config.routes["gpt-4o"], config.routes["gpt-4"]) == (chain, chain)
-    assert config.routes["hidden"] == (Target("openai", "gpt-4o-mini"),)
+    assert (config.routes["gpt-4o"], config.routes["gpt-4"]) == (Route(chain), Route(chain))
+    assert config.routes["hidden"] == Route((Target("openai", "gpt-4o-mini"),))
     assert not [name for name in config.routes if "*" in name]
 
 
@@ -97,7 +97,7 @@ def test_litellm_wildcards_keep_their_own_providers(desk: Desk, provider: str) -
 def test_a_litellm_wildcard_that_no_other_hides_behind_is_a_route(desk: Desk) -> None:
     made = wildcards(("*", "openai/*"), ("claude-*", "anthropic/claude-*"))
     config = load_imported(desk, made)
-    assert config.routes == {"*": (Target("openai", None),), "claude-*": (Target("anthropic", None),)}
+    assert config.routes == {"*": Route((Target("openai", None),)), "claude-*": Route((Target("anthropic", None),))}
     assert made.notes == ()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.config import ConfigError, load
 from sidecar.config.addresses import is_loopback
-from sidecar.model.configured import Address, Config, Secret, Target
+from sidecar.model.configured import Address, Config, Parameters, Route, Secret, Target
 
 from .conftest import Desk
 
@@ -145,7 +145,7 @@ def test_variables_override_the_file(desk: Desk) -> None:
     assert (str(config.listen), str(config.ops_listen)) == ("127.0.0.1:2", "127.0.0.1:3")
     assert (config.namespace, config.max_body, config.admin_token) == ("ns", 1024, Secret("over"))
     assert (config.hosts, config.redis) == (("b.example", "c.example"), "embedded")
-    assert config.routes == {"m": (Target("p", None),)}
+    assert config.routes == {"m": Route((Target("p", None),))}
     assert config.warnings == ()
 
 
@@ -257,3 +257,30 @@ def test_failures_lie_below_the_configs_folder_and_may_be_set_by_a_variable(desk
     assert desk.load(f"failures: failed.jsonl\n{POOL}").failures == str(desk.folder / "failed.jsonl")
     assert desk.load(POOL, {"SIDECAR_FAILURES": "off", "HOME": "/home/me"}).failures == ""
     assert "failures: is empty. It is a file's path, or off." in desk.refused(f"failures: ''\n{POOL}")
+
+
+def test_route_says_more_than_its_targets_where_it_is_a_mapping(desk: Desk) -> None:
+    config = desk.load(
+        """
+        pools: {p: {provider: openai, keys: {from_env: OPENAI_API_KEY}}}
+        routes:
+          gpt-4:
+            targets:
+              - {pool: p, model: a, weight: 3, set: {temperature: 0.5, "reasoning.effort": low, stop: null}}
+              - {pool: p, model: b, weight: 1, default: {max_tokens: 100}, max: {max_tokens: 4096}, remove: [user]}
+              - {pool: p, headers: {X-Team: "${TEAM}"}}
+            mask_model: true
+            fallback_on: [context_too_long, blocked]
+            retry_empty: true
+        """,
+        {"OPENAI_API_KEY": "sk-0123456789abcdef", "TEAM": "blue"},
+    )
+    fixed = (("temperature", b"0.5"), ("reasoning.effort", b'"low"'), ("stop", b"null"))
+    targets = (
+        Target("p", "a", 3, Parameters(fixed=fixed)),
+        Target("p", "b", 1, Parameters((), (("max_tokens", b"100"),), (("max_tokens", 4096),), ("user",))),
+        Target("p", None, headers=(("x-team", "blue"),)),
+    )
+    asked_for = frozenset({"context_too_long", "blocked"})
+    assert config.routes == {"gpt-4": Route(targets, mask_model=True, fallback_on=asked_for, retry_empty=True)}
+    assert "blue" not in repr(config.routes)

@@ -39,7 +39,8 @@ async def test_config_is_shown_in_the_words_of_the_file_without_anything_secret(
     assert told["place"] == str(tmp_path / "sidecar.yaml")
     assert chat["keys"][0]["account"] == "acme"
     assert {"requests": 5, "per": "minute", "guard": "1s", "enforce": True} in chat["keys"][0]["limits"]
-    assert told["routes"] == {"big": [{"pool": "chat", "model": "gpt-4o"}, {"pool": "spare"}]}
+    targets = [{"pool": "chat", "model": "gpt-4o"}, {"pool": "spare"}]
+    assert told["routes"] == {"big": {"targets": targets, "mask_model": False, "fallback_on": [], "retry_empty": False}}
     for secret in (*SECRETS.values(), TOKEN, WEB):
         assert secret not in json.dumps(told)
 

@@ -18,7 +18,9 @@ from sidecar.model.configured import (
     Key,
     Limit,
     Override,
+    Parameters,
     Pool,
+    Route,
     Speech,
     Target,
     Token,
@@ -29,12 +31,15 @@ from tests.unit.ops.worlds import CLIENT, CONFIG, FIRST, KEYS, MINUTE, POOL, PRO
 TOKENS = Limit("tokens", 10, 60_000_000, 1_000_000)
 OVERRIDE = Override(Class.INVALID_KEY, Scope.KEY, other=True, statuses=frozenset({402}), body="no funds", delay_s=90.0)
 
+TARGET = Target("chat", "small")
+ROUTE = Route((TARGET,))
+
 # Of each field a value that it does not have in the tests' config.
 OTHER: dict[type, dict[str, Any]] = {
     Config: {
         "pools": {"chat": POOL, "more": replace(POOL, name="more")},
         "budgets": {"f1": (MINUTE,)},
-        "routes": {"big": (Target("chat", "small"),)},
+        "routes": {"big": ROUTE},
         "clients": (replace(CLIENT, id="other"),),
         "listen": Address("127.0.0.1", 4001),
         "ops_listen": Address("127.0.0.1", 9465),
@@ -86,41 +91,60 @@ OTHER: dict[type, dict[str, Any]] = {
         "batch": True,
     },
     Token: {"digest": "ab" * 32, "expires_s": 1},
+    Route: {
+        "targets": (Target("chat", "other"),),
+        "mask_model": True,
+        "fallback_on": frozenset({"blocked"}),
+        "retry_empty": True,
+    },
+    Target: {
+        "pool": "other",
+        "model": None,
+        "weight": 2,
+        "parameters": Parameters(fixed=(("temperature", b"0.5"),)),
+        "headers": (("x-a", "b"),),
+    },
+    Parameters: {
+        "fixed": (("stop", b"null"),),
+        "default": (("temperature", b"0.5"),),
+        "most": (("max_tokens", 100.0),),
+        "removed": ("logprobs",),
+    },
 }
 # What no file says: a secret, what follows from the rest, and what is told elsewhere.
-UNSAID = {
-    Config: {"warnings"},
-    Pool: {"names_models"},
-    Key: {"secret"},
-    Limit: set[str](),
-    Client: set[str](),
-    Token: {"secret"},
-}
+UNSAID = {Config: {"warnings"}, Pool: {"names_models"}, Key: {"secret"}, Token: {"secret"}}
 
 
 def _with(changed: Any) -> Config:
-    """The tests' config with this pool, key or limit in the place of its own."""
+    """The tests' config with this part in the place of its own."""
     match changed:
         case Config():
-            return changed
+            made = changed
         case Pool():
-            return replace(CONFIG, pools={changed.name: changed})
+            made = replace(CONFIG, pools={changed.name: changed})
         case Client():
-            return replace(CONFIG, clients=(changed,))
+            made = replace(CONFIG, clients=(changed,))
         case Token():
-            return _with(replace(CLIENT, tokens=(changed,)))
+            made = _with(replace(CLIENT, tokens=(changed,)))
         case Key():
-            return _with(replace(POOL, keys=(changed, KEYS[1])))
+            made = _with(replace(POOL, keys=(changed, KEYS[1])))
+        case Limit():
+            made = replace(CONFIG, budgets={"f1": (changed,)})
+        case Route():
+            made = replace(CONFIG, routes={"big": changed})
+        case Target():
+            made = _with(replace(ROUTE, targets=(changed,)))
         case _:
-            return replace(CONFIG, budgets={"f1": (changed,)})
+            made = _with(replace(TARGET, parameters=changed))
+    return made
 
 
-@pytest.mark.parametrize(
-    ("of", "whole"),
-    [(Config, CONFIG), (Pool, POOL), (Key, KEYS[0]), (Limit, TOKENS), (Client, CLIENT), (Token, CLIENT.tokens[0])],
-)
+WHOLE = (CONFIG, POOL, KEYS[0], TOKENS, ROUTE, TARGET, Parameters(), CLIENT, CLIENT.tokens[0])
+
+
+@pytest.mark.parametrize(("of", "whole"), [(type(whole), whole) for whole in WHOLE])
 def test_every_field_that_a_file_may_set_is_seen(of: type, whole: Any) -> None:
-    assert {field.name for field in fields(of)} == OTHER[of].keys() | UNSAID[of]
+    assert {field.name for field in fields(of)} == OTHER[of].keys() | UNSAID.get(of, set())
     before = shown.config(_with(whole))
     assert [
         name for name, value in OTHER[of].items() if shown.config(_with(replace(whole, **{name: value}))) == before

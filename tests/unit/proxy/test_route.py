@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.configured import Config, Target
+from sidecar.model.configured import Config, Route, Target
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.route import SHOWN, choose, named, targets
 from tests.unit.pool.configs import config, key, pool, provider
@@ -29,7 +29,7 @@ def world(routes: dict[str, tuple[Target, ...]] | None = None) -> Config:
         pool("spare", 2, OPENAI, names_models=("gpt-4o", "o3*")),
         pool("second", ["s"], OPENAI, names_models=("gpt-4o", "davinci")),
         pool("own", ["a"], ANTHROPIC),
-        routes=ROUTES if routes is None else routes,
+        routes={name: Route(to) for name, to in (ROUTES if routes is None else routes).items()},
     )
 
 

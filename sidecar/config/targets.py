@@ -1,0 +1,119 @@
+"""A target of a route: the pool and model that it names, its share, and what it changes of a request."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from sidecar.config.limits import check_model
+from sidecar.config.problems import Path, Problems, shown
+from sidecar.config.schema import PoolEntry, TargetEntry
+from sidecar.model.configured import Parameters, Target
+
+_MOST_WEIGHT = 1000
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}\Z")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
+_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+_NOT_SET = {"model": "The target's `model:` says it", "stream": "Whether it streams is the caller's"}
+# Of the connection, the body as it is sent, and the credential, all of which are the sidecar's to say.
+_OURS = frozenset({
+    "host", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+    "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "content-encoding", "content-type",
+    "accept-encoding", "cookie", "authorization", "x-api-key", "x-goog-api-key", "api-key",
+})  # fmt: skip
+
+
+def target(entry: TargetEntry, path: Path, pools: Mapping[str, PoolEntry], problems: Problems) -> Target:
+    """The target, as far as it can be read."""
+    if entry.pool not in pools and not problems.under(("pools", entry.pool)):
+        problems.error((*path, "pool"), f"{shown(entry.pool)} is no pool.", entry.pool, pools)
+    if entry.model is not None:
+        check_model(entry.model, (*path, "model"), problems)
+        if "*" in entry.model:
+            problems.error(
+                (*path, "model"), f"{shown(entry.model)} is a pattern. Leave it out for the caller's own name."
+            )
+    return Target(
+        str(entry.pool),
+        None if entry.model is None else str(entry.model),
+        _weight(entry.weight, (*path, "weight"), problems),
+        _parameters(entry, path, problems),
+        _headers(entry.headers or {}, pools.get(entry.pool), (*path, "headers"), problems),
+    )
+
+
+def _weight(value: int | None, path: Path, problems: Problems) -> int:
+    if value is not None and not 1 <= value <= _MOST_WEIGHT:
+        none = " A target that is only fallen back to has none." if value == 0 else ""
+        problems.error(path, f"{value} is no weight. It is 1 to {_MOST_WEIGHT}.{none}")
+    return value or 0
+
+
+def _parameters(entry: TargetEntry, path: Path, problems: Problems) -> Parameters:
+    fixed, default, most = entry.fixed or {}, entry.default or {}, entry.most or {}
+    removed = entry.remove or []
+    for field, names in (("set", fixed), ("default", default), ("max", most), ("remove", removed)):
+        for name in names:
+            _check_name(name, (*path, field), problems)
+    _check_clashes(entry, path, problems)
+    return Parameters(
+        tuple((name, _json(value)) for name, value in fixed.items()),
+        tuple((name, _json(value)) for name, value in default.items()),
+        tuple(most.items()),
+        tuple(dict.fromkeys(removed)),
+    )
+
+
+def _check_name(name: str, path: Path, problems: Problems) -> None:
+    if name.partition(".")[0] in _NOT_SET:
+        problems.error(path, f"{shown(name)} is not changed here. {_NOT_SET[name.partition('.')[0]]}.")
+    elif not _NAME.match(name):
+        problems.error(path, f"{shown(name)} is no parameter. It is such as temperature, or reasoning.effort.")
+
+
+def _check_clashes(entry: TargetEntry, path: Path, problems: Problems) -> None:
+    """What is set or removed has nothing else said of it; what is taken where nothing is said is allowed."""
+    said: dict[str, str] = {}
+    fields: tuple[tuple[str, Iterable[str]], ...] = (
+        ("set", entry.fixed or ()), ("remove", entry.remove or ()), ("max", entry.most or ()),
+        ("default", entry.default or ()),
+    )  # fmt: skip
+    for field, names in fields:
+        for name in names:
+            before = said.setdefault(name, field)
+            if before != field and {before, field} != {"max", "default"}:
+                problems.error((*path, field), f"{shown(name)} stands under {before} too. Leave one out.")
+    for name, most in (entry.most or {}).items():
+        value = (entry.default or {}).get(name)
+        if isinstance(value, int | float) and value > most:
+            problems.error((*path, "default"), f"{shown(name)} is {value}, and its max {most}.")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _headers(
+    said: Mapping[str, str], pool: PoolEntry | None, path: Path, problems: Problems
+) -> tuple[tuple[str, str], ...]:
+    """In lower case. No error repeats a value: it may be a secret."""
+    made: dict[str, str] = {}
+    for name, value in said.items():
+        lower = name.lower()
+        if not _HEADER.match(name):
+            problems.error(path, f"{shown(name)} is no header's name.")
+        elif lower in _OURS or lower.startswith("x-sidecar-") or lower == _credential(pool):
+            problems.error((*path, name), "is not set here: connection, body and credential are the sidecar's to say.")
+        elif lower in made:
+            problems.error((*path, name), "stands here twice.")
+        if not _VALUE.match(value):
+            problems.error((*path, name), "holds a character that no header may.")
+        made[lower] = str(value)
+    return tuple(made.items())
+
+
+def _credential(pool: PoolEntry | None) -> str:
+    """The header that carries the pool's key where it says so itself."""
+    header = getattr(pool.auth, "header", None) if pool is not None else None
+    return str(header or "").lower()
