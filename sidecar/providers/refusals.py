@@ -104,6 +104,13 @@ def _elsewhere(_provider: Provider, fault: Fault) -> Outcome | None:
     return None
 
 
+def _context(_provider: Provider, fault: Fault) -> Outcome | None:
+    """Another model may read so much; another key of this one does not help."""
+    if fault.status in {400, 413, 422} and fault.shows(signs.CONTEXT):
+        return Outcome(Class.CONTEXT_TOO_LONG, Scope.REQUEST, other=False)
+    return None
+
+
 def _too_large(_provider: Provider, fault: Fault) -> Outcome | None:
     """Larger than the quota itself: no wait helps, only an account that has a larger one."""
     if fault.status == 413 or (fault.status == 429 and (fault.says(signs.TOO_LARGE) or _asks_too_much(fault))):
@@ -200,6 +207,7 @@ _CLIENT_RULES: tuple[Rule, ...] = (
     _egress,
     _elsewhere,
     _plan,
+    _context,
     _too_large,
     _flagged,
     _credit,

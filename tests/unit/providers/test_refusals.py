@@ -394,3 +394,37 @@ FLAGGED = "Invalid prompt: your prompt was flagged as potentially violating our 
 def test_what_users_met(provider: str, status: int, body: object, expected: str) -> None:
     """Whom an answer blames that no document describes whole: the account, the key, the place it was called from."""
     assert short(classified(provider, status, body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "Your input exceeds the context window of this model. Please adjust your input and try again."),
+        (400, "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300012 tokens."),
+        (400, "input length and `max_tokens` exceed context limit: 178902 + 32000 > 200000, decrease input length"),
+        (400, "The input token count exceeds the maximum number of tokens allowed (1048576)."),
+        (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens."),
+        (400, "Prompt contains 300000 tokens, too large for model with 131072 maximum context length"),
+        (400, "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)"),
+        (400, "Please reduce the length of the messages or completion."),
+        (400, "request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it"),
+        (400, "Input is too long for requested model."),
+        (400, "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]"),
+        (413, "Request body too large: the prompt is too long."),
+        (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 and 512"),
+    ],
+)
+def test_more_than_a_model_can_read_is_told_from_what_is_wrong(status: int, message: str) -> None:
+    assert short(classified("openai", status, openai(message))) == "context_too_long request no other"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (413, "Request too large on tokens per minute (TPM): Limit 6000, Requested 7000", "bad_request"),
+        (429, "Tokens per minute limit exceeded - too many tokens processed.", "rate_limit_tokens"),
+        (400, "Invalid value for max_tokens: must be positive.", "bad_request"),
+    ],
+)
+def test_what_is_too_much_for_a_quota_is_no_matter_of_the_model(status: int, message: str, expected: str) -> None:
+    assert short(classified("openai", status, openai(message))).startswith(expected)
