@@ -10,6 +10,7 @@ from sidecar.config.limits import check_model
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.schema import PoolEntry, TargetEntry
 from sidecar.model.configured import Parameters, Target
+from sidecar.providers.parameters import known
 
 _MOST_WEIGHT = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}\Z")
@@ -81,12 +82,13 @@ def _check_clashes(entry: TargetEntry, path: Path, problems: Problems) -> None:
     )  # fmt: skip
     for field, names in fields:
         for name in names:
-            before = said.setdefault(name, field)
+            before = said.setdefault(known(name) or name, field)
             if before != field and {before, field} != {"max", "default"}:
                 problems.error((*path, field), f"{shown(name)} stands under {before} too. Leave one out.")
-    for name, most in (entry.most or {}).items():
-        value = (entry.default or {}).get(name)
-        if isinstance(value, int | float) and value > most:
+    caps = {known(name) or name: most for name, most in (entry.most or {}).items()}
+    for name, value in (entry.default or {}).items():
+        most = caps.get(known(name) or name)
+        if most is not None and isinstance(value, int | float) and value > most:
             problems.error((*path, "default"), f"{shown(name)} is {value}, and its max {most}.")
 
 

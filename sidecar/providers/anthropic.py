@@ -14,6 +14,7 @@ from sidecar.model.words import Outcome
 from sidecar.providers import jsonhead, multipart, refusals
 from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
+from sidecar.providers.edits import NOTHING, Edits
 
 _NEED_MODEL = frozenset({"messages", "messages/count_tokens"})
 _MODEL_PATHS = frozenset({("model",)})
@@ -48,10 +49,12 @@ class Anthropic:
         head = jsonhead.required(body) if needed else jsonhead.optional(body, content_type)
         return Reading(head.model, head.stream, needed)
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
+    def rewrite(
+        self, operation: str, content_type: str, body: Body, model: str, also: Edits = NOTHING
+    ) -> tuple[str, Pieces]:
         if _MODEL_OPERATION.fullmatch(operation):
             return f"models/{quote(model, safe='/:')}", [body]
-        return operation, jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
+        return operation, jsonhead.edit(body, also.renaming(_MODEL_PATHS, lambda _: model))
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)

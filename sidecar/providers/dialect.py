@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from sidecar.model.configured import Provider
 from sidecar.model.words import Outcome, Usage
+from sidecar.providers.edits import NOTHING, Edits
 
 Body = bytes | memoryview  # a memoryview where a large body lies in a mapped file
 Pieces = Sequence[Body]  # a body in which a name was replaced: what stands around it is not copied
@@ -105,8 +106,13 @@ class Dialect(Protocol):
         Raises BadCall for malformed JSON, or a missing or non-string model, where a model is needed.
         """
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
-        """The operation and the body with another model name; every other byte stays as it was."""
+    def rewrite(
+        self, operation: str, content_type: str, body: Body, model: str, also: Edits = NOTHING
+    ) -> tuple[str, Pieces]:
+        """The operation and the body with another model name; every other byte stays as it was.
+
+        `also`: what else is to be done to a body of JSON.
+        """
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         """What an answer that is no 2xx came to; of a 2xx, whose head is its opening, what its pool says of it."""

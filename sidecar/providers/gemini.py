@@ -14,7 +14,7 @@ from sidecar.model.words import Outcome
 from sidecar.providers import jsonhead, refusals
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, BadCall, Body, Pieces, Reader, Reading
-from sidecar.providers.jsonhead import ANY
+from sidecar.providers.edits import ANY, NOTHING, Edits
 
 _CALL = re.compile(
     r"(?P<before>(?:publishers/[^/]+/)?)(?P<kind>models|tunedModels)/(?P<model>.*?)(?P<verb>(?::|%3[Aa])\w+)"
@@ -70,12 +70,14 @@ class Gemini:
         verb = re.sub(r"^(?::|%3[Aa])", "", found["verb"])
         return Reading(_model(found), verb == _STREAMS, verb in _RETRY_SAFE)
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
+    def rewrite(
+        self, operation: str, content_type: str, body: Body, model: str, also: Edits = NOTHING
+    ) -> tuple[str, Pieces]:
         found = _CALL.fullmatch(operation) or _NAMED.fullmatch(operation)
         if found:
             operation = f"{found['before']}{_segment(model)}{found['verb']}"
         if jsonhead.looks_like_json(body):
-            return operation, jsonhead.replace(body, _MODEL_PATHS, lambda old: _renamed(old, model))
+            return operation, jsonhead.edit(body, also.renaming(_MODEL_PATHS, lambda old: _renamed(old, model)))
         return operation, [body]
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:

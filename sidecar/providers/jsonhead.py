@@ -1,4 +1,4 @@
-"""Reads and replaces the model's name in a JSON body without building the rest, and without touching another byte.
+"""Reads the head of a JSON body and changes values in it without building the rest, and without touching another byte.
 
 msgspec judges the whole body, skips what is not asked for (gigabytes a second), and says how long it is: so a name that
 must change is found among the keys of its own object alone, however many messages stand beside it.
@@ -7,15 +7,15 @@ must change is found among the keys of its own object alone, however many messag
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from sidecar.providers.dialect import BadCall, Body, Pieces
+from sidecar.providers.edits import ANY, Added, Edits, Path
 
-Path = tuple[str, ...]  # keys from the root down; ANY stands for the items of an array
-ANY = "*"
 _BOM = b"\xef\xbb\xbf"
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
@@ -23,8 +23,9 @@ _START = re.compile(rb"(?:" + _BOM + rb")?\s*")
 _GAP = re.compile(rb"[\s,]*")
 _KEY = re.compile(rb"[\s,]*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 _SCALAR = re.compile(_STRING + rb"|[^\s,\]}]*", re.DOTALL)
-_OBJECT, _QUOTE, _CONTAINERS = ord("{"), ord('"'), frozenset(b"{[")
+_OBJECT, _CONTAINERS = ord("{"), frozenset(b"{[")
 _SLICE = 1024 * 1024
+_T = TypeVar("_T")
 
 
 class _Members(msgspec.Struct):
@@ -122,15 +123,39 @@ def replace(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> Pi
 
     Raises BadCall for a string, or a key beside it, that is none: `read` skips over what it is not asked for.
     """
+    return edit(body, Edits().renaming(paths, new))
+
+
+def edit(body: Body, edits: Edits) -> Pieces:
+    """The body as the edits want it; every other byte stays as it was, and is not copied.
+
+    Raises BadCall as `replace` does.
+    """
     whole, pieces, end = memoryview(body), list[Body](), 0
     try:
-        for start, stop in _spans(whole, _begin(body), len(body), paths):
-            old = msgspec.json.decode(whole[start:stop], type=str)
-            pieces += [whole[end:start], msgspec.json.encode(new(old))]
-            end = stop
+        for cut in sorted(_cuts(whole, (_begin(body), len(body)), edits)):
+            pieces += [whole[end : cut.start], cut.text]
+            end = cut.stop
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadCall(f"The body is no JSON: {error}.") from None
-    return [*pieces, whole[end:]]
+    return [*pieces, whole[end:]] if pieces else [body]
+
+
+class _Cut(NamedTuple):
+    """Bytes of the body, and what stands there instead."""
+
+    start: int
+    stop: int
+    text: bytes
+
+
+class _Member(NamedTuple):
+    """Where the value of a key begins and ends, and where the key does; of an item, which has none, the value."""
+
+    key: str
+    key_at: int
+    start: int
+    stop: int
 
 
 def _begin(body: Body) -> int:
@@ -138,27 +163,67 @@ def _begin(body: Body) -> int:
     return found.end() if found else 0
 
 
-def _spans(body: memoryview, begin: int, end: int, paths: Set[Path]) -> Iterator[tuple[int, int]]:
-    """Where the strings at these paths of an object or array begin and end, quotes included. It is well-formed."""
-    inside = _members(body, begin, end) if body[begin] == _OBJECT else _items(body, begin, end)
-    for key, start, stop in inside:
-        below = {path[1:] for path in paths if path[0] == key}
-        if () in below and body[start] == _QUOTE:
-            yield start, stop
-        below.discard(())
-        if below and body[start] in _CONTAINERS:
-            yield from _spans(body, start, stop, below)
+def _cuts(body: memoryview, at: tuple[int, int], edits: Edits) -> Iterator[_Cut]:
+    """What is to be cut out of a well-formed object or array, in any order; no two overlap."""
+    is_object = body[at[0]] == _OBJECT
+    members = list(_members(body, *at) if is_object else _items(body, *at))
+    gone = set()
+    for index, (key, _, start, stop) in enumerate(members):
+        change = edits.changes.get((key,))
+        if change is None:
+            below = Edits(_below(edits.changes, key), _below(edits.added, key))
+            if (any(below) and body[start] == _OBJECT) or (below.changes and body[start] in _CONTAINERS):
+                yield from _cuts(body, (start, stop), below)
+            continue
+        old = bytes(body[start:stop])
+        new = change(old)
+        if new is None:
+            gone.add(index)
+        elif new != old:
+            yield _Cut(start, stop, new)
+    yield from _removals(members, gone)
+    if is_object:
+        known = {member.key for member in members}
+        text = _text({path: new for path, new in edits.added.items() if known.isdisjoint(new.unless | {path[0]})})
+        if text:
+            yield _Cut(at[0] + 1, at[0] + 1, text + (b"," if len(gone) < len(members) else b""))
 
 
-def _members(body: memoryview, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Each key of an object, with where its value begins and ends.
+def _below(paths: Mapping[Path, _T], key: str) -> dict[Path, _T]:
+    """Those that lead on below a key, from there."""
+    return {path[1:]: value for path, value in paths.items() if path[0] == key and len(path) > 1}
+
+
+def _removals(members: Sequence[_Member], gone: Set[int]) -> Iterator[_Cut]:
+    """Each with the comma behind it; the last ones with the comma before them."""
+    kept = [index for index in range(len(members)) if index not in gone]
+    last = kept[-1] if kept else -1
+    for index in gone:
+        if index < last:
+            yield _Cut(members[index].key_at, members[index + 1].key_at, b"")
+    if last < len(members) - 1:
+        yield _Cut(members[last].stop if kept else members[0].key_at, members[-1].stop, b"")
+
+
+def _text(added: Mapping[Path, Added]) -> bytes:
+    """The members of an object that nothing is yet known of, without its braces."""
+    parts = []
+    for key in dict.fromkeys(path[0] for path in added):
+        whole = added.get((key,))
+        value = whole.text if whole else b"{" + _text(_below(added, key)) + b"}"
+        parts.append(msgspec.json.encode(key) + b":" + value)
+    return b",".join(parts)
+
+
+def _members(body: memoryview, begin: int, end: int) -> Iterator[_Member]:
+    """Each member of an object.
 
     How long a value is says msgspec, except of a duplicate, which it has forgotten.
     """
     values = _object.decode(body[begin:end])
     at = begin + 1
     while found := _KEY.match(body, at):
-        key, start = _key(found.group(1)), found.end()
+        key, key_at, start = _key(found.group(1)), found.start(1), found.end()
         raw = memoryview(values.get(key, b""))
         if body[start] not in _CONTAINERS:
             found = _SCALAR.match(body, start)
@@ -168,16 +233,16 @@ def _members(body: memoryview, begin: int, end: int) -> Iterator[tuple[str, int,
             at = start + len(raw)
         else:
             at = _closing(body, start)
-        yield key, start, at
+        yield _Member(key, key_at, start, at)
 
 
-def _items(body: memoryview, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+def _items(body: memoryview, begin: int, end: int) -> Iterator[_Member]:
     at = begin + 1
     for raw in _array.decode(body[begin:end]):
         found = _GAP.match(body, at)
         assert found is not None
         at = found.end() + len(memoryview(raw))
-        yield ANY, found.end(), at
+        yield _Member(ANY, found.end(), found.end(), at)
 
 
 def _same(one: memoryview, other: memoryview) -> bool:

@@ -14,6 +14,7 @@ from sidecar.model.words import Outcome
 from sidecar.providers import jsonhead, refusals
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
+from sidecar.providers.edits import NOTHING, Edits
 
 _LONGEST_NAME = 256  # bytes; what is longer is no model's name but some other API's field
 _MODEL_PATHS = frozenset({("model",)})
@@ -31,12 +32,14 @@ class Plain:
         model = unquote(found["model"]) if found else head.model
         return Reading(model if model and _is_name(model) else None, head.stream, method in {"GET", "HEAD"})
 
-    def rewrite(self, operation: str, content_type: str, body: Body, model: str) -> tuple[str, Pieces]:
+    def rewrite(
+        self, operation: str, content_type: str, body: Body, model: str, also: Edits = NOTHING
+    ) -> tuple[str, Pieces]:
         found = _IN_PATH.fullmatch(operation)
         if found:
             return f"{found['before']}{quote(model, safe='')}{found['verb']}", [body]
         if jsonhead.looks_like_json(body):
-            return operation, jsonhead.replace(body, _MODEL_PATHS, lambda _: model)
+            return operation, jsonhead.edit(body, also.renaming(_MODEL_PATHS, lambda _: model))
         return operation, [body]
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sidecar.providers import jsonhead
 from sidecar.providers.dialect import BadCall, Body
-from sidecar.providers.jsonhead import ANY, Head, Path
+from sidecar.providers.edits import ANY, Path
+from sidecar.providers.jsonhead import Head
 
 TOP = frozenset({("model",)})
 

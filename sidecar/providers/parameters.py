@@ -1,0 +1,144 @@
+"""A target's parameters as edits of a body: which of them concern a call, and what each is called there.
+
+| known | chat, completions | responses | messages | generateContent |
+| --- | --- | --- | --- | --- |
+| max_tokens | max_tokens, max_completion_tokens | max_output_tokens | max_tokens | generationConfig.maxOutputTokens |
+| temperature | temperature | temperature | temperature | generationConfig.temperature |
+| top_p | top_p | top_p | top_p | generationConfig.topP |
+| top_k | top_k | | top_k | generationConfig.topK |
+
+A known one goes by any of these names, and concerns only calls that have it: so a route may say `max_tokens` once for
+callers of three dialects, and embeddings that it serves too are left alone. (Field names: the API references of OpenAI,
+Anthropic and Google; Google's JSON is read in snake case as well.) Any other name is a field of every JSON body, a
+dot leading into an object, but one in `generationConfig` of Google's bodies alone. Bodies of another form stay as
+they are, and so do counts of tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from sidecar.model.configured import Parameters
+from sidecar.providers.edits import Added, Change, Edits, Path
+
+_CHAT = {
+    "max_tokens": ("max_tokens", "max_completion_tokens"),
+    "temperature": ("temperature",),
+    "top_p": ("top_p",),
+    "top_k": ("top_k",),
+}
+_RESPONSES = {"max_tokens": ("max_output_tokens",), "temperature": ("temperature",), "top_p": ("top_p",)}
+_MESSAGES = _CHAT | {"max_tokens": ("max_tokens",)}
+_GENERATE = {
+    "max_tokens": ("maxOutputTokens", "max_output_tokens"),
+    "temperature": ("temperature",),
+    "top_p": ("topP", "top_p"),
+    "top_k": ("topK", "top_k"),
+}
+_CONFIG = ("generationConfig", "generation_config")
+_SHAPES: tuple[tuple[re.Pattern[str], Mapping[str, tuple[str, ...]]], ...] = (
+    (re.compile(r"(?:chat/)?completions/?"), _CHAT),
+    (re.compile(r"responses/?"), _RESPONSES),
+    (re.compile(r"messages/?"), _MESSAGES),
+    (re.compile(r".*(?::|%3[Aa])(?:streamG|g)enerateContent"), _GENERATE),
+)
+_KNOWN = {name: known for _, shape in _SHAPES for known, names in shape.items() for name in names}
+_COUNTS = re.compile(r"(?:^|/)(?:count_tokens|input_tokens)/?$|(?::|%3[Aa])(?:count|compute)\w*Tokens$")
+_NUMBER = re.compile(rb'"?(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"?')
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a parameter stands in a body: at any of these paths; where it is not, it is put at the first."""
+
+    paths: tuple[Path, ...]
+    unless: frozenset[str]  # the keys that stand for it, too
+
+
+def edits(parameters: Parameters, dialect: str, operation: str) -> Edits:
+    """What the parameters change of a call's JSON body."""
+    changes: dict[Path, Change] = {}
+    added: dict[Path, Added] = {}
+    if _COUNTS.search(operation):
+        return Edits()
+    caps = {known(name) or name: most for name, most in parameters.most}
+    for name, _ in parameters.most:
+        for place in _places(name, dialect, operation):
+            changes |= dict.fromkeys(place.paths, _bounded(caps[known(name) or name], None))
+    for name, value in parameters.default:
+        for place in _places(name, dialect, operation):
+            changes |= dict.fromkeys(place.paths, _bounded(caps.get(known(name) or name), value))
+            added[place.paths[0]] = Added(value, place.unless)
+    for name, value in parameters.fixed:
+        for place in _places(name, dialect, operation):
+            changes |= dict.fromkeys(place.paths, _always(value))
+            added[place.paths[0]] = Added(value, place.unless)
+    for name in parameters.removed:
+        for place in _places(name, dialect, operation):
+            changes |= dict.fromkeys(place.paths, _always(None))
+    return Edits(changes, added)
+
+
+def output(parameters: Parameters, said: int) -> int:
+    """The most tokens that an answer may have where the caller said so many; 0: nothing is said."""
+    for name, value in parameters.fixed:
+        if known(name) == "max_tokens":
+            return _whole(value)
+    if "max_tokens" in map(known, parameters.removed):
+        return 0
+    defaults = [_whole(value) for name, value in parameters.default if known(name) == "max_tokens"]
+    caps = [int(most) for name, most in parameters.most if known(name) == "max_tokens"]
+    return min([said or max(defaults, default=0), *caps]) if said or defaults else 0
+
+
+def known(name: str) -> str:
+    """What a parameter is called here, whichever of its names a target uses; "": it is known by its own alone."""
+    return _KNOWN.get(name.removeprefix(f"{_CONFIG[0]}."), "")
+
+
+def _places(name: str, dialect: str, operation: str) -> Iterator[_Place]:
+    """None where the parameter does not concern the call."""
+    here, path = known(name), tuple(name.split("."))
+    if not here:
+        if path[0] not in _CONFIG or dialect == "gemini":
+            yield _Place((path,), frozenset())
+        return
+    for pattern, shape in _SHAPES:
+        if pattern.fullmatch(operation) and here in shape:
+            yield _nested(shape[here]) if shape is _GENERATE else _flat(path[-1], shape[here])
+            return
+
+
+def _nested(names: tuple[str, ...]) -> _Place:
+    """Google's. Two objects of one meaning would be refused: beside the one in snake case no other is made."""
+    return _Place(tuple((config, name) for config in _CONFIG for name in names), frozenset({*names, _CONFIG[1]}))
+
+
+def _flat(name: str, names: tuple[str, ...]) -> _Place:
+    """First as the target calls it, where the call knows that name: of OpenAI's two, each is refused by some model."""
+    ordered = sorted(names, key=lambda other: other != name)
+    return _Place(tuple((other,) for other in ordered), frozenset(names))
+
+
+def _always(value: bytes | None) -> Change:
+    return lambda _: value
+
+
+def _bounded(most: float | None, default: bytes | None) -> Change:
+    """What is said, at most so much; null says nothing. A number in quotes is one: Google reads it so."""
+
+    def bounded(old: bytes) -> bytes | None:
+        if old == b"null" and default is not None:
+            return default
+        found = _NUMBER.fullmatch(old)
+        return msgspec.json.encode(most) if most is not None and found and float(found[1]) > most else old
+
+    return bounded
+
+
+def _whole(text: bytes) -> int:
+    return int(text) if text.isdigit() else 0

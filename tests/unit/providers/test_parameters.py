@@ -1,0 +1,169 @@
+"""What a target sets, caps, adds and removes, in the words of each dialect, and nothing else of a body."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sidecar.model.configured import Parameters
+from sidecar.providers import jsonhead
+from sidecar.providers.parameters import edits, output
+
+
+def made(
+    fixed: dict[str, Any] | None = None,
+    default: dict[str, Any] | None = None,
+    most: dict[str, float] | None = None,
+    removed: tuple[str, ...] = (),
+) -> Parameters:
+    def texts(values: dict[str, Any] | None) -> tuple[tuple[str, bytes], ...]:
+        return tuple((name, json.dumps(value).encode()) for name, value in (values or {}).items())
+
+    return Parameters(texts(fixed), texts(default), tuple((most or {}).items()), removed)
+
+
+def written(parameters: Parameters, body: bytes, operation: str = "chat/completions", dialect: str = "openai") -> bytes:
+    return b"".join(jsonhead.edit(body, edits(parameters, dialect, operation)))
+
+
+def test_what_is_set_holds_whatever_was_said() -> None:
+    parameters = made(fixed={"temperature": 0.5, "stop": None})
+    assert (
+        written(parameters, b'{ "temperature" : 2, "x": [1, 2] }')
+        == b'{"stop":null, "temperature" : 0.5, "x": [1, 2] }'
+    )
+    assert written(parameters, b"{}") == b'{"temperature":0.5,"stop":null}'
+
+
+def test_a_default_is_for_who_says_nothing() -> None:
+    """A null says nothing."""
+    parameters = made(default={"temperature": 0.5})
+    assert written(parameters, b'{"temperature": 1}') == b'{"temperature": 1}'
+    assert written(parameters, b'{"temperature": null}') == b'{"temperature": 0.5}'
+    assert written(parameters, b'{"a": 1}') == b'{"temperature":0.5,"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("100", "100"),
+        ("4096", "4096"),
+        ("4097", "4096"),
+        ("1e9", "4096"),
+        ('"99999"', "4096"),
+        ("null", "null"),
+        ("[5000]", "[5000]"),
+        ("true", "true"),
+        ("-1", "-1"),
+    ],
+)
+def test_a_max_lowers_what_is_more(said: str, sent: str) -> None:
+    body = b'{"model":"m","max_tokens":%s,"messages":[{"max_tokens":9999}]}'
+    assert written(made(most={"max_tokens": 4096}), body % said.encode()) == body % sent.encode()
+
+
+def test_a_max_alone_adds_nothing_and_with_a_default_bounds_everybody() -> None:
+    capped = made(most={"max_tokens": 100})
+    assert written(capped, b'{"model":"m"}') == b'{"model":"m"}'
+    both = made(most={"max_completion_tokens": 100}, default={"max_tokens": 50})
+    assert written(both, b'{"model":"m"}') == b'{"max_tokens":50,"model":"m"}'
+    assert written(both, b'{"max_completion_tokens":900}') == b'{"max_completion_tokens":100}'
+
+
+def test_duplicates_are_all_changed() -> None:
+    """Readers differ in which one they take."""
+    assert written(made(most={"n": 1}), b'{"n":5,"a":0,"n":7}') == b'{"n":1,"a":0,"n":1}'
+    assert written(made(removed=("n",)), b'{"n":5,"a":0,"n":7}') == b'{"a":0}'
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b'{"a":1,"b":2,"c":3}', b'{"c":3}'),
+        (b'{"c":3, "a":1, "b":2 }', b'{"c":3 }'),
+        (b'{"a":1}', b"{}"),
+        (b'{ "a" : {"x":1} , "b":2 }', b"{  }"),
+        (b'{"c":3,"a":1,"d":4,"b":2,"e":5}', b'{"c":3,"d":4,"e":5}'),
+        (b'{"c":{"a":1}}', b'{"c":{"a":1}}'),
+    ],
+)
+def test_what_is_removed_takes_its_comma_along(body: bytes, sent: bytes) -> None:
+    assert written(made(removed=("a", "b")), body) == sent
+
+
+def test_removed_and_added_at_once_is_still_json() -> None:
+    parameters = made(fixed={"x.y.z": [1], "x.w": 2, "k": "v"}, removed=("a",))
+    assert json.loads(written(parameters, b'{"a":1}')) == {"x": {"y": {"z": [1]}, "w": 2}, "k": "v"}
+    assert json.loads(written(parameters, b'{"x":{"y":{"q":0}},"a":1}')) == {
+        "x": {"y": {"z": [1], "q": 0}, "w": 2},
+        "k": "v",
+    }
+
+
+def test_nothing_is_put_into_what_is_no_object() -> None:
+    body = b'{"reasoning":"high","x":[{"y":1}]}'
+    assert written(made(fixed={"reasoning.effort": "low", "x.y": 2}), body) == body
+
+
+LIMITED = made(fixed={"max_tokens": 7, "top_p": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "operation", "body", "sent"),
+    [
+        ("openai", "chat/completions", {"max_completion_tokens": 50}, {"max_completion_tokens": 7, "top_p": 0.9}),
+        ("openai", "chat/completions", {}, {"max_tokens": 7, "top_p": 0.9}),
+        ("openai", "completions", {"max_tokens": 50}, {"max_tokens": 7, "top_p": 0.9}),
+        ("openai", "responses", {}, {"max_output_tokens": 7, "top_p": 0.9}),
+        ("openai", "embeddings", {"input": "a"}, {"input": "a"}),
+        ("anthropic", "messages", {"max_tokens": 50}, {"max_tokens": 7, "top_p": 0.9}),
+        ("anthropic", "messages/count_tokens", {"a": 1}, {"a": 1}),
+        ("gemini", "models/g:generateContent", {}, {"generationConfig": {"maxOutputTokens": 7, "topP": 0.9}}),
+        (
+            "gemini",
+            "models/g:streamGenerateContent",
+            {"generation_config": {"max_output_tokens": 50, "top_p": 1}},
+            {"generation_config": {"max_output_tokens": 7, "top_p": 0.9}},
+        ),
+        ("gemini", "models/g:countTokens", {"a": 1}, {"a": 1}),
+        ("gemini", "models/g:embedContent", {"a": 1}, {"a": 1}),
+    ],
+)
+def test_known_parameters_go_by_the_names_of_the_call(
+    dialect: str, operation: str, body: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    assert json.loads(written(LIMITED, json.dumps(body).encode(), operation, dialect)) == sent
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "maxOutputTokens", "generationConfig.maxOutputTokens"])
+def test_any_of_its_names_stands_for_a_known_parameter(name: str) -> None:
+    assert written(made(most={name: 5}), b'{"max_tokens":9}') == b'{"max_tokens":5}'
+
+
+def test_a_target_chooses_the_name_where_the_call_knows_two() -> None:
+    assert written(made(default={"max_completion_tokens": 5}), b"{}") == b'{"max_completion_tokens":5}'
+
+
+def test_what_is_googles_own_concerns_nobody_else() -> None:
+    thinking = made(fixed={"generationConfig.thinkingConfig.thinkingBudget": 0})
+    assert written(thinking, b"{}") == b"{}"
+    sent = written(thinking, b'{"generationConfig":{"topP":1}}', "models/g:generateContent", "gemini")
+    assert sent == b'{"generationConfig":{"thinkingConfig":{"thinkingBudget":0},"topP":1}}'
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said", "most"),
+    [
+        (made(), 500, 500),
+        (made(most={"max_tokens": 100}), 500, 100),
+        (made(most={"max_tokens": 100}), 0, 0),
+        (made(most={"maxOutputTokens": 100}, default={"max_tokens": 50}), 0, 50),
+        (made(fixed={"max_completion_tokens": 7}), 500, 7),
+        (made(removed=("max_tokens",)), 500, 0),
+        (made(fixed={"temperature": 1}), 500, 500),
+    ],
+)
+def test_the_longest_answer_follows(parameters: Parameters, said: int, most: int) -> None:
+    assert output(parameters, said) == most
