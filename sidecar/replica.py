@@ -17,7 +17,7 @@ from sidecar.config.changes import changes, same
 from sidecar.config.problems import ConfigError
 from sidecar.config.secrets import telling
 from sidecar.config.watch import LOOK_S, Source
-from sidecar.model.configured import Client, Config, Secret, Target, Token
+from sidecar.model.configured import Client, Config, Route, Secret, Token
 from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
@@ -46,7 +46,7 @@ class State:
     pools: Pools
     tells_secret: Callable[[str], bool]  # whether a name is, or holds, a secret of the config
     # As far as they were looked for, and for secrets in the name: both takes longer the more pools there are.
-    found: dict[Asked, tuple[Target, ...]] = field(default_factory=dict)
+    found: dict[Asked, Route] = field(default_factory=dict)
     clients: Mapping[str, tuple[Client, Token]] = field(default_factory=dict)  # by the digest of what is presented
 
     @classmethod

@@ -209,6 +209,9 @@ class Route:
     retry_empty: bool = False  # an answer without content is one that another key may better
 
 
+PLAIN = Route(())  # by which a name leads somewhere that is no route's
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A virtual key."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
-from sidecar.model.configured import SECOND_US, Key, Pool, Target
+from sidecar.model.configured import PLAIN, SECOND_US, Key, Pool, Route, Target
 from sidecar.model.words import NOBODY, ONE, Amounts, Confirmed, Grant, NotYet, Total
 
 
@@ -17,10 +17,11 @@ class Search:
     """One request's search for a key: what it may use, what it has tried, how long it has waited."""
 
     request_id: str
-    targets: tuple[Target, ...]  # each with its model; "" for a call without one
+    targets: tuple[Target, ...]  # each with its model ("" for a call without one), in the order to be tried
     deadline: float  # of the whole request, on the loop's clock
     max_wait_s: float | None = None  # replaces the pools' own
     expects: Callable[[], Amounts] = lambda: ONE  # what it may come to; asked once, and only where tokens are limited
+    route: Route = PLAIN  # what is done with the answers
     batch: bool = False  # leaves a share of each budget to the others
     client: Total = NOBODY  # who calls, and what they may spend as a whole
     tried: set[tuple[int, str]] = field(default_factory=set)

@@ -17,7 +17,7 @@ high side. OUTPUT is what few chat answers exceed, and little enough that a minu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -87,12 +87,17 @@ _asked = msgspec.json.Decoder(_Asked)
 _config = msgspec.json.Decoder(_Config)
 
 
-def estimate(method: str, operation: str, content_type: str, body: Body) -> Estimate:
-    """By the rule above, in any dialect: their fields do not clash. Total: what cannot be read counts as its bytes."""
+def estimate(
+    method: str, operation: str, content_type: str, body: Body, most: Callable[[int], int] | None = None
+) -> Estimate:
+    """By the rule above, in any dialect: their fields do not clash. Total: what cannot be read counts as its bytes.
+
+    `most`: how long an answer is allowed where its caller says so much; 0: nothing is said, or allowed.
+    """
     if method != "POST" or _FREE.search(operation):
         return Estimate(LEAST_TOKENS, 0)
     read = _input(content_type, body)
-    written = 0 if _NO_OUTPUT.search(operation) else _output(body)
+    written = 0 if _NO_OUTPUT.search(operation) else _output(body, most)
     return Estimate(max(read, LEAST_TOKENS - written), written)
 
 
@@ -124,7 +129,7 @@ def _is_data(block: bytes) -> bool:
     return all(kind.search(block) for kind in _KINDS) and block.count(b"\\u") * 16 < len(block)
 
 
-def _output(body: Body) -> int:
+def _output(body: Body, most: Callable[[int], int] | None) -> int:
     """The largest of the limits that the call names, times the answers it wants."""
     try:
         asked = _asked.decode(jsonhead.without_bom(body))
@@ -133,7 +138,8 @@ def _output(body: Body) -> int:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return OUTPUT
     told: list[_Asked | _Config] = [asked, *nested]
-    return min((_largest(told, _LIMITS) or OUTPUT) * (_largest(told, _ANSWERS) or 1), MOST)
+    said = _largest(told, _LIMITS)
+    return min(((most(said) if most else said) or OUTPUT) * (_largest(told, _ANSWERS) or 1), MOST)
 
 
 def _largest(told: list[_Asked | _Config], names: frozenset[str]) -> int:

@@ -198,7 +198,7 @@ class Attempts:
         if outcome.kind is Class.OK and reply.broke is not None:
             outcome = reply.broke
         told = reply.broke is None and held.grant.counts_tokens
-        self.pools.finish(held, amounts(reply.reader.usage, self.call.estimate()) if told else None)
+        self.pools.finish(held, amounts(reply.reader.usage, self.call.estimate(self.search.targets)) if told else None)
         self.progress.rest(held, outcome, monotonic())
         self.emit(answer.attempted(self.search.request_id, self.client, outcome))
         return outcome

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sidecar.model.configured import Config
+from sidecar.model.configured import Config, Parameters, Target
 from sidecar.model.words import Estimate
-from sidecar.providers import estimates, jsonhead
+from sidecar.providers import estimates, jsonhead, parameters
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
@@ -81,6 +81,7 @@ _PLACES = (
     (re.compile(r"(/v1/)"), "openai", "/v1/"),
     (re.compile(rf"(/)(?:{'|'.join(_OPENAI_PATHS)})(?:/|$)"), "openai", "/"),
 )
+UNCHANGED = Parameters()
 _LISTS = frozenset({"/v1/models", "/models", "/v1beta/models"})
 
 
@@ -110,14 +111,16 @@ class Call:
     reading: Reading
     max_wait_s: float | None
     batch: bool = False  # its priority: it leaves a share of each budget to the others
-    rewritten: dict[str, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by the model sent
+    rewritten: dict[Target, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by where they go
     estimated: list[Estimate] = field(default_factory=list)  # what `estimate` found, once it was asked
 
-    def estimate(self) -> Estimate:
-        """What it may cost in tokens: found when a pool that limits tokens first asks, and once."""
+    def estimate(self, targets: Sequence[Target]) -> Estimate:
+        """What it may cost in tokens, at whichever of its targets: found when a pool that limits them first asks."""
         if not self.estimated:
-            found = estimates.estimate(self.method, self.place.operation, self.content_type, self.body)
-            self.estimated.append(found)
+            changes = [target.parameters for target in targets]
+            most = None if all(one == UNCHANGED for one in changes) else partial(_longest, changes)
+            operation, kind = self.place.operation, self.content_type
+            self.estimated.append(estimates.estimate(self.method, operation, kind, self.body, most))
         return self.estimated[0]
 
     def names(self) -> Iterator[str]:
@@ -129,14 +132,23 @@ class Call:
         if jsonhead.looks_like_json(self.body):
             yield from (name.removeprefix("models/") for name in jsonhead.models(self.body))
 
-    def to(self, model: str) -> tuple[str, Pieces]:
-        """The operation and the body for an upstream model: found once, however many keys are tried."""
-        if self.reading.model is None or model == self.reading.model:
+    def to(self, target: Target) -> tuple[str, Pieces]:
+        """The operation and the body for a target: found once, however many of its keys are tried.
+
+        Parameters are changed where the call asks for a model, and in JSON: a form stays as it is.
+        """
+        model, asked = target.model or "", self.reading.model
+        if asked is None or (model == asked and target.parameters == UNCHANGED):
             return self.place.operation, [self.body]
-        if model not in self.rewritten:
-            operation, kind = self.place.operation, self.content_type
-            self.rewritten[model] = self.place.dialect.rewrite(operation, kind, self.body, model)
-        return self.rewritten[model]
+        if target not in self.rewritten:
+            operation, kind, dialect = self.place.operation, self.content_type, self.place.dialect
+            also = parameters.edits(target.parameters, dialect.name, operation)
+            self.rewritten[target] = dialect.rewrite(operation, kind, self.body, model, also)
+        return self.rewritten[target]
+
+
+def _longest(changes: Sequence[Parameters], said: int) -> int:
+    return max(parameters.output(one, said) for one in changes)
 
 
 def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place | Refused:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from time import monotonic
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from sidecar.model.amounts import amounts
-from sidecar.model.configured import Client, Config, Target
+from sidecar.model.configured import Client, Config, Route
 from sidecar.model.rotations import of_client
 from sidecar.model.words import NOBODY
 from sidecar.pool.search import Search
-from sidecar.proxy import admission, relay, route
+from sidecar.proxy import admission, relay
 from sidecar.proxy import call as calls
+from sidecar.proxy import route as routes
 from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import check_models, of_those
@@ -32,6 +34,7 @@ class Forward:
     def __init__(self, replica: Replica, upstream: Upstream) -> None:
         self._replica, self._upstream = replica, upstream
         self._naming = Naming(replica.emit)
+        self._random = random.Random()  # noqa: S311 - shares, no secrets
 
     async def __call__(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
         """Answers it, or raises Refused, or BadCall for what cannot be read."""
@@ -64,8 +67,9 @@ class Forward:
             self._naming.see(answer)
 
     def _attempts(self, state: State, call: Call, asked: Asked, client: Client) -> Attempts:
-        targets = _targets(state, asked)
-        call.to(targets[0].model or "")  # what cannot be rewritten is refused before it takes a grant
+        route = _route(state, asked)
+        targets = routes.drawn(route.targets, self._random)
+        call.to(targets[0])  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
         deadline = monotonic() + timeout_s
         if call.max_wait_s is not None and call.max_wait_s > timeout_s:
@@ -75,7 +79,8 @@ class Forward:
             targets,
             deadline,
             call.max_wait_s,
-            expects=lambda: amounts(None, call.estimate()),
+            expects=lambda: amounts(None, call.estimate(targets)),
+            route=route,
             batch=call.batch or client.batch,
             client=of_client(client, call.reading.model) if client.limits else NOBODY,
         )
@@ -95,23 +100,23 @@ def _asked(state: State, call: Call) -> Asked:
     return asked
 
 
-def _targets(state: State, asked: Asked) -> tuple[Target, ...]:
-    targets = state.found.get(asked)
-    if targets is None:
+def _route(state: State, asked: Asked) -> Route:
+    route = state.found.get(asked)
+    if route is None:
         if len(state.found) >= MOST_FOUND:
             state.found.clear()
-        targets = state.found[asked] = _found(state.config, *asked)
-    return targets
+        route = state.found[asked] = _found(state.config, *asked)
+    return route
 
 
-def _found(config: Config, pool: str | None, dialect: str, model: str | None) -> tuple[Target, ...]:
-    return route.targets(config, dialect, model) if pool is None else route.in_pool(config, pool, model)
+def _found(config: Config, pool: str | None, dialect: str, model: str | None) -> Route:
+    return routes.find(config, dialect, model) if pool is None else routes.in_pool(config, pool, model)
 
 
 async def _list(
     request: web.BaseRequest, config: Config, where: Place, visit: Visit, client: Client
 ) -> web.StreamResponse:
     visit.status, visit.outcome = 200, "listed"
-    body = where.dialect.write_models(tuple(of_those(client, route.named(config, where.dialect.name))))
+    body = where.dialect.write_models(tuple(of_those(client, routes.named(config, where.dialect.name))))
     response = web.Response(body=body, content_type="application/json", headers=visit.headers())
     return await relay.send_whole(request, response)

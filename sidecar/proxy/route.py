@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import groupby
+from random import Random
 
-from sidecar.model.configured import Config, Pool, Target
+from sidecar.model.configured import Config, Pool, Route, Target
 from sidecar.model.patterns import matches, nearest
 from sidecar.model.rotations import may_serve
 from sidecar.providers.catalogue import native
@@ -27,7 +29,8 @@ class Choice:
     """Where a name leads, and by what."""
 
     by: str  # `route "claude-*"`, `the pool's name in front`, ...
-    candidates: tuple[Candidate, ...]  # in the order in which they are tried
+    route: Route
+    candidates: tuple[Candidate, ...]  # its targets, in their order
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -35,15 +38,35 @@ class Choice:
         return tuple(one.target for one in self.candidates if not one.why_not)
 
 
-def targets(config: Config, dialect: str, model: str | None) -> tuple[Target, ...]:
-    """The targets in order, each with its model; "" for a call without one. Raises Refused (404)."""
+def find(config: Config, dialect: str, model: str | None) -> Route:
+    """The route with the targets that can serve, each with its model; "" for a call without one.
+
+    Where no route leads there but a name, it is as the plainest of routes. Raises Refused (404).
+    """
     if model is None:
-        return (_without_model(config, dialect),)
+        return Route((_without_model(config, dialect),))
     choice = choose(config, dialect, model)
     if not choice.targets:
         why = "; ".join(dict.fromkeys(one.why_not for one in choice.candidates))
         raise Refused(404, "model_not_found", f'"{model}" cannot be served: {why}.')
-    return choice.targets
+    return replace(choice.route, targets=choice.targets)
+
+
+def drawn(targets: tuple[Target, ...], random: Random) -> tuple[Target, ...]:
+    """The targets in the order to be tried: neighbours that share are drawn by their weights, again and again.
+
+    Each draw is its own, so that over all replicas the shares hold on average, without a word between them.
+    """
+    if not any(target.weight for target in targets):
+        return targets
+    ordered: list[Target] = []
+    for weighted, group in groupby(targets, key=lambda target: target.weight > 0):
+        # The first of several clocks to ring, each with its own rate, is any of them in proportion to the rates.
+        members = list(group)
+        if weighted:
+            members.sort(key=lambda target: random.expovariate(target.weight))
+        ordered += members
+    return tuple(ordered)
 
 
 def choose(config: Config, dialect: str, model: str) -> Choice:
@@ -52,16 +75,16 @@ def choose(config: Config, dialect: str, model: str) -> Choice:
     if found is None:
         raise _unknown(config, model)
     by, to = found
-    return Choice(by, tuple(_candidate(config, dialect, target) for target in to))
+    return Choice(by, to, tuple(_candidate(config, dialect, target) for target in to.targets))
 
 
-def in_pool(config: Config, pool: str, model: str | None) -> tuple[Target, ...]:
-    """The one target of a call that names its pool itself. Raises Refused (404) where no key of it may serve."""
+def in_pool(config: Config, pool: str, model: str | None) -> Route:
+    """To the one target of a call that names its pool itself. Raises Refused (404) where no key of it may serve."""
     target = Target(pool, model or "")
     if not any(may_serve(key, target.model or "") for key in config.pools[pool].keys):
         asked = f'the model "{model}"' if model else "a call without a model"
         raise Refused(404, "model_not_found", f"No key of pool {pool} may serve {asked}: see `models` of its keys.")
-    return (target,)
+    return Route((target,))
 
 
 def named(config: Config, dialect: str) -> tuple[str, ...]:
@@ -88,15 +111,16 @@ def _serves(pool: Pool, dialect: str, model: str) -> bool:
     return not _why_not(pool, dialect, model)
 
 
-_Found = tuple[str, tuple[Target, ...]]  # by what, and where it leads
+_Found = tuple[str, Route]  # by what, and where it leads
 
 
 def _by_route(config: Config, model: str) -> _Found | None:
     name = nearest(config.routes, model)
     if name is None:
         return None
-    targets = config.routes[name].targets
-    return f'route "{name}"', tuple(replace(target, model=target.model or model) for target in targets)
+    route = config.routes[name]
+    targets = tuple(replace(target, model=target.model or model) for target in route.targets)
+    return f'route "{name}"', replace(route, targets=targets)
 
 
 def _by_prefix(config: Config, model: str) -> _Found | None:
@@ -104,21 +128,21 @@ def _by_prefix(config: Config, model: str) -> _Found | None:
     if not slash or not rest:
         return None
     if prefix in config.pools:
-        return "the name of a pool in front", (Target(prefix, rest),)
+        return "the name of a pool in front", Route((Target(prefix, rest),))
     of_provider = [pool.name for pool in config.pools.values() if pool.provider.name == prefix]
-    return ("the name of a provider in front", (Target(of_provider[0], rest),)) if of_provider else None
+    return ("the name of a provider in front", Route((Target(of_provider[0], rest),))) if of_provider else None
 
 
 def _by_bare_name(config: Config, dialect: str, model: str) -> _Found | None:
     naming = [pool for pool in config.pools.values() if any(matches(name, model) for name in pool.names_models)]
     if naming:
         able = [pool for pool in naming if _serves(pool, dialect, model)]
-        return "a pool that names this model", (Target((able or naming)[0].name, model),)
+        return "a pool that names this model", Route((Target((able or naming)[0].name, model),))
     speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
     natives = [pool for pool in speaking if native(pool.provider).name == dialect]
     for only in (natives, speaking):
         if len(only) == 1:
-            return f"the only pool of the {dialect} dialect", (Target(only[0].name, model),)
+            return f"the only pool of the {dialect} dialect", Route((Target(only[0].name, model),))
     return None
 
 

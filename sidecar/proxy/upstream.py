@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.model.classes import Class, Scope
-from sidecar.model.configured import SECOND_US, Auth, Speech
+from sidecar.model.configured import SECOND_US, Auth, Speech, Target
 from sidecar.model.words import Outcome
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
@@ -149,7 +149,7 @@ class Upstream:
         sending = Sending(search, held, pools)
         _SENDING.set(sending)
         try:
-            wire = _wire(call, held, search.model(held))
+            wire = _wire(call, held, search.targets[held.target])
             response = await self._session.request(
                 call.method,
                 wire.url,
@@ -183,15 +183,16 @@ class _Wire:
     operation: str
 
 
-def _wire(call: Call, held: Held, model: str) -> _Wire:
+def _wire(call: Call, held: Held, target: Target) -> _Wire:
     provider = held.pool.provider
     dialect = call.place.dialect
     speech = provider.dialects.get(dialect.name) or Speech("", provider.auth)
-    operation, body = call.to(model)
+    operation, body = call.to(target)
     path = upstream_path(provider.base_url, speech, dialect.name, call.place.prefix + operation)
     headers = call.headers.copy()
     for name, value in provider.headers.items():
         headers.setdefault(name, value)
+    headers.update(target.headers)
     query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
     url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
     return _Wire(url, headers, body, operation)

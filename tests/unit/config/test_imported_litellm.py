@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.config.importing import Imported, imported, rendered
 from sidecar.model.configured import Route, Secret, Target
-from sidecar.proxy.route import targets
+from sidecar.proxy.route import find
 
 from .conftest import SECRETS, Desk, load_imported, pools
 
@@ -86,8 +86,8 @@ def test_litellm_wildcards_keep_their_own_providers(desk: Desk, provider: str) -
         ("gpt-4o", Target(provider, "gpt-4o")),
         ("qwen/qwen3-32b", Target(provider, "qwen/qwen3-32b")),
     ):
-        assert targets(config, "anthropic" if target.pool == "anthropic" else "openai", asked) == (target,)
-    assert targets(config, "openai", None) == (Target(provider, ""),)
+        assert find(config, "anthropic" if target.pool == "anthropic" else "openai", asked).targets == (target,)
+    assert find(config, "openai", None).targets == (Target(provider, ""),)
     assert made.notes == (
         'model "*": a route of it would take anthropic/NAME, groq/NAME from the pools of these names.'
         f' So {provider} serves all other names, by models: ["*"] of its keys.',
@@ -119,7 +119,7 @@ def test_what_a_litellm_wildcard_loses_is_told(
     made = wildcards(served, ("mini", "openai/gpt-4o-mini"), *OF_PROVIDERS, **settings)
     config = load_imported(desk, made)
     assert list(config.routes) == ["mini"]
-    assert targets(config, "openai", "groq/gemma") == (Target("groq", "gemma"),)
+    assert find(config, "openai", "groq/gemma").targets == (Target("groq", "gemma"),)
     assert [note for note in made.notes if note.endswith(told)]
 
 

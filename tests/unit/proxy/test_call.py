@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
+from sidecar.model.configured import Target
 from sidecar.model.words import Estimate
 from sidecar.providers import estimates
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.proxy.call import Call, Place
 
 BODY = b'{"model":"m","max_tokens":40,"messages":[]}'
+TO = (Target("p", "m"),)
 
 
 def test_a_call_is_estimated_once_however_many_keys_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,5 +28,5 @@ def test_a_call_is_estimated_once_however_many_keys_are_tried(monkeypatch: pytes
     reading = dialect.read_call("POST", place.operation, "application/json", BODY)
     call = Call("r", "POST", place, "", CIMultiDict(), "application/json", BODY, reading, None)
     assert not asked
-    assert [call.estimate(), call.estimate()] == [Estimate(11, 40)] * 2
-    assert asked == [("POST", "chat/completions", "application/json", BODY)]
+    assert [call.estimate(TO), call.estimate(TO)] == [Estimate(11, 40)] * 2
+    assert asked == [("POST", "chat/completions", "application/json", BODY, None)]

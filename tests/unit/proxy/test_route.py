@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.model.configured import Config, Route, Target
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.route import SHOWN, choose, named, targets
+from sidecar.proxy.route import SHOWN, choose, find, named
 from tests.unit.pool.configs import config, key, pool, provider
 
 GEMINI = provider("gemini", "gemini", "openai")
@@ -34,12 +34,12 @@ def world(routes: dict[str, tuple[Target, ...]] | None = None) -> Config:
 
 
 def found(model: str | None, dialect: str = "openai", of: Config | None = None) -> list[tuple[str, str | None]]:
-    return [(target.pool, target.model) for target in targets(of or world(), dialect, model)]
+    return [(target.pool, target.model) for target in find(of or world(), dialect, model).targets]
 
 
 def refused(model: str | None, dialect: str = "openai", of: Config | None = None) -> Refused:
     with pytest.raises(Refused) as raised:
-        targets(of or world(), dialect, model)
+        find(of or world(), dialect, model)
     assert raised.value.status == 404
     return raised.value
 
@@ -240,4 +240,4 @@ def test_names_are_routes_and_models_that_the_dialect_can_have() -> None:
 def test_every_name_that_is_told_can_be_asked_for() -> None:
     for dialect in ("openai", "gemini", "anthropic"):
         for name in named(world(), dialect):
-            assert targets(world(), dialect, name)
+            assert find(world(), dialect, name).targets
