@@ -131,7 +131,7 @@ class AnswerReader:
         self._start = b""
         self._tally = Tally()
         self._error: object = None
-        self._blocked = self._finished = self._broken = self._closed = False
+        self.blocked = self._blocked = self._finished = self._broken = self._closed = False
         if self._kind == "opaque":
             self.first = "event"
 
@@ -247,7 +247,7 @@ class AnswerReader:
 
     def _show(self, opening: bytes = b"") -> None:
         if self.first == "waiting":
-            self.first, self.opening = "event", opening
+            self.first, self.opening, self.blocked = "event", opening, self._blocked
 
     def close(self) -> None:
         self._closed = True

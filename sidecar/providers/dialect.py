@@ -65,6 +65,10 @@ class Reader(Protocol):
         """The event by which `first` became `event`, as it came; b"" of a body that is too long or not read."""
 
     @property
+    def blocked(self) -> bool:
+        """Whether that event, or one before it, says that the provider will not answer."""
+
+    @property
     def failing(self) -> bytes:
         """The beginning of the first event that says an error, at most HEAD_BYTES of it; b"" where none does."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from sidecar.model.amounts import amounts
-from sidecar.model.classes import Class
+from sidecar.model.classes import Class, Scope
 from sidecar.model.events import CANCELLED, Attempted, Emit
 from sidecar.model.words import ONE, Amounts, Exhausted, Outcome, Refusal
 from sidecar.pool.asking import TooLarge
@@ -86,6 +86,7 @@ class Attempts:
     progress: Progress = field(init=False)
     first: Answer | None = None
     last: Answer | None = None
+    passed_over: Answer | None = None  # the first that a client would have got, but for its route's fallback
     held: Held | None = None  # the latest key
     under_way: bool = False  # whether it is at the provider now
     began_upstream: float | None = None
@@ -176,6 +177,8 @@ class Attempts:
         self.last = Answer(reply, held, self.search.model(held), sent_at)
         self.first = self.first or self.last
         follows = self.progress.learn(held, reply.outcome, reply.status, monotonic())
+        if follows is Next.OVER and reply.outcome.scope is Scope.REQUEST:
+            self.passed_over = self.passed_over or self.last
         if follows is not Next.PASS:
             reply.response.close()
             self.pools.finish(held, _came_to(reply.outcome))
@@ -232,6 +235,8 @@ class Attempts:
             raise out_of_budget(await self._earliest_us())
         if len(kinds) == 1 and self.last is not None:
             return self._passed(self.last)
+        if self.passed_over is not None:
+            return self._passed(self.passed_over)
         if dead:
             raise await self._dead(got.wait_us if isinstance(got, Refusal) else LONGEST_RETRY_AFTER_US)
         if not kinds or self.last is None:

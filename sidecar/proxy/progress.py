@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ class Next(Enum):
     FIRST = "the first answer goes to the client"
     AGAIN = "another key"
     LATER = "another key, after the backoff"
+    OVER = "another target, for its route takes no such answer"
 
 
 @dataclass(slots=True)
@@ -60,6 +61,9 @@ class Progress:
         rested = self.rest(held, outcome, now)
         if outcome.kind in {Class.OK, Class.BLOCKED}:
             self.pools.succeeded(held, self.search.request_id)
+        if self._falls_back(held, outcome, status):
+            follows = Next.OVER
+        elif outcome.kind in {Class.OK, Class.BLOCKED}:
             follows = Next.PASS
         elif self.second_opinion:
             follows = Next.FIRST
@@ -74,6 +78,23 @@ class Progress:
         if follows in {Next.PASS, Next.FIRST}:
             self.take_back(held)
         return follows
+
+    def _falls_back(self, held: Held, outcome: Outcome, status: int | None) -> bool:
+        """Whether the route sends such an answer's request to another target; this one is asked no more, then.
+
+        Where it is the last one all is as on any route: its other keys may do better, or the answer is the client's.
+        """
+        if not meant(self.search.route.fallback_on, outcome.kind, status) or self.search.open == [held.target]:
+            return False
+        if outcome.scope is Scope.PROVIDER and not (outcome.other and self._may_repeat(held, outcome, status)):
+            return False
+        self.search.closed.add(held.target)
+        return True
+
+    def _may_repeat(self, held: Held, outcome: Outcome, status: int | None) -> bool:
+        """Whether the request was surely not executed, or does no harm twice."""
+        executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
+        return not executed or self.retry_safe or held.pool.retry_unsafe
 
     def take_back(self, held: Held) -> None:
         """Ends every suspicion that nothing has proved: the request goes no further."""
@@ -112,8 +133,7 @@ class Progress:
             door, pools = _door(held.pool.provider), self.pools.config.pools
             self._close(lambda target: _door(pools[target.pool].provider) == door)
             return Next.AGAIN if self.search.open else Next.PASS
-        executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
-        if executed and not (self.retry_safe or held.pool.retry_unsafe):
+        if not self._may_repeat(held, outcome, status):
             return Next.PASS
         tried = held.target, held.key.id
         self.search.tried.add(tried)
@@ -152,6 +172,15 @@ class Progress:
         """Full jitter: replicas that failed together do not come back together."""
         faults = sum(self.faults.values())
         return random.uniform(0, min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (faults - 1)))  # noqa: S311
+
+
+def meant(fallback_on: Set[str], kind: Class, status: int | None) -> bool:
+    """Whether an answer is one of those that a route names; one of a bad request may go by three names."""
+    if not fallback_on:
+        return False
+    wide = kind is Class.CONTEXT_TOO_LONG and Class.BAD_REQUEST in fallback_on
+    unfound = kind is Class.BAD_REQUEST and status == 404 and "not_found" in fallback_on
+    return kind in fallback_on or wide or unfound
 
 
 def _door(provider: Provider) -> tuple[str, str]:

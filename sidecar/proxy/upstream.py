@@ -35,6 +35,7 @@ SLICE = 64 * 1024  # of a large request body, written at once
 LONGEST_HEADER = 64 * 1024  # of an answer: security policies and cookies grow
 
 UNREACHED = Outcome(Class.CONNECT, Scope.PROVIDER, other=True)
+BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
 SHOWN = Outcome(Class.OK, Scope.REQUEST, other=False)
 BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
 TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
@@ -167,7 +168,7 @@ class Upstream:
                 pools.release(held)
             raise
         try:
-            return await _judge(call, wire.operation, held, response)
+            return await _judge(call, wire.operation, search, held, response)
         except BaseException:
             response.close()
             raise
@@ -244,7 +245,7 @@ async def _slices(body: Pieces) -> AsyncIterator[bytes]:
             yield bytes(piece[start : start + SLICE])
 
 
-async def _judge(call: Call, operation: str, held: Held, response: aiohttp.ClientResponse) -> Reply:
+async def _judge(call: Call, operation: str, search: Search, held: Held, response: aiohttp.ClientResponse) -> Reply:
     """Reads as much of the answer as its outcome needs."""
     first_byte_at = monotonic()
     dialect, provider = call.place.judge, held.pool.provider
@@ -259,6 +260,8 @@ async def _judge(call: Call, operation: str, held: Held, response: aiohttp.Clien
         # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
         outcome = SHOWN if reader.first == "event" and not ended else reader.outcome(provider, answer)
         shown = reader.first != "error"
+        if reader.blocked and Class.BLOCKED in search.route.fallback_on:
+            outcome, shown = BLOCKED, False
         if provider.overrides and reader.first == "event":
             said = dialect.classify(provider, replace(answer, head=reader.opening))
             if said.kind is not Class.OK:

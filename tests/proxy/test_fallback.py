@@ -1,0 +1,225 @@
+"""Answers that send a request to its route's next target at once, where the route names them; and the end of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
+
+CASES = Path(__file__).parent.parent / "wire" / "cases"
+CALLS = {
+    "openai": ("/v1/chat/completions", {"model": "asked"}),
+    "anthropic": ("/v1/messages", {"model": "asked"}),
+    "gemini": ("/v1beta/models/asked:generateContent", {}),
+}
+AZURE_FILTER = {
+    "error": {
+        "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+        "type": None,
+        "param": "prompt",
+        "code": "content_filter",
+        "status": 400,
+    }
+}
+REFUSED = {
+    "type": "message",
+    "role": "assistant",
+    "content": [],
+    "stop_reason": "refusal",
+    "usage": {"input_tokens": 1},
+}
+SAFETY = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 4}}
+FILTERED = {"choices": [{"index": 0, "message": {"role": "assistant"}, "finish_reason": "content_filter"}]}
+
+
+def case(name: str) -> tuple[int, Any]:
+    read = json.loads((CASES / f"{name}.json").read_text())
+    return read["status"], read["body"]
+
+
+class Two:
+    """Two targets in front of one upstream: the first answers as it is told to, the second that all is well."""
+
+    def __init__(self, plane: Plane, upstream: RawUpstream, dialect: str) -> None:
+        self.plane, self.upstream, self.dialect = plane, upstream, dialect
+
+    async def call(self, path: str = "", **fields: Any) -> Reply:
+        where, body = CALLS[self.dialect]
+        return await self.plane.post(path or where, body | fields)
+
+    @property
+    def heard(self) -> str:
+        """The target of each attempt."""
+        return "".join(exchange.target.decode()[1] for exchange in self.upstream.heard)
+
+
+@asynccontextmanager
+async def two(
+    status: int, body: Any, *names: str, dialect: str = "openai", both: bool = False, kind: str = "application/json"
+) -> AsyncIterator[Two]:
+    async def answer(exchange: Exchange) -> None:
+        if both or exchange.target.startswith(b"/a"):
+            data = (
+                body if isinstance(body, bytes) else json.dumps(body | {"of": exchange.target[1:2].decode()}).encode()
+            )
+            await exchange.reply(data, f"{status} As Told", f"Content-Type: {kind}")
+        else:
+            await exchange.reply(b'{"fine":true}')
+
+    async with RawUpstream(answer) as upstream:
+        base = "/v1" if dialect == "openai" else ""
+        pools = {
+            name: pool("", new_keys(3)) | {"base_url": f"{upstream.url}/{name}{base}", "dialect": dialect}
+            for name in "ab"
+        }
+        route = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": list(names)}
+        async with sidecar(pools, routes={"asked": route}) as plane:
+            yield Two(plane, upstream, dialect)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "told", "name"),
+    [
+        ("openai", case("openai-400-context-length"), "context_too_long"),
+        ("openai", case("cohere-400-too-many-tokens"), "context_too_long"),
+        ("anthropic", case("anthropic-400-too-long"), "context_too_long"),
+        ("gemini", case("vertex-400-too-long"), "context_too_long"),
+        ("openai", case("openai-400-context-length"), "bad_request"),
+        ("openai", (400, AZURE_FILTER), "blocked"),
+        ("openai", (200, FILTERED), "blocked"),
+        ("anthropic", (200, REFUSED), "blocked"),
+        ("gemini", (200, SAFETY), "blocked"),
+        ("openai", (422, {"detail": "Extra inputs are not permitted"}), "bad_request"),
+        ("openai", (404, {"error": {"message": "The model `m` has been deprecated."}}), "not_found"),
+        ("openai", (503, {"error": {"message": "The server is overloaded."}}), "overloaded"),
+        ("anthropic", (529, {"type": "error", "error": {"type": "overloaded_error"}}), "overloaded"),
+        ("openai", (500, {"error": {"message": "Sorry"}}), "server_error"),
+        ("gemini", (504, {"error": {"code": 504, "status": "DEADLINE_EXCEEDED"}}), "timeout"),
+    ],
+)
+async def test_answer_that_the_route_names_sends_the_request_to_its_next_target(
+    dialect: str, told: tuple[int, Any], name: str
+) -> None:
+    """After one attempt at the first, and without a wait."""
+    async with two(*told, name, dialect=dialect) as route:
+        reply = await route.call()
+        assert (reply.status, reply.data, reply.headers["x-sidecar-pool"]) == (200, {"fine": True}, "b")
+        assert route.heard == "ab"
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        (case("openai-400-context-length"), ()),
+        (case("openai-400-context-length"), ("blocked", "not_found", "overloaded")),
+        ((400, AZURE_FILTER), ("context_too_long", "bad_request")),
+        ((200, FILTERED), ("context_too_long",)),
+        ((422, {"detail": "no"}), ("not_found", "blocked")),
+    ],
+)
+async def test_answer_that_it_does_not_name_is_the_callers(told: tuple[int, Any], names: tuple[str, ...]) -> None:
+    async with two(*told, *names) as route:
+        reply = await route.call()
+        assert (reply.status, reply.data) == (told[0], told[1] | {"of": "a"})
+        assert route.heard == "a"
+
+
+async def test_without_a_name_a_fault_is_tried_on_the_targets_own_keys_first() -> None:
+    async with two(500, {"error": "x"}) as route:
+        assert (await route.call()).headers["x-sidecar-pool"] == "b"
+        assert route.heard == "aaab"
+
+
+async def test_if_the_last_target_says_the_same_its_answer_is_the_callers() -> None:
+    """Unchanged: it was asked last, as it would have been alone."""
+    status, body = case("anthropic-400-too-long")
+    async with two(status, body, "context_too_long", dialect="anthropic", both=True) as route:
+        reply = await route.call()
+        assert (reply.status, reply.data) == (400, body | {"of": "b"})
+        assert (route.heard, reply.headers["x-sidecar-pool"]) == ("ab", "b")
+
+
+async def test_if_no_other_target_answers_the_one_that_was_passed_over_is_the_callers() -> None:
+    """All keys of the other are dead: what the first one said of the request is the truth about it."""
+
+    async def answer(exchange: Exchange) -> None:
+        told = (
+            case("openai-400-context-length") if exchange.target.startswith(b"/a") else case("openai-401-deactivated")
+        )
+        await exchange.reply(json.dumps(told[1]).encode(), f"{told[0]} As Told")
+
+    async with RawUpstream(answer) as upstream:
+        pools = {name: pool(f"{upstream.url}/{name}", new_keys(2)) for name in "ab"}
+        route = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": ["context_too_long"]}
+        async with sidecar(pools, routes={"asked": route}) as plane:
+            reply = await plane.chat(model="asked")
+            assert (reply.status, reply.data) == case("openai-400-context-length")
+            assert reply.headers["x-sidecar-pool"] == "a"
+
+
+async def test_a_target_without_room_is_told_as_such_behind_one_that_was_passed_over() -> None:
+    """The route serves such requests, and will again: 429 with the moment, not the first one's 400."""
+    status, body = case("openai-400-context-length")
+
+    async def answer(exchange: Exchange) -> None:
+        told = (json.dumps(body).encode(), f"{status} As Told") if b"/a" in exchange.target else (b"{}",)
+        await exchange.reply(*told)
+
+    async with RawUpstream(answer) as upstream:
+        one = pool(f"{upstream.url}/b", new_keys(1), limits=[{"requests": 1, "per": "minute"}], max_wait="0s")
+        pools = {"a": pool(f"{upstream.url}/a", new_keys(2)), "b": one}
+        named = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": ["context_too_long"]}
+        async with sidecar(pools, routes={"asked": named}) as plane:
+            assert [(await plane.chat(model="asked")).status for _ in range(2)] == [200, 429]
+
+
+async def test_what_may_have_been_executed_is_not_sent_to_another_target_either() -> None:
+    """An image costs money."""
+    async with two(504, {"error": {"message": "too slow"}}, "timeout", "server_error") as route:
+        reply = await route.call("/v1/images/generations", prompt="a cat")
+        assert (reply.status, route.heard) == (504, "a")
+
+
+def stream(*events: Any) -> bytes:
+    return b"".join(b"data: %s\n\n" % (json.dumps(event).encode()) for event in events)
+
+
+def openings() -> list[Any]:
+    first = {"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant"}}]}
+    filtered = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "content_filter"}]}
+    start = {"type": "message_start", "message": {"id": "m", "model": "c", "content": []}}
+    refusal = {"type": "message_delta", "delta": {"stop_reason": "refusal"}}
+    return [
+        pytest.param("openai", stream(first, filtered) + b"data: [DONE]\n\n", id="openai"),
+        pytest.param("gemini", stream(SAFETY), id="gemini"),
+        pytest.param("anthropic", stream(start, refusal, {"type": "message_stop"}), id="anthropic"),
+    ]
+
+
+@pytest.mark.parametrize(("dialect", "data"), openings())
+async def test_a_stream_that_is_blocked_before_it_says_anything_goes_to_the_next_target(
+    dialect: str, data: bytes
+) -> None:
+    async with two(200, data, "blocked", dialect=dialect, kind="text/event-stream") as route:
+        assert (await route.call(stream=True)).data == {"fine": True}
+        assert route.heard == "ab"
+    async with two(200, data, "blocked", dialect=dialect, kind="text/event-stream", both=True) as route:
+        assert (await route.call(stream=True)).body == data
+        assert route.heard == "ab"
+
+
+async def test_a_stream_that_is_blocked_after_it_spoke_is_the_callers() -> None:
+    """However its bytes were cut: here all of them come at once."""
+    said = {"id": "c", "choices": [{"index": 0, "delta": {"content": "Once"}}]}
+    filtered = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "content_filter"}]}
+    data = stream(said, filtered) + b"data: [DONE]\n\n"
+    async with two(200, data, "blocked", kind="text/event-stream") as route:
+        reply = await route.call(stream=True)
+        assert (reply.body, route.heard) == (data, "a")
