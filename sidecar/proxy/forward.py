@@ -61,7 +61,9 @@ class Forward:
         visit.answer = answer = await visit.attempts.run()
         visit.status = answer.reply.status
         try:
-            return await relay.send(request, answer, visit.headers(), visit.attempts.search.deadline)
+            search = visit.attempts.search
+            called = visit.model if search.route.mask_model else ""
+            return await relay.send(request, answer, visit.headers(), search.deadline, called)
         finally:
             visit.outcome = visit.attempts.finished(answer).kind
             self._naming.see(answer)

@@ -10,7 +10,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.model.redaction import finder
+from sidecar.providers import masking
 from sidecar.providers.dialect import ERROR_BYTES, Reader
+from sidecar.providers.masking import Mask
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
 from sidecar.proxy.errors import Refused
@@ -23,19 +25,32 @@ _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelim
 _DROPPED = HOP_BY_HOP | {"content-length"}
 
 
-async def send(request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str], deadline: float) -> web.StreamResponse:
-    """Sends the whole answer. A provider that breaks off breaks the client's connection off too."""
+async def send(
+    request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str], deadline: float, called: str = ""
+) -> web.StreamResponse:
+    """Sends the whole answer. A provider that breaks off breaks the client's connection off too.
+
+    `called`: what the answer is to call its model; "": as the provider does.
+    """
     reply = answer.reply
+    mask = _mask(reply, called) if called else None
     headers = _client_headers(answer)
     headers.extend(ours)
     reader = reply.reader
     whole = reply.ended and reader is not None and reader.complete
     if not reply.streams or (whole and reader is not None and reader.failing):
         headers, body = _without_secret(answer, headers)
-        return await _whole(request, reply, headers, body)
+        return await _whole(request, reply, headers, mask.feed(body) if mask else body)
     if whole:
-        return await _whole(request, reply, headers, reply.held)
-    return await _stream(request, answer, headers, deadline)
+        return await _whole(request, reply, headers, mask.feed(reply.held) if mask else reply.held)
+    return await _stream(request, answer, headers, deadline, mask)
+
+
+def _mask(reply: Reply, called: str) -> Mask | None:
+    """What a 2xx passes through; None where it cannot be read, as what was packed though nobody asked for it."""
+    headers = reply.response.headers
+    readable = reply.status < 300 and headers.get("Content-Encoding", "").strip().lower() in PLAIN
+    return masking.mask(called, headers.get("Content-Type", "")) if readable else None
 
 
 async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
@@ -53,17 +68,17 @@ async def send_whole(request: web.BaseRequest, response: web.Response) -> web.St
 
 
 async def _stream(
-    request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str], deadline: float
+    request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str], deadline: float, mask: Mask | None
 ) -> web.StreamResponse:
     reply, reader = answer.reply, answer.reply.reader
     assert reader is not None
     response = web.StreamResponse(status=reply.status, headers=headers)
-    if (length := reply.response.headers.get("Content-Length")) and length.isdigit():
+    if mask is None and (length := reply.response.headers.get("Content-Length")) and length.isdigit():
         response.content_length = int(length)
     await response.prepare(request)
     try:
         async with asyncio.timeout_at(deadline):
-            await _pass(answer, reader, response)
+            await _pass(answer, reader, response, mask)
     except Lost:
         reply.broke = BROKEN
     except TimeoutError:
@@ -77,7 +92,7 @@ async def _stream(
     return response
 
 
-async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse) -> None:
+async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse, mask: Mask | None) -> None:
     """Every byte as it comes, read along; an event that may be an error once it is whole. Raises Lost."""
     reply = answer.reply
     data, ended = reply.held, reply.ended
@@ -85,7 +100,8 @@ async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse) ->
         if ended:
             reader.close()
         if data and (ended or not reader.may_fail):
-            await response.write(_shown(answer, reader, data))
+            shown = _shown(answer, reader, data)
+            await response.write(mask.feed(shown) if mask else shown)
             data = b""
         if ended:
             return

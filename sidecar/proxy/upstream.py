@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.model.classes import Class, Scope
-from sidecar.model.configured import SECOND_US, Auth, Speech, Target
+from sidecar.model.configured import SECOND_US, Auth, Speech
 from sidecar.model.words import Outcome
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
@@ -150,7 +150,7 @@ class Upstream:
         sending = Sending(search, held, pools)
         _SENDING.set(sending)
         try:
-            wire = _wire(call, held, search.targets[held.target])
+            wire = _wire(call, search, held)
             response = await self._session.request(
                 call.method,
                 wire.url,
@@ -184,7 +184,8 @@ class _Wire:
     operation: str
 
 
-def _wire(call: Call, held: Held, target: Target) -> _Wire:
+def _wire(call: Call, search: Search, held: Held) -> _Wire:
+    target = search.targets[held.target]
     provider = held.pool.provider
     dialect = call.place.dialect
     speech = provider.dialects.get(dialect.name) or Speech("", provider.auth)
@@ -194,6 +195,8 @@ def _wire(call: Call, held: Held, target: Target) -> _Wire:
     for name, value in provider.headers.items():
         headers.setdefault(name, value)
     headers.update(target.headers)
+    if search.route.mask_model:
+        headers["Accept-Encoding"] = "identity"
     query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
     url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
     return _Wire(url, headers, body, operation)
