@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from sidecar.config.outcomes import told_statuses
 from sidecar.model.configured import SECOND_US, Config, Key, Limit, Override, Pool, Target
 from sidecar.model.patterns import nearest
 from sidecar.ops.redact import redactor
+from sidecar.proxy import route as routes
 from sidecar.store.connect import StoreAway, StoreUnable
 from sidecar.store.home import Home
 
@@ -92,7 +93,8 @@ def _told(config: Config) -> Iterator[str]:
         yield from _pool(config, pool)
     yield from _accounts(config)
     for name, route in config.routes.items():
-        yield f"route    {name} -> {', then '.join(_target(target) for target in route.targets)}{_caught(config, name)}"
+        served = f"; for {', '.join(routes.callers(config, route.targets))} callers"
+        yield f"route    {name} -> {_order(route.targets)}{served}{_caught(config, name)}"
     yield from _clients(config)
     for warning in config.warnings:
         yield f"warning  {warning}"
@@ -179,6 +181,16 @@ def _caught(config: Config, route: str) -> str:
     own = [pool for pool in config.pools if not route.startswith(f"{pool}/")]
     caught = [f"{pool}/NAME" for pool in own if nearest(config.routes, f"{pool}/NAME") == route]
     return f"; {', '.join(caught)} too, since a route goes before a pool's name" if caught else ""
+
+
+def _order(targets: Sequence[Target]) -> str:
+    """`a (75%) or b (25%), then c`."""
+    told, before = "", Target("", None)
+    for target, share in zip(targets, routes.shares(targets), strict=True):
+        joint = " or " if before.weight and target.weight else ", then " if told else ""
+        told += f"{joint}{_target(target)}{f' ({share:.0%})' if target.weight else ''}"
+        before = target
+    return told
 
 
 def _target(target: Target) -> str:

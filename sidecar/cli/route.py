@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import orjson
 
 from sidecar.cli import given
-from sidecar.model.configured import SECOND_US, Config
+from sidecar.model.configured import SECOND_US, Config, Target
 from sidecar.model.rotations import may_serve
+from sidecar.ops import shown
+from sidecar.proxy import route
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.route import Candidate, Choice, choose
+from sidecar.proxy.route import CALLED_IN, Candidate, Choice, choose
 
 
 @click.command("route")
@@ -19,7 +22,7 @@ from sidecar.proxy.route import Candidate, Choice, choose
 @click.argument("model")
 @click.option(
     "--dialect",
-    type=click.Choice(["openai", "anthropic", "gemini"]),
+    type=click.Choice(CALLED_IN),
     default="openai",
     show_default=True,
     help="Whose SDK asks.",
@@ -28,8 +31,8 @@ from sidecar.proxy.route import Candidate, Choice, choose
 def command(config_file: Path | None, model: str, dialect: str, as_json: bool) -> None:
     """Say where a call for MODEL would go, by what, and which targets it would pass over and why.
 
-    Targets are tried in order, every key of one before the next. Nothing is sent, and no store is asked. Exit 0: it
-    would be served; 1: it would be answered 404.
+    Targets are tried in order, every key of one before the next, and told with what they change. Nothing is sent, and
+    no store is asked. Exit 0: it would be served; 1: it would be answered 404.
 
     \b
         sidecar route gpt-4
@@ -43,9 +46,8 @@ def command(config_file: Path | None, model: str, dialect: str, as_json: bool) -
     if as_json:
         click.echo(orjson.dumps(_as_json(config, choice)))
     else:
-        click.echo(f"{model}: {choice.by}")
-        for number, one in enumerate(choice.candidates, 1):
-            click.echo(f"  {'-' if one.why_not else number}  {_told(config, one)}")
+        for line in _told(config, choice, model):
+            click.echo(line)
     if not choice.targets:
         given.fail(f"No target serves it in the {dialect} dialect: a call would be answered 404.")
 
@@ -54,7 +56,18 @@ def _keys(config: Config, one: Candidate) -> int:
     return sum(may_serve(key, one.target.model or "") for key in config.pools[one.target.pool].keys)
 
 
-def _told(config: Config, one: Candidate) -> str:
+def _told(config: Config, choice: Choice, model: str) -> Iterator[str]:
+    callers = ", ".join(route.callers(config, choice.route.targets))
+    yield f"{model}: {choice.by}, for {callers} callers"
+    shares = dict(zip(choice.targets, route.shares(choice.targets), strict=True))
+    for number, one in enumerate(choice.candidates, 1):
+        yield f"  {'-' if one.why_not else number}  {_where(config, one)}"
+        if not one.why_not:
+            yield from (f"       {line}" for line in _changes(one.target, shares[one.target]))
+    yield from (f"  {line}" for line in _answers(choice, model))
+
+
+def _where(config: Config, one: Candidate) -> str:
     where = f"{one.target.pool}/{one.target.model}"
     if one.why_not:
         return f"{where}  left out: {one.why_not}"
@@ -63,14 +76,47 @@ def _told(config: Config, one: Candidate) -> str:
     return f"{where}  {pool.provider.name} at {pool.provider.base_url}, {keys}"
 
 
+def _changes(target: Target, share: float) -> Iterator[str]:
+    """What is said of it beyond where it is: its share, and what it changes of a request."""
+    if target.weight:
+        yield f"first for {share:.0%} of the requests that come to it or its neighbours (weight {target.weight})"
+    said = shown.target(target)
+    for field in ("set", "default", "max"):
+        if field in said:
+            yield f"{field} {', '.join(f'{name} {_json(value)}' for name, value in said[field].items())}"
+    for field in ("remove", "headers"):
+        if field in said:
+            yield f"{field} {', '.join(said[field])}"
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _answers(choice: Choice, model: str) -> Iterator[str]:
+    """What decides between the targets, and what becomes of an answer."""
+    if len(choice.targets) > 1:
+        named = ", ".join(sorted(choice.route.fallback_on))
+        at_once = f", and at once after {named}" if named else ""
+        yield f"the next has its turn when no key of those before it has room or works{at_once}"
+    if choice.route.mask_model:
+        yield f"answers call their model {model}"
+    if choice.route.retry_empty:
+        yield "an answer without content is asked for again"
+
+
 def _as_json(config: Config, choice: Choice) -> dict[str, object]:
+    shares = dict(zip(choice.targets, route.shares(choice.targets), strict=True))
     told = [
-        {
-            "pool": one.target.pool,
-            "model": one.target.model,
-            "keys": _keys(config, one),
-            "left_out": one.why_not or None,
-        }
+        shown.target(one.target)
+        | {"keys": _keys(config, one), "share": shares.get(one.target), "left_out": one.why_not or None}
         for one in choice.candidates
     ]
-    return {"by": choice.by, "targets": told}
+    return {
+        "by": choice.by,
+        "callers": route.callers(config, choice.route.targets),
+        "targets": told,
+        "fallback_on": sorted(choice.route.fallback_on),
+        "mask_model": choice.route.mask_model,
+        "retry_empty": choice.route.retry_empty,
+    }

@@ -126,14 +126,14 @@ def _auth(auth: Auth) -> str | Told:
 
 def _route(route: Route) -> Told:
     return {
-        "targets": [_target(target) for target in route.targets],
+        "targets": [target(one) for one in route.targets],
         "mask_model": route.mask_model,
         "fallback_on": sorted(route.fallback_on),
         "retry_empty": route.retry_empty,
     }
 
 
-def _target(target: Target) -> Told:
+def target(target: Target) -> Told:
     """Of its headers the names: their values may be secret."""
     changes = target.parameters
     said: Told = {

@@ -23,7 +23,7 @@ _START = re.compile(rb"(?:" + _BOM + rb")?\s*")
 _GAP = re.compile(rb"[\s,]*")
 _KEY = re.compile(rb"[\s,]*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 _SCALAR = re.compile(_STRING + rb"|[^\s,\]}]*", re.DOTALL)
-_OBJECT, _CONTAINERS = ord("{"), frozenset(b"{[")
+_OBJECT, _QUOTE, _CONTAINERS = ord("{"), ord('"'), frozenset(b"{[")
 _SLICE = 1024 * 1024
 _T = TypeVar("_T")
 
@@ -110,10 +110,12 @@ def models(body: Body) -> list[str]:
 
     Raises BadCall for malformed JSON.
     """
-    whole = memoryview(body)
+    whole, begin = memoryview(body), _begin(body)
+    if whole[begin] != _OBJECT:
+        return []
     try:
-        spans = _spans(whole, _begin(body), len(body), frozenset({("model",)}))
-        return [msgspec.json.decode(whole[start:stop], type=str) for start, stop in spans]
+        named = [one for one in _members(whole, begin, len(body)) if one.key == "model" and whole[one.start] == _QUOTE]
+        return [msgspec.json.decode(whole[one.start : one.stop], type=str) for one in named]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadCall(f"The body is no JSON: {error}.") from None
 

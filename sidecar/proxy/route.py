@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
@@ -13,6 +14,7 @@ from sidecar.model.rotations import may_serve
 from sidecar.providers.catalogue import native
 from sidecar.proxy.errors import Refused
 
+CALLED_IN = ("openai", "anthropic", "gemini")  # the dialects in which a call names a model that a route could lead
 SHOWN = 20  # names that an error lists
 
 
@@ -76,6 +78,21 @@ def choose(config: Config, dialect: str, model: str) -> Choice:
         raise _unknown(config, model)
     by, to = found
     return Choice(by, to, tuple(_candidate(config, dialect, target) for target in to.targets))
+
+
+def callers(config: Config, targets: Iterable[Target]) -> tuple[str, ...]:
+    """The dialects in which calls for some of these targets can be made."""
+    spoken = {name for target in targets for name in config.pools[target.pool].provider.dialects}
+    return tuple(name for name in CALLED_IN if name in spoken)
+
+
+def shares(targets: Sequence[Target]) -> tuple[float, ...]:
+    """Of each target, how much of the requests that reach it or its neighbours with weights it is the first for."""
+    found: list[float] = []
+    for weighted, group in groupby(targets, key=lambda target: target.weight > 0):
+        weights = [target.weight for target in group]
+        found += [weight / sum(weights) for weight in weights] if weighted else [1.0 for _ in weights]
+    return tuple(found)
 
 
 def in_pool(config: Config, pool: str, model: str | None) -> Route:

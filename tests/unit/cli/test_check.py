@@ -26,7 +26,7 @@ def test_it_tells_pools_keys_accounts_limits_routes_clients_and_warnings(command
         "key a, account acme (",
         "key b (",
         "limit each account: 15 requests per minute; 2 requests per 90s for gemini-2.5-pro",
-        "route gpt-4 -> chat/gemini-2.5-pro, then chat",
+        "route gpt-4 -> chat/gemini-2.5-pro, then chat; for openai, gemini callers",
         "client web",
         "store memory: budgets, cooldowns and rotation live in this process's memory",
     ):
