@@ -89,6 +89,7 @@ class Progress:
         if outcome.scope is Scope.PROVIDER and not (outcome.other and self._may_repeat(held, outcome, status)):
             return False
         self.search.closed.add(held.target)
+        self.again = {tried for tried in self.again if tried[0] != held.target}
         return True
 
     def _may_repeat(self, held: Held, outcome: Outcome, status: int | None) -> bool:

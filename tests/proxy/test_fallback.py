@@ -223,3 +223,36 @@ async def test_a_stream_that_is_blocked_after_it_spoke_is_the_callers() -> None:
     async with two(200, data, "blocked", kind="text/event-stream") as route:
         reply = await route.call(stream=True)
         assert (reply.body, route.heard) == (data, "a")
+
+
+async def test_a_target_that_cannot_be_reached_is_passed_over_at_once() -> None:
+    async def ok(exchange: Exchange) -> None:
+        await exchange.reply(b"{}")
+
+    async with RawUpstream(ok) as gone:
+        nowhere = gone.url
+    async with RawUpstream(ok) as upstream:
+        pools = {"a": pool(nowhere, new_keys(3)), "b": pool(upstream.url, new_keys(1))}
+        route = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": ["connect"]}
+        async with sidecar(pools, routes={"asked": route}) as plane:
+            reply = await plane.chat(model="asked")
+            assert (reply.status, reply.headers["x-sidecar-pool"], reply.attempts) == (200, "b", 2)
+
+
+async def test_the_next_target_is_waited_for_as_if_it_were_the_only_one() -> None:
+    """Also where keys of the one before were to be tried again: it is out of the question now."""
+    told = iter([(500, {"error": "x"}), case("openai-400-context-length")])
+
+    async def answer(exchange: Exchange) -> None:
+        status, body = next(told) if exchange.target.startswith(b"/a") else (200, {})
+        await exchange.reply(json.dumps(body).encode(), f"{status} As Told")
+
+    async with RawUpstream(answer) as upstream:
+        busy = pool(f"{upstream.url}/b", new_keys(1), limits=[{"requests": 1, "per": "1s"}], max_wait="10s")
+        route = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": ["context_too_long"]}
+        pools = {"a": pool(f"{upstream.url}/a", new_keys(3)), "b": busy}
+        async with sidecar(pools, routes={"asked": route}) as plane:
+            assert (await plane.chat(model="b/asked")).status == 200
+            reply = await plane.chat(model="asked")
+            assert (reply.status, reply.headers["x-sidecar-pool"], reply.attempts) == (200, "b", 3)
+            assert int(reply.headers["x-sidecar-waited-ms"]) > 0
