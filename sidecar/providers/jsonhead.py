@@ -173,9 +173,10 @@ def _cuts(body: memoryview, at: tuple[int, int], edits: Edits) -> Iterator[_Cut]
     for index, (key, _, start, stop) in enumerate(members):
         change = edits.changes.get((key,))
         if change is None:
-            below = Edits(_below(edits.changes, key), _below(edits.added, key))
-            if (any(below) and body[start] == _OBJECT) or (below.changes and body[start] in _CONTAINERS):
-                yield from _cuts(body, (start, stop), below)
+            if body[start] in _CONTAINERS:
+                below = Edits(_below(edits.changes, key), _below(edits.added, key))
+                if below.changes or (below.added and body[start] == _OBJECT):
+                    yield from _cuts(body, (start, stop), below)
             continue
         old = bytes(body[start:stop])
         new = change(old)
@@ -183,8 +184,9 @@ def _cuts(body: memoryview, at: tuple[int, int], edits: Edits) -> Iterator[_Cut]
             gone.add(index)
         elif new != old:
             yield _Cut(start, stop, new)
-    yield from _removals(members, gone)
-    if is_object:
+    if gone:
+        yield from _removals(members, gone)
+    if is_object and edits.added:
         known = {member.key for member in members}
         text = _text({path: new for path, new in edits.added.items() if known.isdisjoint(new.unless | {path[0]})})
         if text:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.model.configured import Parameters
 from sidecar.providers import jsonhead
@@ -167,3 +170,79 @@ def test_what_is_googles_own_concerns_nobody_else() -> None:
 )
 def test_the_longest_answer_follows(parameters: Parameters, said: int, most: int) -> None:
     assert output(parameters, said) == most
+
+
+names = st.sampled_from(["a", "b", "c", "d.a", "d.b", "d.c.a"])
+numbers = st.integers(0, 9)
+objects = st.recursive(
+    st.none() | numbers | st.text(max_size=3) | st.lists(numbers, max_size=2),
+    lambda one: st.dictionaries(st.sampled_from(["a", "b", "c", "d", 'x"\\']), one, max_size=4),
+    max_leaves=8,
+).filter(lambda one: isinstance(one, dict))
+
+
+@given(
+    objects,
+    st.dictionaries(names, numbers, max_size=3),
+    st.dictionaries(names, numbers, max_size=3),
+    st.dictionaries(names, numbers, max_size=3),
+    st.sets(names, max_size=3),
+    st.sampled_from([None, 1]),
+)
+def test_a_body_is_edited_as_a_parsed_one_would_be(
+    body: dict[str, Any],
+    fixed: dict[str, int],
+    default: dict[str, int],
+    most: dict[str, float],
+    removed: set[str],
+    indent: int | None,
+) -> None:
+    """What stands under two of them, or below another, is refused by the config."""
+    said: set[str] = set()
+    fixed = {name: value for name, value in fixed.items() if _apart(name, said)}
+    most = {name: value for name, value in most.items() if _apart(name, said)}
+    default = {name: value for name, value in default.items() if _apart(name, said)}
+    gone = tuple(name for name in sorted(removed) if _apart(name, said))
+    text = json.dumps(body, indent=indent).encode()
+    sent = json.loads(written(made(fixed, default, most, gone), text))
+    for name in gone:
+        _put(body, name, lambda _: _GONE, add=False)
+    for name, most_of in most.items():
+        _put(body, name, lambda old, cap=most_of: min(old, cap) if isinstance(old, int) else old, add=False)  # type: ignore[misc]
+    for name, value in default.items():
+        _put(body, name, lambda old, new=value: new if old is None else old, add=True)  # type: ignore[misc]
+    for name, value in fixed.items():
+        _put(body, name, lambda _, new=value: new, add=True)  # type: ignore[misc]
+    assert sent == body
+
+
+_GONE = object()
+
+
+def _apart(name: str, said: set[str]) -> bool:
+    """Whether it neither is nor leads to what was said before, which it then is too."""
+    if any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in said):
+        return False
+    said.add(name)
+    return True
+
+
+def _put(body: dict[str, Any], name: str, change: Callable[[Any], Any], add: bool) -> None:
+    """The value at a path changed, or added with the objects on its way; where something else stands, nothing."""
+    *way, last = name.split(".")
+    for index, step in enumerate(way):
+        if step not in body:
+            if not add:
+                return
+            for new in way[index:]:
+                body = body.setdefault(new, {})
+            break
+        body = body[step]
+        if not isinstance(body, dict):
+            return
+    if last in body or add:
+        new = change(body.get(last))
+        if new is _GONE:
+            body.pop(last)
+        else:
+            body[last] = new

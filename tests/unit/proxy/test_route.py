@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.configured import Config, Route, Target
+from sidecar.model.configured import Config, Parameters, Route, Target
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.route import SHOWN, choose, find, named
 from tests.unit.pool.configs import config, key, pool, provider
@@ -241,3 +241,16 @@ def test_every_name_that_is_told_can_be_asked_for() -> None:
     for dialect in ("openai", "gemini", "anthropic"):
         for name in named(world(), dialect):
             assert find(world(), dialect, name).targets
+
+
+def test_what_a_route_says_goes_with_the_targets_that_it_leads_to() -> None:
+    """Each with its model; a name that is no route's leads somewhere as the plainest of routes would."""
+    target = Target("spare", None, parameters=Parameters(removed=("user",)))
+    of = config(
+        pool("spare", 1, OPENAI),
+        pool("own", 1, ANTHROPIC),
+        routes={"gpt-*": Route((target, Target("own", None)), mask_model=True, fallback_on=frozenset({"blocked"}))},
+    )
+    served = Target("spare", "gpt-5", parameters=target.parameters)
+    assert find(of, "openai", "gpt-5") == Route((served,), mask_model=True, fallback_on=frozenset({"blocked"}))
+    assert find(of, "openai", "spare/gpt-5") == Route((Target("spare", "gpt-5"),))
