@@ -31,9 +31,10 @@ from sidecar.pool.search import Held, Search
 from sidecar.providers import limits
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.call import Call
+from sidecar.proxy.connections import Late, Lost, NotSent
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.reviving import cheap_call
-from sidecar.proxy.upstream import Late, Lost, NotSent, Reply, Upstream
+from sidecar.proxy.upstream import Reply, Upstream
 from sidecar.store.drifts import Drift
 
 AT_ONCE = 8  # calls under way

@@ -17,6 +17,7 @@ from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
+from sidecar.proxy.connections import Late, Lost, NotSent
 from sidecar.proxy.errors import (
     LONGEST_RETRY_AFTER_US,
     Refused,
@@ -29,7 +30,7 @@ from sidecar.proxy.errors import (
 )
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.progress import Next, Progress
-from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Late, Lost, NotSent, Reply, Upstream
+from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable
 
 TOLD_BYTES = 64 * 1024  # of a failure's body: more than is kept of it, so that a secret at the cut can be found whole

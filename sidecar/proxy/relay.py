@@ -15,9 +15,10 @@ from sidecar.providers.dialect import ERROR_BYTES, Reader
 from sidecar.providers.masking import Mask
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
+from sidecar.proxy.connections import Lost
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.inflate import PLAIN, unpacked
-from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Lost, Reply, chunk
+from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Reply, chunk
 
 # Of one hidden key, so they would mislead a client that shares many; and what only we may say.
 _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-", "x-sidecar-")

@@ -31,7 +31,8 @@ from sidecar.pool.search import Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import Reading
 from sidecar.proxy.call import DECODABLE, Call, Place
-from sidecar.proxy.upstream import Late, Lost, NotSent, Upstream
+from sidecar.proxy.connections import Late, Lost, NotSent
+from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Replica, State
 from sidecar.store.connect import StoreAway, StoreUnable
 from sidecar.store.names import rest_field

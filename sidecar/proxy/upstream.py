@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -27,47 +24,17 @@ from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
 from sidecar.proxy.call import Call
 from sidecar.proxy.clients import without_credentials
+from sidecar.proxy.connections import Connections, Lost, Sending
 from sidecar.proxy.inflate import Inflate, unpacked
 
-CONNECT_S = 10.0
 HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
 SLICE = 64 * 1024  # of a large request body, written at once
-LONGEST_HEADER = 64 * 1024  # of an answer: security policies and cookies grow
 
 UNREACHED = Outcome(Class.CONNECT, Scope.PROVIDER, other=True)
 BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
 SHOWN = Outcome(Class.OK, Scope.REQUEST, other=False)
 BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
 TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
-
-
-class Late(Exception):
-    """The grant was too late and could not be renewed: it is gone, and nothing was sent."""
-
-
-class NotSent(Exception):
-    """No connection could be made; nothing was sent. The text says why."""
-
-
-class Lost(Exception):
-    """The connection broke after the request was sent, before its answer was whole enough to judge."""
-
-
-class _SentBefore(Exception):
-    """The HTTP client was about to send the same grant a second time."""
-
-
-@dataclass(slots=True)
-class Sending:
-    """What the gate must know of the attempt that it is about to let through."""
-
-    search: Search
-    held: Held
-    pools: Pools
-    sent: bool = False
-
-
-_SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
 
 
 @dataclass(slots=True)
@@ -90,56 +57,14 @@ class Reply:
         return self.response.status
 
 
-class _Gate(aiohttp.TCPConnector):
-    """Looks at the grant with a connection in hand, right before the request is written to it.
-
-    A late grant is confirmed here rather than refused, and the connection of one that is gone stays for the next:
-    to throw it away would make the next grant late for the same handshake.
-    """
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        try:
-            await _let_through(_SENDING.get(), connection)
-        except BaseException:
-            connection.release()
-            raise
-        return connection
-
-
-async def _let_through(sending: Sending, connection: Connection) -> None:
-    """Raises _SentBefore, Late, StoreAway or aiohttp's ClientError where this grant may not be sent now."""
-    if sending.sent:
-        raise _SentBefore
-    if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.search, sending.held):
-        raise Late
-    if connection.transport is None:
-        raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
-    sending.sent = True
-
-
 class Upstream:
     """The HTTP client of all attempts."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            # No limit: a grant must not queue for a connection and be late for it.
-            connector=_Gate(limit=0, ttl_dns_cache=60),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            max_line_size=LONGEST_HEADER,
-            max_field_size=LONGEST_HEADER,
-        )
+        self._connections = Connections()
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._connections.close()
 
     async def send(self, call: Call, search: Search, held: Held, pools: Pools) -> Reply:
         """Sends the call with the held key and reads until the outcome is known.
@@ -148,21 +73,10 @@ class Upstream:
         released.
         """
         sending = Sending(search, held, pools)
-        _SENDING.set(sending)
         try:
             wire = _wire(call, search, held)
-            response = await self._session.request(
-                call.method,
-                wire.url,
-                data=_payload(wire.body, wire.headers),
-                headers=wire.headers,
-                allow_redirects=False,
-            )
-        except (aiohttp.ClientError, OSError, _SentBefore) as error:
-            if sending.sent:
-                raise Lost(_how(error)) from None
-            pools.release(held)
-            raise NotSent(_reason(error)) from None
+            body = _payload(wire.body, wire.headers)
+            response = await self._connections.send(sending, call.method, wire.url, wire.headers, body)
         except BaseException:
             if not sending.sent:
                 pools.release(held)
@@ -200,19 +114,6 @@ def _wire(call: Call, search: Search, held: Held) -> _Wire:
     query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
     url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
     return _Wire(url, headers, body, operation)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong with a connection, without its URL: a query may hold the key."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
-    return type(error).__name__
-
-
-def _how(error: Exception) -> str:
-    """How a connection broke. The HTTP client, which would send once more, is stopped where no answer came."""
-    silent = isinstance(error, _SentBefore | aiohttp.ServerDisconnectedError)
-    return "closed without an answer" if silent else type(error).__name__
 
 
 def _origin(base_url: str) -> str:
