@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from sidecar.ops.metrics import Metrics
 from sidecar.ops.redact import redactor
 from sidecar.ops.stream import Stream
 from sidecar.proxy import app as proxy
+from sidecar.proxy.certificates import Certificates
+from sidecar.proxy.connections import Connections
 from sidecar.proxy.reviving import reviving
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Follow, Replica
@@ -90,11 +93,13 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S, source: Sour
     stream = Stream(log.redact)
     failures = Failures(config.failures, redactor(config))
     emit = _all(log, metrics, stream, failures)
+    upstream, certificates = Upstream(), _certificates(config)
     try:
         store = Store.at(config.redis, config.namespace, emit)
     except ValueError as error:
         raise CannotStart(f"redis: {error}") from None
-    replica = Replica(config, store, emit, source, _follower(log, metrics, stream, failures))
+    follow = _follower(log, metrics, stream, failures, upstream.connections, certificates)
+    replica = Replica(config, store, emit, source, follow)
     signals = Signals()
     with signals.caught():
         # Left from the last to the first: health can be asked until the last report is sent.
@@ -105,7 +110,7 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S, source: Sour
                 _listening(ops.server(replica, pages, stream), config.ops_listen, "ops_listen")
             )
             stack.push_async_callback(replica.close)
-            data = await stack.enter_async_context(_forwarding(replica, pages))
+            data = await stack.enter_async_context(_forwarding(replica, pages, upstream, certificates))
             announce(config, store.home, log)
             await replica.start()
             # What was imported and read stays for good: the collector need not look at it again.
@@ -129,13 +134,26 @@ def _all(*listeners: Emit) -> Emit:
     return emit
 
 
-def _follower(log: Log, metrics: Metrics, stream: Stream, failures: Failures) -> Follow:
+def _follower(
+    log: Log,
+    metrics: Metrics,
+    stream: Stream,
+    failures: Failures,
+    connections: Connections,
+    certificates: Certificates | None,
+) -> Follow:
     """What was made of the config and outlives it. Secrets of requests under way are still hidden."""
 
     def follow(config: Config, former: Sequence[Config]) -> None:
         redact = log.redact = stream.redact = redactor(config, *former)
         failures.follow(config.failures, redact)
         metrics.follow(config)
+        connections.keep((config, *former))
+        if certificates is not None and config.tls is not None:
+            try:
+                certificates.follow(config.tls)
+            except OSError as error:  # replaced since the config was checked: the next look finds it
+                log.line("warning", "the former certificate stays", reason=error.strerror or type(error).__name__)
 
     return follow
 
@@ -165,28 +183,40 @@ def announce(config: Config, home: Home, log: Log) -> None:
 
 
 @asynccontextmanager
-async def _forwarding(replica: Replica, pages: Mapping[str, ops.Page]) -> AsyncIterator[web.ServerRunner]:
-    upstream = Upstream()
+async def _forwarding(
+    replica: Replica, pages: Mapping[str, ops.Page], upstream: Upstream, certificates: Certificates | None
+) -> AsyncIterator[web.ServerRunner]:
+    context = certificates.listening if certificates else None
     try:
         server = proxy.server(replica, pages, upstream)
-        async with _listening(server, replica.state.config.listen, "listen") as data, reviving(replica, upstream):
+        listening = _listening(server, replica.state.config.listen, "listen", context)
+        async with listening as data, reviving(replica, upstream):
             yield data
     finally:
         await upstream.close()
 
 
 @asynccontextmanager
-async def _listening(server: web.Server, address: Address, setting: str) -> AsyncIterator[web.ServerRunner]:
+async def _listening(
+    server: web.Server, address: Address, setting: str, context: ssl.SSLContext | None = None
+) -> AsyncIterator[web.ServerRunner]:
     runner = web.ServerRunner(server, shutdown_timeout=LAST_BYTES_S)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+            await web.TCPSite(runner, address.host, address.port, backlog=1024, ssl_context=context).start()
         except OSError as error:
             raise CannotStart(_unbound(error, address, setting)) from None
         yield runner
     finally:
         await runner.cleanup()
+
+
+def _certificates(config: Config) -> Certificates | None:
+    try:
+        return Certificates(config.tls) if config.tls else None
+    except OSError as error:
+        raise CannotStart(f"tls: the certificate or its key cannot be used: {error.strerror or error}") from None
 
 
 def _unbound(error: OSError, address: Address, setting: str) -> str:

@@ -14,7 +14,7 @@ from sidecar.cli import given
 from sidecar.config.clients import written
 from sidecar.config.limits import counted
 from sidecar.config.outcomes import told_statuses
-from sidecar.model.configured import SECOND_US, Config, Key, Limit, Override, Pool, Target
+from sidecar.model.configured import DIRECT, SECOND_US, Config, Key, Limit, Override, Pool, Target
 from sidecar.model.patterns import nearest
 from sidecar.ops.redact import redactor
 from sidecar.proxy import route as routes
@@ -88,7 +88,8 @@ async def _store(config: Config) -> tuple[Home, str]:
 
 
 def _told(config: Config) -> Iterator[str]:
-    yield f"listen   {config.listen}; metrics and health at {config.ops_listen}"
+    presented = f" with the certificate of {config.tls.cert}" if config.tls else ""
+    yield f"listen   {config.listen}{presented}; metrics and health at {config.ops_listen}"
     for pool in config.pools.values():
         yield from _pool(config, pool)
     yield from _accounts(config)
@@ -102,7 +103,7 @@ def _told(config: Config) -> Iterator[str]:
 
 def _pool(config: Config, pool: Pool) -> Iterator[str]:
     accounts = len({key.account for key in pool.keys})
-    yield f"pool     {pool.name}: {pool.provider.name} at {pool.provider.base_url}"
+    yield f"pool     {pool.name}: {pool.provider.name} at {pool.provider.base_url}{_reached(pool)}"
     wait = f"a request waits at most {pool.max_wait_us / SECOND_US:g} s for room"
     yield f"  keys   {_many(len(pool.keys), 'key')} of {_many(accounts, 'account')}; {wait}; strategy {pool.strategy}"
     for key in pool.keys:
@@ -158,7 +159,17 @@ def _key(pool: Pool, key: Key) -> str:
     account = f", account {key.account[1:]}" if key.account.startswith("=") else ""
     models = f", for {', '.join(key.models)}" if key.models else ""
     turn = {"weighted": f", weight {key.weight}", "priority": f", priority {key.priority}"}.get(pool.strategy, "")
-    return f"{key.id}{account}{turn}{models} ({key.origin})"
+    own = "" if key.proxy is None else ", directly" if key.proxy == DIRECT else f", through {key.proxy}"
+    return f"{key.id}{account}{turn}{models}{own} ({key.origin})"
+
+
+def _reached(pool: Pool) -> str:
+    """Through which proxy, and what is trusted and bounded there."""
+    named = f" ({pool.proxy.origin})" if pool.proxy.origin else ""
+    through = f" through {pool.proxy}{named}" if pool.proxy != DIRECT else ""
+    trusted = f", trusting {pool.ca_bundle.path} alone" if pool.ca_bundle else ""
+    bound = f", at most {_many(pool.connections.max, 'connection')} a replica" if pool.connections.max else ""
+    return through + trusted + bound
 
 
 def _limits(limits: tuple[Limit, ...]) -> str:

@@ -60,7 +60,15 @@ def budgets(drafts: Iterable[Draft], account: Mapping[str, str], problems: Probl
 def _key(key: DraftKey, account: str) -> Key:
     found = key.found
     return Key(
-        found.id, found.secret, key.fingerprint, account, key.weight, key.priority, key.models, origin=found.origin
+        found.id,
+        found.secret,
+        key.fingerprint,
+        account,
+        key.weight,
+        key.priority,
+        key.models,
+        key.proxy,
+        origin=found.origin,
     )
 
 

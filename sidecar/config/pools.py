@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from sidecar.config import upstreams
+from sidecar.config import network, upstreams
 from sidecar.config.limits import check_model, concurrency, limits
 from sidecar.config.outcomes import overrides
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import bounded_us, share
 from sidecar.config.schema import CooldownEntry, KeyEntry, PoolEntry
 from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
-from sidecar.model.configured import SECOND_US, Auth, Cooldowns, Limit, Pool, Provider, Strategy
+from sidecar.model.configured import SECOND_US, Auth, CaBundle, Cooldowns, Limit, Pool, Provider, Proxy, Strategy
 from sidecar.providers import catalogue
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -36,6 +36,7 @@ class DraftKey:
     models: tuple[str, ...] = ()
     weight: int = 1
     priority: int = 0
+    proxy: Proxy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Draft:
         return replace(self, pool=replace(self.pool, names_models=tuple(names)))
 
 
-def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draft | None:
-    """The pool, or None after telling what is wrong with it."""
+def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str, trusted: CaBundle | None) -> Draft | None:
+    """The pool, or None after telling what is wrong with it. `trusted`: what it trusts unless it says otherwise."""
     problems, path = sources.problems, ("pools", name)
     if not _NAME.match(name):
         problems.error(path, "is no pool's name. It is 1 to 64 letters, digits and . _ -")
@@ -77,6 +78,8 @@ def draft(name: str, entry: PoolEntry, sources: Sources, namespace: str) -> Draf
     shared += concurrency(entry.concurrency, (*path, "concurrency"), problems)
     total = limits(entry.total, zone, (*path, "total"), problems)
     told = _told(entry, path, problems)
+    if provider is not None:
+        told = network.reaching(told, entry, provider.base_url, trusted, path, sources)
     needed = provider is None or provider.auth.kind != "none"
     found = gather(name, entry, sources, needed=needed)
     keys = tuple(_key(key, shared, zone, namespace, problems) for key in unique(name, found, problems))
@@ -132,6 +135,7 @@ def _key(found: Found, shared: tuple[Limit, ...], zone: str, namespace: str, pro
         models=_models(entry, (*found.path, "models"), problems),
         weight=_weight(entry.weight, (*found.path, "weight"), problems),
         priority=_priority(entry.priority, (*found.path, "priority"), problems),
+        proxy=network.proxy(entry.proxy, (*found.path, "proxy"), problems),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sidecar.config import accounts, clients, routes
+from sidecar.config import accounts, clients, network, routes
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
 from sidecar.config.pools import draft
 from sidecar.config.problems import Path, Problems, shown
@@ -27,7 +27,8 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     problems = sources.problems
     _check_unsupported(document, problems)
     namespace = _namespace(document.namespace, problems)
-    drafts = [one for name, entry in pools.items() if (one := draft(name, entry, sources, namespace))]
+    trusted = network.ca_bundle(document.ca_bundle, ("ca_bundle",), sources)
+    drafts = [one for name, entry in pools.items() if (one := draft(name, entry, sources, namespace, trusted))]
     account = accounts.accounts(drafts, problems)
     found = routes.routes(document.routes or {}, pools, problems)
     callers = clients.clients(document.clients or [], problems)
@@ -44,6 +45,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         clients=callers,
         listen=listen,
         ops_listen=ops_listen,
+        tls=network.tls(document.tls, ("tls",), sources),
         redis=_redis(document.redis, problems),
         namespace=namespace,
         max_body=_max_body(document.max_body, problems),

@@ -37,6 +37,7 @@ class KeyEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     weight: int | None = None
     priority: int | None = None
     models: list[str] | None = None
+    proxy: str | None = None
     limits: list[LimitEntry] | None = None
 
 
@@ -57,6 +58,20 @@ class AuthEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class CooldownEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     default: Quantity | None = None
     max: Quantity | None = None
+
+
+class ConnectionsEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Of one replica to an origin."""
+
+    max: int | None = None
+    keepalive: Quantity | None = None
+
+
+class TlsEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Two PEM files, read again when they change."""
+
+    cert: str
+    key: str
 
 
 class OutcomeEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -88,6 +103,9 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_attempts: int | None = None
     timeout: Quantity | None = None
     retry_unsafe: bool | None = None
+    proxy: str | None = None  # a URL, or `off`
+    ca_bundle: str | None = None  # a PEM file, or `system`
+    connections: ConnectionsEntry | None = None
 
 
 class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -145,6 +163,8 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     listen: Quantity | None = None
     ops_listen: Quantity | None = None
+    tls: TlsEntry | None = None
+    ca_bundle: str | None = None  # of every pool that names none
     redis: str | None = None
     namespace: str | None = None
     max_body: Quantity | None = None

@@ -53,14 +53,19 @@ class Source:
         used = in_use(running)
         config = self._load({}, used)
         fixed = tuple(name for name in FIXED if getattr(config, name) != getattr(running, name))
-        if not fixed:
-            return config, ()
+        if fixed:
+            config = self._with_kept(running, fixed, used)
+        if (config.tls is None) != (running.tls is None):  # whether there is one, not which
+            config, fixed = replace(config, tls=running.tls), (*fixed, "tls")
+        return config, fixed
+
+    def _with_kept(self, running: Config, fixed: tuple[str, ...], used: frozenset[str]) -> Config:
         kept = {f"SIDECAR_{name.upper()}": name for name in fixed}
         try:
             config = self._load({variable: str(getattr(running, name)) for variable, name in kept.items()}, used)
         except ConfigError as error:
             raise ConfigError([_told(problem, kept) for problem in error.problems], error.warnings) from None
-        return replace(config, **{name: getattr(running, name) for name in fixed}), fixed
+        return replace(config, **{name: getattr(running, name) for name in fixed})
 
     def _load(self, settings: Mapping[str, str], used: frozenset[str]) -> Config:
         files = Files()

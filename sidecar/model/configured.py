@@ -85,6 +85,54 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """What connections to a provider go through."""
+
+    scheme: Literal["direct", "http", "https", "socks5", "socks5h"]  # socks5h: the proxy looks names up
+    host: str
+    port: int
+    login: Secret | None = None  # `user:password`
+    origin: str = field(default="", compare=False)  # `env HTTPS_PROXY`; "": the config says it
+
+    def __str__(self) -> str:
+        """Without the login."""
+        return "off" if self == DIRECT else f"{self.scheme}://{Address(self.host, self.port)}"
+
+    def credentials(self) -> tuple[str, str]:
+        """User and password, "" each where there is none."""
+        user, _, password = self.login.reveal().partition(":") if self.login else ("", "", "")
+        return user, password
+
+
+DIRECT = Proxy("direct", "", 0)  # through nothing
+
+
+@dataclass(frozen=True, slots=True)
+class CaBundle:
+    """The only certificates that a provider's may be signed by."""
+
+    path: str  # as the config says it
+    pem: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What one replica keeps to an origin."""
+
+    max: int = 0  # requests under way at once, each of which needs one of its own; 0: as many as come
+    keepalive_s: float = 15.0  # that one without a request stays open
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The certificate that `listen` presents."""
+
+    cert: str  # a file, with the chain
+    key: str
+    digest: str = field(repr=False)  # of what both held when they were read
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """One credential of a pool. Redis, logs and metrics know its id and its fingerprint, never the secret."""
 
@@ -95,6 +143,7 @@ class Key:
     weight: int = 1
     priority: int = 0
     models: tuple[str, ...] = ()  # names or patterns that it may serve; none: all
+    proxy: Proxy | None = None  # None: its pool's
     origin: str = ""  # where it was read: `env OPENAI_API_KEY_2`, `sidecar.yaml pools.chat.keys[0]`
 
 
@@ -169,6 +218,9 @@ class Pool:
     max_attempts: int = 5
     timeout_s: float = 600.0
     retry_unsafe: bool = False
+    proxy: Proxy = DIRECT
+    ca_bundle: CaBundle | None = None  # None: the system's certificates are trusted
+    connections: Connections = Connections()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +323,7 @@ class Config:
     clients: tuple[Client, ...] = ()
     listen: Address = Address("127.0.0.1", 4000)
     ops_listen: Address = Address("127.0.0.1", 9464)
+    tls: Tls | None = None  # of `listen`; None: plain HTTP
     redis: str = field(default="embedded", repr=False)  # may hold a password
     namespace: str = "default"
     max_body: int = 100 * 1024 * 1024

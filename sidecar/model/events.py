@@ -27,7 +27,8 @@ class Attempted:
     usage: Usage | None = None
     client: str = ""  # the id
     fingerprint: str = ""  # of the key
-    told: bytes = field(default=b"", repr=False)  # a failure's body, its beginning: it may quote secrets, so redact it
+    # The beginning of a failure's body, which may quote secrets, so redact it; where no answer came, why.
+    told: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

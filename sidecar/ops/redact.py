@@ -109,6 +109,11 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
         yield from ((secret.reveal(), client.id) for secret in client.secrets)
     if config.admin_token is not None:
         yield config.admin_token.reveal(), "admin_token"
+    for pool in config.pools.values():
+        for proxy in (pool.proxy, *(key.proxy for key in pool.keys)):
+            if proxy is not None:
+                user, password = proxy.credentials()
+                yield password or user, "proxy-password"
     url = urlsplit(config.redis)
     passwords = [url.password or "", *(value for name, value in parse_qsl(url.query) if name == "password")]
     for password in passwords:

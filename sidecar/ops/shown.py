@@ -15,6 +15,7 @@ from sidecar.model.configured import (
     Auth,
     Client,
     Config,
+    Connections,
     Key,
     Limit,
     Override,
@@ -35,6 +36,7 @@ def config(told: Config) -> Told:
     return {
         "listen": str(told.listen),
         "ops_listen": str(told.ops_listen),
+        "tls": {"cert": told.tls.cert, "key": told.tls.key} if told.tls else None,
         "redis": redis(told.redis),
         "namespace": told.namespace,
         "max_body": told.max_body,
@@ -72,6 +74,9 @@ def _pool(told: Config, pool: Pool) -> Told:
         "max_attempts": pool.max_attempts,
         "timeout": _duration(round(pool.timeout_s * SECOND_US)),
         "retry_unsafe": pool.retry_unsafe,
+        "proxy": str(pool.proxy),
+        "ca_bundle": pool.ca_bundle.path if pool.ca_bundle else "system",
+        "connections": _connections(pool.connections),
     }
 
 
@@ -91,7 +96,14 @@ def _key(told: Config, key: Key) -> Told:
         "weight": key.weight,
         "priority": key.priority,
     }
+    if key.proxy is not None:
+        shown["proxy"] = str(key.proxy)
     return shown | {"models": list(key.models), "limits": limits}
+
+
+def _connections(told: Connections) -> Told:
+    most = {"max": told.max} if told.max else {}
+    return most | {"keepalive": _duration(round(told.keepalive_s * SECOND_US))}
 
 
 def _limit(limit: Limit) -> Told:

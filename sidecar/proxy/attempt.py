@@ -168,7 +168,7 @@ class Attempts:
         except (NotSent, Lost) as error:
             self.under_way = False
             outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
-            self._unanswered(held, outcome.kind)
+            self._unanswered(held, outcome.kind, str(error))
             self.pools.finish(held, None)
             return self.progress.learn(held, outcome, None, monotonic())
         except (Late, StoreAway, BadCall):
@@ -187,10 +187,10 @@ class Attempts:
             self.emit(self.last.attempted(self.search.request_id, self.client, reply.outcome))
         return follows
 
-    def _unanswered(self, held: Held, outcome: str) -> None:
+    def _unanswered(self, held: Held, outcome: str, why: str = "") -> None:
         of, key, model = self.search.request_id, held.key, self.search.model(held)
-        told = Attempted(of, held.pool.name, key.id, model, outcome, None, None, None, self.client, key.fingerprint)
-        self.emit(told)
+        who = self.client, key.fingerprint
+        self.emit(Attempted(of, held.pool.name, key.id, model, outcome, None, None, None, *who, why.encode()))
 
     def finished(self, answer: Answer) -> Outcome:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -13,10 +16,12 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
+from sidecar.model.configured import DIRECT, CaBundle, Config, Key, Pool, Proxy
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 
 CONNECT_S = 10.0
+PROXIED_S = 20.0  # until a connection through a proxy is there, that to the proxy included
 LONGEST_HEADER = 64 * 1024  # of an answer: security policies and cookies grow
 
 
@@ -30,6 +35,10 @@ class NotSent(Exception):
 
 class Lost(Exception):
     """The connection broke after the request was sent, before its answer was whole enough to judge."""
+
+
+class ProxyRefused(aiohttp.ClientError):
+    """A proxy cannot be reached or opens no way to the provider. The text says why."""
 
 
 class _SentBefore(Exception):
@@ -49,7 +58,7 @@ class Sending:
 _SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
 
 
-class _Gate(aiohttp.TCPConnector):
+class Gate(aiohttp.TCPConnector):
     """Looks at the grant with a connection in hand, right before the request is written to it.
 
     A late grant is confirmed here rather than refused, and the connection of one that is gone stays for the next:
@@ -82,42 +91,113 @@ async def _let_through(sending: Sending, connection: Connection) -> None:
     sending.sent = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How an origin is reached. Those that are alike share connections."""
+
+    proxy: Proxy
+    ca_bundle: CaBundle | None
+    keepalive_s: float
+
+    @classmethod
+    def of(cls, pool: Pool, key: Key) -> _Way:
+        return cls(key.proxy or pool.proxy, pool.ca_bundle, pool.connections.keepalive_s)
+
+
 class Connections:
-    """The HTTP client of all attempts."""
+    """The HTTP clients of all attempts, one for each way to reach a provider, made when it is first gone."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            # No limit: a grant must not queue for a connection and be late for it.
-            connector=_Gate(limit=0, ttl_dns_cache=60),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            max_line_size=LONGEST_HEADER,
-            max_field_size=LONGEST_HEADER,
-        )
+        self._sessions: dict[_Way, aiohttp.ClientSession] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        await self._session.close()
+        self.keep(())
+        await asyncio.gather(*self._closing)
+
+    def keep(self, configs: Iterable[Config]) -> None:
+        """Closes what none of these configs would use."""
+        ways = {_Way.of(pool, key) for config in configs for pool in config.pools.values() for key in pool.keys}
+        for way in [way for way in self._sessions if way not in ways]:
+            task = asyncio.create_task(self._sessions.pop(way).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def send(
         self, sending: Sending, method: str, url: URL, headers: CIMultiDict[str], data: Any
     ) -> aiohttp.ClientResponse:
         """The head of the answer. Raises NotSent, Late or StoreAway (nothing was sent), or Lost."""
         _SENDING.set(sending)
+        way = _Way.of(sending.held.pool, sending.held.key)
+        session = self._sessions.get(way)
+        if session is None:
+            session = self._sessions[way] = _session(way)
         try:
-            return await self._session.request(method, url, data=data, headers=headers, allow_redirects=False)
+            response = await session.request(method, url, data=data, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError, _SentBefore) as error:
             if sending.sent:
                 raise Lost(_how(error)) from None
-            raise NotSent(_reason(error)) from None
+            raise NotSent(_reason(error, way.proxy)) from None
+        if response.status == 407 and way.proxy != DIRECT:  # to an origin without TLS: it wants what we do not have
+            response.close()
+            sending.sent = False
+            raise NotSent(f"proxy {way.proxy}: 407 {response.reason}")
+        return response
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong with a connection, without its URL: a query may hold the key."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
-    return type(error).__name__
+def _session(way: _Way) -> aiohttp.ClientSession:
+    http = way.proxy.scheme in {"http", "https"}
+    return aiohttp.ClientSession(
+        connector=_connector(way),
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=None if way.proxy == DIRECT else PROXIED_S, sock_connect=CONNECT_S
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        max_line_size=LONGEST_HEADER,
+        max_field_size=LONGEST_HEADER,
+        proxy=URL(str(way.proxy)) if http else None,
+        proxy_auth=aiohttp.BasicAuth(*way.proxy.credentials(), "utf-8") if http and way.proxy.login else None,
+    )
+
+
+def _connector(way: _Way) -> Gate:
+    options: dict[str, Any] = {
+        "limit": 0,  # none: a grant must not queue for a connection and be late for it
+        "ttl_dns_cache": 60,
+        "keepalive_timeout": way.keepalive_s,
+        "ssl": True if way.ca_bundle is None else _trusting(way.ca_bundle),
+    }
+    if not way.proxy.scheme.startswith("socks"):
+        return Gate(**options)
+    from sidecar.proxy.socks import socks_gate  # noqa: PLC0415 - a library that few need
+
+    return socks_gate(way.proxy, options)
+
+
+def _trusting(bundle: CaBundle) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=bundle.pem)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _reason(error: Exception, proxy: Proxy) -> str:
+    """What went wrong before anything was sent, without a URL or a login: a query may hold the key."""
+    through = "" if proxy == DIRECT else f"proxy {proxy}: "
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
+            return f"{error.host}:{error.port}: its TLS certificate is not trusted: {why}"
+        case ssl.SSLCertVerificationError():
+            return f"{through}its TLS certificate is not trusted: {error.verify_message}"
+        case aiohttp.ClientHttpProxyError():
+            return f"{through}{error.status} {error.message}"
+        case aiohttp.ClientConnectorError():
+            return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
+        case ProxyRefused():
+            return f"{through}{error}"
+    return f"{through}{type(error).__name__}"
 
 
 def _how(error: Exception) -> str:

@@ -61,10 +61,10 @@ class Upstream:
     """The HTTP client of all attempts."""
 
     def __init__(self) -> None:
-        self._connections = Connections()
+        self.connections = Connections()
 
     async def close(self) -> None:
-        await self._connections.close()
+        await self.connections.close()
 
     async def send(self, call: Call, search: Search, held: Held, pools: Pools) -> Reply:
         """Sends the call with the held key and reads until the outcome is known.
@@ -76,7 +76,7 @@ class Upstream:
         try:
             wire = _wire(call, search, held)
             body = _payload(wire.body, wire.headers)
-            response = await self._connections.send(sending, call.method, wire.url, wire.headers, body)
+            response = await self.connections.send(sending, call.method, wire.url, wire.headers, body)
         except BaseException:
             if not sending.sent:
                 pools.release(held)

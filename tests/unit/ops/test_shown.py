@@ -11,23 +11,29 @@ import pytest
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import (
     Address,
+    CaBundle,
     Calendar,
     Client,
     Config,
+    Connections,
     Cooldowns,
     Key,
     Limit,
     Override,
     Parameters,
     Pool,
+    Proxy,
     Route,
+    Secret,
     Speech,
     Target,
+    Tls,
     Token,
 )
 from sidecar.ops import shown
 from tests.unit.ops.worlds import CLIENT, CONFIG, FIRST, KEYS, MINUTE, POOL, PROVIDER, SECOND, TOKEN
 
+PROXY = Proxy("http", "proxy.example", 3128, Secret("user:word-5150"))
 TOKENS = Limit("tokens", 10, 60_000_000, 1_000_000)
 OVERRIDE = Override(Class.INVALID_KEY, Scope.KEY, other=True, statuses=frozenset({402}), body="no funds", delay_s=90.0)
 
@@ -43,6 +49,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "clients": (replace(CLIENT, id="other"),),
         "listen": Address("127.0.0.1", 4001),
         "ops_listen": Address("127.0.0.1", 9465),
+        "tls": Tls("cert.pem", "key.pem", "digest"),
         "redis": "memory",
         "namespace": "other",
         "max_body": 1,
@@ -63,6 +70,9 @@ OTHER: dict[type, dict[str, Any]] = {
         "max_attempts": 1,
         "timeout_s": 1.0,
         "retry_unsafe": True,
+        "proxy": PROXY,
+        "ca_bundle": CaBundle("ca.pem", "PEM"),
+        "connections": Connections(max=1),
     },
     Key: {
         "id": "other",
@@ -71,6 +81,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "weight": 2,
         "priority": 2,
         "models": ("m",),
+        "proxy": PROXY,
         "origin": "env X",
     },
     Limit: {
