@@ -22,6 +22,7 @@ from sidecar.pool.search import Held, Search
 
 CONNECT_S = 10.0
 PROXIED_S = 20.0  # until a connection through a proxy is there, that to the proxy included
+_HTTP = frozenset({"http", "https"})
 LONGEST_HEADER = 64 * 1024  # of an answer: security policies and cookies grow
 
 
@@ -133,7 +134,14 @@ class Connections:
         if session is None:
             session = self._sessions[way] = _session(way)
         try:
-            response = await session.request(method, url, data=data, headers=headers, allow_redirects=False)
+            response = await session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy_headers=_log_in(way.proxy, url, headers) if way.proxy.login else None,
+            )
         except (aiohttp.ClientError, OSError, _SentBefore) as error:
             if sending.sent:
                 raise Lost(_how(error)) from None
@@ -146,7 +154,6 @@ class Connections:
 
 
 def _session(way: _Way) -> aiohttp.ClientSession:
-    http = way.proxy.scheme in {"http", "https"}
     return aiohttp.ClientSession(
         connector=_connector(way),
         timeout=aiohttp.ClientTimeout(
@@ -157,9 +164,19 @@ def _session(way: _Way) -> aiohttp.ClientSession:
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         max_line_size=LONGEST_HEADER,
         max_field_size=LONGEST_HEADER,
-        proxy=URL(str(way.proxy)) if http else None,
-        proxy_auth=aiohttp.BasicAuth(*way.proxy.credentials(), "utf-8") if http and way.proxy.login else None,
+        proxy=URL(str(way.proxy)) if way.proxy.scheme in _HTTP else None,
     )
+
+
+def _log_in(proxy: Proxy, url: URL, headers: CIMultiDict[str]) -> dict[str, str] | None:
+    """What only an HTTP proxy is told, in its request for a tunnel; without one it reads the request's own headers."""
+    if proxy.scheme not in _HTTP:
+        return None
+    login = {"Proxy-Authorization": aiohttp.encode_basic_auth(*proxy.credentials())}
+    if url.scheme == "https":
+        return login
+    headers.update(login)
+    return None
 
 
 def _connector(way: _Way) -> Gate:

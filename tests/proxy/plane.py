@@ -63,6 +63,7 @@ class Plane:
     replica: Replica
     events: list[Event]
     http: aiohttp.ClientSession
+    upstream: Upstream
 
     @property
     def port(self) -> int:
@@ -113,13 +114,15 @@ class Plane:
 
 
 @asynccontextmanager
-async def sidecar(pools: Mapping[str, Any], **document: Any) -> AsyncIterator[Plane]:
+async def sidecar(
+    pools: Mapping[str, Any], environ: Mapping[str, str] | None = None, /, **document: Any
+) -> AsyncIterator[Plane]:
     """A sidecar of these pools; `document` is the rest of its file. The store is `memory` unless it says another."""
     document = {"namespace": f"t-{secrets.token_hex(6)}", "redis": "memory", "pools": dict(pools)} | document
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sidecar.yaml"
         file.write_text(json.dumps(document))
-        config = load(file, {}, Path(folder))
+        config = load(file, environ or {}, Path(folder))
     events: list[Event] = []
     replica = Replica(config, Store.at(config.redis, config.namespace, events.append), events.append)
     upstream = Upstream()
@@ -134,7 +137,7 @@ async def sidecar(pools: Mapping[str, Any], **document: Any) -> AsyncIterator[Pl
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         ) as http:
-            yield Plane(f"http://127.0.0.1:{runner.addresses[0][1]}", replica, events, http)
+            yield Plane(f"http://127.0.0.1:{runner.addresses[0][1]}", replica, events, http, upstream)
     finally:
         await runner.cleanup()
         await upstream.close()
