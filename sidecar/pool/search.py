@@ -34,6 +34,7 @@ class Search:
     expected: Amounts | None = None  # once it was asked
     has_seat: bool = False  # among those who may wait
     is_counted: bool = False  # among those who do
+    on_wait: Callable[[], None] | None = None  # called when it begins to: what it holds meanwhile is to be let go
 
     @property
     def open(self) -> list[int]:
@@ -52,6 +53,8 @@ class Search:
             yield
             return
         self.waits_since = monotonic() if since is None else since
+        if self.on_wait is not None:
+            self.on_wait()
         try:
             yield
         finally:

@@ -89,6 +89,7 @@ class Attempts:
     last: Answer | None = None
     passed_over: Answer | None = None  # the first that a client would have got, but for its route's fallback
     held: Held | None = None  # the latest key
+    place: str = ""  # the origin at which it has one of a bounded number
     under_way: bool = False  # whether it is at the provider now
     began_upstream: float | None = None
 
@@ -127,7 +128,8 @@ class Attempts:
         while not self.progress.over:
             # Room now on any key beats waiting; so does a key that met a passing fault of the provider.
             wait = not (self.progress.again or self.progress.second_opinion)
-            got = await self.pools.acquire(self.search, wait)
+            self._leave()
+            got, self.place = await self.upstream.places.acquire(self.pools, self.search, wait)
             if not isinstance(got, Held):
                 if self.progress.try_again():
                     continue
@@ -219,6 +221,12 @@ class Attempts:
         """The request is over, however it ended: what it still held of a key's room is free, its budget counted."""
         if self.held is not None:
             self.pools.finish(self.held, None)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.place:
+            self.upstream.places.leave(self.place)
+            self.place = ""
 
     # --- the end without a final answer -----------------------------------------------------------
 

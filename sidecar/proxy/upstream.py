@@ -26,6 +26,7 @@ from sidecar.proxy.call import Call
 from sidecar.proxy.clients import without_credentials
 from sidecar.proxy.connections import Connections, Lost, Sending
 from sidecar.proxy.inflate import Inflate, unpacked
+from sidecar.proxy.places import Places
 
 HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
 SLICE = 64 * 1024  # of a large request body, written at once
@@ -61,7 +62,7 @@ class Upstream:
     """The HTTP client of all attempts."""
 
     def __init__(self) -> None:
-        self.connections = Connections()
+        self.connections, self.places = Connections(), Places()
 
     async def close(self) -> None:
         await self.connections.close()
