@@ -10,7 +10,7 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 from sidecar.model.classes import Class, Scope
-from sidecar.model.configured import Provider, Target
+from sidecar.model.configured import Key, Pool, Proxy, Target
 from sidecar.model.words import Outcome, Report
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
@@ -131,8 +131,7 @@ class Progress:
 
     def _provider(self, held: Held, outcome: Outcome, status: int | None) -> Next:
         if not outcome.other:
-            door, pools = _door(held.pool.provider), self.pools.config.pools
-            self._close(lambda target: _door(pools[target.pool].provider) == door)
+            self._shut_door(held)
             return Next.AGAIN if self.search.open else Next.PASS
         if not self._may_repeat(held, outcome, status):
             return Next.PASS
@@ -143,6 +142,17 @@ class Progress:
         if self.faults[held.target] >= held.pool.max_attempts:
             self.search.closed.add(held.target)
         return Next.LATER
+
+    def _shut_door(self, held: Held) -> None:
+        """Whoever stands before the same door, sent by the same address, is refused alike; a key may have a proxy of
+        its own."""
+        door = _door(held.pool, held.key)
+        pools = [self.pools.config.pools[target.pool] for target in self.search.targets]
+        for index, pool in enumerate(pools):
+            same = {(index, key.id) for key in pool.keys if _door(pool, key) == door}
+            self.search.tried |= same
+            if same and len(same) == len(pool.keys):
+                self.search.closed.add(index)
 
     def _request(self, held: Held, outcome: Outcome) -> Next:
         if not outcome.other:
@@ -184,6 +194,8 @@ def meant(fallback_on: Set[str], kind: Class, status: int | None) -> bool:
     return kind in fallback_on or wide or unfound
 
 
-def _door(provider: Provider) -> tuple[str, str]:
-    """What refuses whoever stands before it: an API at its host. Each of Azure's resources has its own firewall."""
-    return provider.name, urlsplit(provider.base_url).netloc
+def _door(pool: Pool, key: Key) -> tuple[str, str, Proxy]:
+    """What refuses whoever stands before it: an API at its host, by the address that a proxy lends. Each of Azure's
+    resources has its own firewall."""
+    provider = pool.provider
+    return provider.name, urlsplit(provider.base_url).netloc, key.proxy or pool.proxy

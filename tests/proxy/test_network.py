@@ -132,6 +132,33 @@ async def test_the_environment_names_a_proxy_and_its_exceptions(provider: Strict
         assert proxy.asked == [f"POST http://{NAME}/v1/chat/completions"]
 
 
+async def test_a_region_that_is_refused_says_nothing_of_a_key_with_another_way_out() -> None:
+    """Of three keys the second goes the way of the first, and is not tried."""
+    refusal = b'{"error": {"code": "unsupported_country_region_territory", "message": "Country not supported"}}'
+
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.reply(refusal, "403 Forbidden")
+
+    async def serve(exchange: Exchange) -> None:
+        await exchange.reply(b'{"choices": []}')
+
+    async with (
+        RawUpstream(refuse) as here,
+        RawUpstream(serve) as there,
+        HttpProxy(hosts={"127.0.0.1": port_of(there.url)}) as proxy,
+    ):
+        through = pool(here.url, new_keys(3), provider="openai")
+        del through["dialect"]
+        through["keys"][2]["proxy"] = f"http://{proxy.url}"
+        async with sidecar({"chat": through}) as plane:
+            reply = await plane.chat()
+            assert (reply.status, reply.key, reply.attempts) == (200, "k2", 2)
+        del through["keys"][2]["proxy"]
+        async with sidecar({"chat": through}) as plane:
+            reply = await plane.chat()
+            assert (reply.status, reply.body, reply.attempts) == (403, refusal, 1)
+
+
 # --- ways that are shut -----------------------------------------------------------------------------
 
 
