@@ -71,6 +71,25 @@ async def test_a_tunnel_is_opened_once_with_its_login_and_kept(
     assert provider.counts() == dict.fromkeys(keys, 1)
 
 
+async def test_a_proxy_may_be_spoken_to_over_tls(
+    provider: StrictProvider, door: int, authority: trustme.CA, bundle: str
+) -> None:
+    """Its certificate is judged as the provider's is, and the provider's TLS runs within its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    keys = list(provider.accounts)
+    async with HttpProxy(LOGIN, {NAME: door}) as proxy, tls_door(port_of(f"http://{proxy.url}"), context) as before:
+        options = {"proxy": f"https://{LOGIN}@localhost:{before}", "max_attempts": 1}
+        pools = {"chat": pool(f"https://{NAME}", keys[:1], ca_bundle=bundle, **options)}
+        pools["strange"] = pool(f"https://{NAME}", keys[1:], **options)
+        async with sidecar(pools) as plane:
+            assert (await plane.post("/pools/chat/chat/completions", CHAT)).status == 200
+            assert (await plane.post("/pools/strange/chat/completions", CHAT)).status == 502
+            (why,) = whys(plane)
+            assert why.startswith(f"localhost:{before}: its TLS certificate is not trusted")
+        assert proxy.asked == [f"CONNECT {NAME}:443"]
+
+
 async def test_an_origin_without_tls_is_asked_for_by_its_whole_url(provider: StrictProvider) -> None:
     async with HttpProxy(LOGIN, {NAME: port_of(provider.url)}) as proxy:
         with_proxy = pool(f"http://{NAME}", list(provider.accounts), proxy=f"http://{LOGIN}@{proxy.url}")
