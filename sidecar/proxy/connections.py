@@ -210,6 +210,8 @@ def _reason(error: Exception, proxy: Proxy) -> str:
             return f"{through}its TLS certificate is not trusted: {error.verify_message}"
         case aiohttp.ClientHttpProxyError():
             return f"{through}{error.status} {error.message}"
+        case aiohttp.ClientProxyConnectionError():
+            return f"{through}{error.os_error.strerror or type(error.os_error).__name__}"
         case aiohttp.ClientConnectorError():
             return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
         case ProxyRefused():
