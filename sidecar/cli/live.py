@@ -21,7 +21,7 @@ from rich.text import Text
 from sidecar.cli import given, show
 from sidecar.cli.proposing import proposed
 from sidecar.model.classes import Class, Scope
-from sidecar.model.configured import SECOND_US, Config, Key, Pool, Target
+from sidecar.model.configured import SECOND_US, Config, Key, Pool, Proxy, Target
 from sidecar.model.words import Exhausted, NamedLimit, Refusal
 from sidecar.ops.redact import Redact
 from sidecar.pool.drifting import RATE_LIMITS
@@ -143,15 +143,16 @@ class _Trial:
         self._pools, self._upstream, self._redact = pools, upstream, redact
         self._calls = {name: cheap_call(pool.provider) for name, pool in config.pools.items()}
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._away: dict[str, tuple[Class, str]] = {}  # pool -> how and by which key it was found unreachable
+        # Pool and proxy -> how and by which key it was found unreachable that way.
+        self._away: dict[tuple[str, Proxy], tuple[Class, str]] = {}
 
     async def verdict(self, pool: Pool, key: Key) -> Verdict:
         call = self._calls[pool.name]
         if call is None:
             return Verdict(f"no cheap call is known for {pool.provider.name}: not tried")
         async with self._places:
-            if pool.name in self._away:  # hundreds of keys would each wait for the same silence
-                kind, first = self._away[pool.name]
+            if met := self._away.get(_way(pool, key)):  # hundreds of keys would each wait for the same silence
+                kind, first = met
                 return Verdict(f"{kind} (as for {first}): not tried", "away")
             target = Target(pool.name, "")
             others = {(0, other.id) for other in pool.keys if other.id != key.id}
@@ -198,8 +199,12 @@ class _Trial:
         return replace(verdict, named=(*refused, *limits.told(reply.seen.headers, reply.seen.now_s)))
 
     def _unreached(self, held: Held, kind: Class, why: str) -> Verdict:
-        self._away.setdefault(held.pool.name, (kind, held.key.id))
+        self._away.setdefault(_way(held.pool, held.key), (kind, held.key.id))
         return Verdict(f"{kind} ({why})", "away")
+
+
+def _way(pool: Pool, key: Key) -> tuple[str, Proxy]:
+    return pool.name, key.proxy or pool.proxy
 
 
 # --- what an answer says of the key -----------------------------------------------------------------

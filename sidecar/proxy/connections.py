@@ -201,22 +201,25 @@ def _trusting(bundle: CaBundle) -> ssl.SSLContext:
 
 def _reason(error: Exception, proxy: Proxy) -> str:
     """What went wrong before anything was sent, without a URL or a login: a query may hold the key."""
-    through = "" if proxy == DIRECT else f"proxy {proxy}: "
+    where, why = "" if proxy == DIRECT else f"proxy {proxy}", type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientProxyConnectionError):
+        where = f"{error.host}:{error.port}"
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
-            return f"{error.host}:{error.port}: its TLS certificate is not trusted: {why}"
+            why = f"its TLS certificate is not trusted: {_verdict(error.certificate_error)}"
         case ssl.SSLCertVerificationError():
-            return f"{through}its TLS certificate is not trusted: {error.verify_message}"
-        case aiohttp.ClientHttpProxyError():
-            return f"{through}{error.status} {error.message}"
-        case aiohttp.ClientProxyConnectionError():
-            return f"{through}{error.os_error.strerror or type(error.os_error).__name__}"
+            why = f"its TLS certificate is not trusted: {_verdict(error)}"
         case aiohttp.ClientConnectorError():
-            return f"{error.host}:{error.port}: {error.os_error.strerror or type(error.os_error).__name__}"
+            why = error.os_error.strerror or type(error.os_error).__name__
+        case aiohttp.ClientHttpProxyError():
+            why = f"{error.status} {error.message}"
         case ProxyRefused():
-            return f"{through}{error}"
-    return f"{through}{type(error).__name__}"
+            why = str(error)
+    return f"{where}: {why}" if where else why
+
+
+def _verdict(error: Exception) -> str:
+    return getattr(error, "verify_message", "") or type(error).__name__
 
 
 def _how(error: Exception) -> str:

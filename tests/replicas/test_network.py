@@ -159,31 +159,42 @@ async def _ask(place: str) -> int:
         caller.close()
 
 
-def test_check_live_goes_the_way_of_the_environment(tmp_path: Path) -> None:
+async def _checked(folder: Path, pool: dict[str, Any], **variables: str) -> subprocess.CompletedProcess[str]:
+    """What `sidecar check --live` came to."""
+    (folder / "sidecar.yaml").write_text(json.dumps({"redis": "memory", "pools": {"chat": pool}}))
+    command = [sys.executable, "-m", "sidecar", "check", "--live"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=folder, env=environ(variables), capture_output=True, text=True, check=False)
+
+    return await asyncio.to_thread(run)
+
+
+async def test_check_live_goes_the_way_of_the_environment(tmp_path: Path, provider: StrictProvider) -> None:
     """HTTPS_PROXY and SSL_CERT_FILE, as every other program reads them; the password is not printed."""
-
-    async def checked() -> tuple[subprocess.CompletedProcess[str], list[str], int]:
-        authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(NAME).configure_cert(context)
-        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-        async with StrictProvider(new_keys(1)) as provider:
-            port = int(str(urlsplit(provider.url).port))
-            async with tls_door(port, context) as door, HttpProxy("agent:word-5150", {NAME: door}) as proxy:
-                document = {"redis": "memory", "pools": {"chat": pool(f"https://{NAME}", list(provider.accounts))}}
-                (tmp_path / "sidecar.yaml").write_text(json.dumps(document))
-                given = {"HTTPS_PROXY": f"http://agent:word-5150@{proxy.url}", "SSL_CERT_FILE": "ca.pem"}
-                done = await asyncio.to_thread(
-                    subprocess.run,
-                    [sys.executable, "-m", "sidecar", "check", "--live"],
-                    cwd=tmp_path,
-                    env=environ(given),
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                return done, proxy.asked, len(provider.arrivals)
-
-    done, asked, arrivals = asyncio.run(checked())
-    assert (done.returncode, asked, arrivals) == (0, [f"CONNECT {NAME}:443"], 1), done.stdout + done.stderr
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME).configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    port = int(str(urlsplit(provider.url).port))
+    async with tls_door(port, context) as door, HttpProxy("agent:word-5150", {NAME: door}) as proxy:
+        variables = {"HTTPS_PROXY": f"http://agent:word-5150@{proxy.url}", "SSL_CERT_FILE": "ca.pem"}
+        done = await _checked(tmp_path, pool(f"https://{NAME}", list(provider.accounts)[:1]), **variables)
+        assert proxy.asked == [f"CONNECT {NAME}:443"]
+    assert (done.returncode, len(provider.arrivals)) == (0, 1), done.stdout + done.stderr
     assert "(env HTTPS_PROXY)" in done.stdout
     assert "5150" not in done.stdout + done.stderr
+
+
+async def test_check_live_tries_a_key_with_another_way_out_than_one_that_is_shut(tmp_path: Path) -> None:
+    """Of many keys behind a dead proxy not all are tried; the last, which goes directly, is."""
+    async with HttpProxy() as proxy:
+        gone = proxy.url
+    async with StrictProvider(new_keys(10)) as provider:
+        told = pool(provider.url, list(provider.accounts), proxy=f"http://{gone}")
+        told["keys"][9]["proxy"] = "off"
+        done = await _checked(tmp_path, told)
+        assert list(provider.counts().values()) == [0] * 9 + [1]
+    live = [line for line in done.stdout.splitlines() if line.startswith("live")]
+    assert f"k0 connect (proxy http://{gone}: " in live[0]
+    assert "k8 connect (as for k" in live[8]
+    assert "k9 ok" in live[9]
