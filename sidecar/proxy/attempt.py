@@ -37,6 +37,7 @@ TOLD_BYTES = 64 * 1024  # of a failure's body: more than is kept of it, so that 
 LATE_GRANTS = 3  # that a request may lose to its own connections before it is told to come back
 
 _EXECUTED = frozenset({Class.OK, Class.BLOCKED, Class.SERVER_ERROR, Class.TIMEOUT})  # or may have been
+_THE_CLIENTS = frozenset({Class.OK, Class.BLOCKED, Class.BAD_REQUEST})  # to judge: no other attempt does better
 
 
 @dataclass(slots=True)
@@ -47,6 +48,11 @@ class Answer:
     held: Held
     model: str
     sent_at: float
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a failure that was retried as far as it may be, so that its client's SDK should not go on."""
+        return self.reply.outcome.kind not in _THE_CLIENTS
 
     def attempted(self, request_id: str, client: str, outcome: Outcome) -> Attempted:
         """The event of this attempt, as far as it has come."""

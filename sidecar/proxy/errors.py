@@ -9,19 +9,25 @@ from sidecar.model.configured import SECOND_US
 
 LONGEST_RETRY_AFTER_S = 86_400
 LONGEST_RETRY_AFTER_US = LONGEST_RETRY_AFTER_S * SECOND_US
+SHOULD_RETRY = "x-should-retry"  # `true` and `false` are obeyed by the SDKs of OpenAI and Anthropic (`_should_retry`)
+SDKS_WAIT_S = 60  # of `Retry-After`; at more their older versions come back after a second or two all the same
 
 
 class Refused(Exception):
     """The request ends with an error of the sidecar.
 
     `code` is for programs, and what metrics and the log line call it; the text is for people: it says what to do.
+    The SDKs, which retry by themselves, are told to where it says when to come back and they would wait as long. All
+    else is the request's fault, or was tried for as long as may be: two more tries of theirs would treble it.
     """
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         message = message.encode("utf-8", "replace").decode()  # a header's bytes may be no text
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.headers = dict(headers or {})
+        self.headers = {SHOULD_RETRY: "false"} | dict(headers or {})
+        if int(self.headers.get("Retry-After", SDKS_WAIT_S + 1)) <= SDKS_WAIT_S:
+            self.headers[SHOULD_RETRY] = "true"
 
 
 def retry_after(wait_us: int) -> dict[str, str]:

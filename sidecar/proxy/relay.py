@@ -16,7 +16,7 @@ from sidecar.providers.masking import Mask
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
 from sidecar.proxy.connections import Lost
-from sidecar.proxy.errors import Refused
+from sidecar.proxy.errors import SHOULD_RETRY, Refused
 from sidecar.proxy.inflate import PLAIN, unpacked
 from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Reply, chunk
 
@@ -36,6 +36,8 @@ async def send(
     reply = answer.reply
     mask = _mask(reply, called) if called else None
     headers = _client_headers(answer)
+    if answer.is_final:
+        headers[SHOULD_RETRY] = "false"
     headers.extend(ours)
     reader = reply.reader
     whole = reply.ended and reader is not None and reader.complete

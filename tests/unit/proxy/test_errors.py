@@ -34,19 +34,24 @@ def test_retry_after_is_rounded_up_and_at_most_a_day(wait_us: int, seconds: int,
 def test_out_of_budget_is_429_with_the_moment() -> None:
     error = out_of_budget(59_950_000)
     assert (error.status, error.code) == (429, "rate_limit_exceeded")
-    assert error.headers == {"Retry-After": "60", "retry-after-ms": "59950"}
+    assert error.headers == {"Retry-After": "60", "retry-after-ms": "59950", "x-should-retry": "true"}
     assert "60 s" in error.message
 
 
 def test_store_away_is_503_and_says_why() -> None:
     error = store_away("Connection refused")
-    assert (error.status, error.code, error.headers) == (503, "store_unavailable", {"Retry-After": "1"})
+    assert (error.status, error.code, error.headers) == (
+        503,
+        "store_unavailable",
+        {"Retry-After": "1", "x-should-retry": "true"},
+    )
     assert "Connection refused" in error.message
 
 
 def test_bad_request_is_400() -> None:
     error = bad_request("Say a model.")
-    assert (error.status, error.code, error.headers, str(error)) == (400, "invalid_request", {}, "Say a model.")
+    assert (error.status, error.code, str(error)) == (400, "invalid_request", "Say a model.")
+    assert error.headers == {"x-should-retry": "false"}
 
 
 def test_headers_of_an_error_are_its_own() -> None:

@@ -1,0 +1,104 @@
+"""Retries that do no harm: what is repeated, how often over all traffic, and what an SDK is told to repeat itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
+from tests.proxy.plane import Plane, new_keys, pool, sidecar
+from tests.servers import free_port
+
+ASK: Any = [{"role": "user", "content": "hi"}]
+
+
+def secrets_of(provider: StrictProvider) -> list[str]:
+    return list(provider.accounts)
+
+
+# --- what SDKs are told -----------------------------------------------------------------------------
+
+
+def with_openai(url: str) -> None:
+    with openai.OpenAI(api_key="unused", base_url=f"{url}/v1") as sdk:
+        sdk.chat.completions.create(model="gpt-4o", messages=ASK)
+
+
+def with_anthropic(url: str) -> None:
+    with anthropic.Anthropic(api_key="unused", base_url=url) as sdk:
+        sdk.messages.create(model="claude-x", max_tokens=9, messages=ASK)
+
+
+@pytest.mark.parametrize("ask", [with_openai, with_anthropic])
+async def test_an_sdk_does_not_treble_the_attempts_at_a_provider_that_is_down(ask: Any) -> None:
+    """Each would come twice more by itself, and each time there would be as many attempts again."""
+    async with StrictProvider(new_keys(2)) as provider:
+        provider.faults.append(Fault(status=503, headers={"x-should-retry": "true"}))
+        dialect = "openai" if ask is with_openai else "anthropic"
+        base = provider.url + ("/v1" if ask is with_openai else "")
+        told = pool(provider.url, secrets_of(provider), max_attempts=3) | {"dialect": dialect, "base_url": base}
+        async with sidecar({"chat": told}) as plane:
+            with pytest.raises((openai.InternalServerError, anthropic.InternalServerError)):
+                await asyncio.to_thread(ask, plane.url)
+            assert len(provider.arrivals) == 3
+
+
+async def test_an_sdk_comes_back_when_there_is_room(provider: StrictProvider) -> None:
+    """It waits for as long as our 429 says, and is served then."""
+    provider.faults.append(Fault(status=429, headers={"retry-after": "1"}, times=3))
+    async with sidecar({"chat": pool(provider.url, secrets_of(provider), max_wait="0s")}) as plane:
+        await asyncio.to_thread(with_openai, plane.url)
+        assert len(provider.arrivals) == 4
+
+
+async def should_retry(plane: Plane) -> tuple[int, str]:
+    reply = await plane.chat()
+    (told,) = reply.headers.getall("x-should-retry", ["nothing"])
+    return reply.status, told
+
+
+@pytest.mark.parametrize(("wait", "told"), [("60", "true"), ("61", "false")])
+async def test_a_429_is_worth_a_retry_where_an_sdk_waits_as_long(
+    plane: Plane, provider: StrictProvider, wait: str, told: str
+) -> None:
+    provider.faults.append(Fault(status=429, headers={"retry-after": wait}))
+    assert await should_retry(plane) == (429, told)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503, 529])
+async def test_a_failure_that_every_key_met_is_not_worth_a_retry(
+    plane: Plane, provider: StrictProvider, status: int
+) -> None:
+    """Whatever the provider says of it, which spoke of one key."""
+    provider.faults.append(Fault(status=status, headers={"x-should-retry": "true"}))
+    assert await should_retry(plane) == (status, "false")
+
+
+@pytest.mark.parametrize("told", ["true", "false", None])
+async def test_of_a_clients_own_mistake_the_providers_word_passes(
+    plane: Plane, provider: StrictProvider, told: str | None
+) -> None:
+    provider.faults.append(Fault(status=409, headers={"x-should-retry": told} if told else {}))
+    assert await should_retry(plane) == (409, told or "nothing")
+
+
+async def test_an_answer_says_nothing_of_retries(plane: Plane) -> None:
+    assert await should_retry(plane) == (200, "nothing")
+
+
+async def test_what_the_sidecar_tried_in_vain_is_not_worth_a_retry() -> None:
+    """Nobody there, or nobody in time; nor is what is not served at all."""
+    nobody = pool(f"http://127.0.0.1:{free_port()}", new_keys(1), max_attempts=1)
+    async with sidecar({"chat": nobody}) as plane:
+        assert await should_retry(plane) == (502, "false")
+        assert (await plane.chat(model="")).headers["x-should-retry"] == "false"
+    async with StrictProvider(new_keys(1)) as provider:
+        provider.faults.append(Fault(hang=True))
+        told = pool(provider.url, secrets_of(provider), timeout="200ms", max_wait="0s")
+        async with sidecar({"chat": told}) as plane:
+            assert await should_retry(plane) == (504, "false")
