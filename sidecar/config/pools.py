@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -198,6 +199,17 @@ def _interactive_share(value: str | float | None, path: Path, problems: Problems
     return part or 0.0
 
 
+def _retry_budget(value: str | float | None, path: Path, problems: Problems) -> float:
+    if value is None or value == "off":
+        return _DEFAULT.retry_budget if value is None else math.inf
+    part = share(value)
+    if part is None or part > 1:
+        percent = part is not None and 1 < part <= 100
+        meant = f' Did you mean "{value}%"?' if percent else ""
+        problems.error(path, f"{shown(value)} is no share. It is 0 to 1, or 0% to 100%, or off: no bound.{meant}")
+    return part or 0.0
+
+
 def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
     """A pool with the times and numbers of the entry; defaults give way to what was said beside them."""
     timeout_us = bounded_us(entry.timeout, (*path, "timeout"), problems, least_us=1, most_us=_DAY_US)
@@ -216,6 +228,7 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
         interactive_share=_interactive_share(entry.interactive_share, (*path, "interactive_share"), problems),
         timeout_s=timeout_us / SECOND_US,
         retry_unsafe=bool(entry.retry_unsafe),
+        retry_budget=_retry_budget(entry.retry_budget, (*path, "retry_budget"), problems),
     )
 
 

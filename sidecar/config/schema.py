@@ -106,6 +106,7 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     proxy: str | None = None  # a URL, or `off`
     ca_bundle: str | None = None  # a PEM file, or `system`
     connections: ConnectionsEntry | None = None
+    retry_budget: str | float | None = None  # `0.2`, `20%` or `off`
 
 
 class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NoReturn
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # words.py is made of what stands here
     from sidecar.model.classes import Class, Scope
@@ -185,6 +187,17 @@ class Provider:
     overrides: tuple[Override, ...] = ()  # the pool's own, asked before the dialect
     probe: str | None = None  # a path below base_url, see catalogue.probe; None: the dialect's own; "": none is known
 
+    @property
+    def door(self) -> str:
+        """What fails, or refuses whoever stands before it, as one: an API at its host. Each of Azure's resources has
+        its own firewall."""
+        return _door(self.name, self.base_url)
+
+
+@lru_cache(maxsize=1024)
+def _door(name: str, base_url: str) -> str:
+    return f"{name}@{urlsplit(base_url).netloc}"
+
 
 @dataclass(frozen=True, slots=True)
 class Speech:
@@ -221,6 +234,7 @@ class Pool:
     proxy: Proxy = DIRECT
     ca_bundle: CaBundle | None = None  # None: the system's certificates are trusted
     connections: Connections = Connections()
+    retry_budget: float = 0.2  # the share of a provider's traffic that may be retries after its faults; inf: any
 
 
 @dataclass(frozen=True, slots=True)

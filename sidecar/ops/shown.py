@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -77,6 +78,7 @@ def _pool(told: Config, pool: Pool) -> Told:
         "proxy": str(pool.proxy),
         "ca_bundle": pool.ca_bundle.path if pool.ca_bundle else "system",
         "connections": _connections(pool.connections),
+        "retry_budget": "off" if pool.retry_budget == math.inf else pool.retry_budget,
     }
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from sidecar.model.configured import Config
 from sidecar.model.words import Grant
+from sidecar.pool.retries import Retries
 from sidecar.pool.running import Running
 from sidecar.pool.waiting import Waiting
 from sidecar.store.commands import Store
@@ -18,6 +19,7 @@ class Lasting:
         self._store = store
         self.running = Running(store)
         self.waiting = Waiting()
+        self.retries = Retries()
         # By account, the pools of any config so far that have a key of it: what ends there others may wait for here.
         self.pools_of: defaultdict[str, set[str]] = defaultdict(set)
 

@@ -45,7 +45,7 @@ class Pools:
         lasting = lasting or Lasting(store)
         lasting.follow(config)
         store.follow(owners(config))
-        self.running, self.waiting = lasting.running, lasting.waiting
+        self.running, self.waiting, self.retries = lasting.running, lasting.waiting, lasting.retries
         self.rotation = Rotations(config)
         self.sight = Sight(config.pools, store, self.rotation)
         self._lasting = lasting

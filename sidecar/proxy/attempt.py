@@ -133,7 +133,7 @@ class Attempts:
         late = 0
         while not self.progress.over:
             # Room now on any key beats waiting; so does a key that met a passing fault of the provider.
-            wait = not (self.progress.again or self.progress.second_opinion)
+            wait = not (self.progress.may_try_again or self.progress.second_opinion)
             self._leave()
             got, self.place = await self.upstream.places.acquire(self.pools, self.search, wait)
             if not isinstance(got, Held):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from enum import Enum
-from urllib.parse import urlsplit
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Key, Pool, Proxy, Target
@@ -49,12 +48,16 @@ class Progress:
     blames: dict[str, Blame] = field(default_factory=dict)  # by pool, from the first key that refused
     again: set[tuple[int, str]] = field(default_factory=set)
     faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
+    doors: set[str] = field(default_factory=set)  # of the providers that were asked
     second_opinion: bool = False  # one key of another account is asked, once
 
     def learn(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
         """Takes an attempt's outcome in; reports what must rest. `status` None: no answer came."""
         self.attempts += 1
         self.kinds.append(outcome.kind)
+        if (door := held.pool.provider.door) not in self.doors:
+            self.doors.add(door)
+            self.pools.retries.asked(door, now)
         blame = self.blames.get(held.pool.name)
         if blame is not None and outcome.kind in PROOFS:
             self.pools.report(blame.proved(held.pool.cooldowns.max_us, probe(held.pool.provider) is not None), held)
@@ -72,7 +75,7 @@ class Progress:
         elif rested:
             follows = Next.AGAIN
         elif outcome.scope is Scope.PROVIDER:
-            follows = self._provider(held, outcome, status)
+            follows = self._provider(held, outcome, status, now)
         else:
             follows = self._request(held, outcome)
         if follows in {Next.PASS, Next.FIRST}:
@@ -129,7 +132,8 @@ class Progress:
             self._close(lambda target: target.pool == here.pool and (subject.model is None or target == here))
         return Next.AGAIN
 
-    def _provider(self, held: Held, outcome: Outcome, status: int | None) -> Next:
+    def _provider(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
+        door = held.pool.provider.door
         if not outcome.other:
             self._shut_door(held)
             return Next.AGAIN if self.search.open else Next.PASS
@@ -141,15 +145,20 @@ class Progress:
         self.faults[held.target] += 1
         if self.faults[held.target] >= held.pool.max_attempts:
             self.search.closed.add(held.target)
-        return Next.LATER
+        if not any(self._door(self.search.targets[index]) == door for index in self.search.open):
+            return Next.AGAIN
+        if self.pools.retries.allow(door, held.pool.retry_budget, now):
+            return Next.LATER
+        self._close(lambda target: self._door(target) == door)
+        return Next.AGAIN
 
     def _shut_door(self, held: Held) -> None:
         """Whoever stands before the same door, sent by the same address, is refused alike; a key may have a proxy of
         its own."""
-        door = _door(held.pool, held.key)
+        door = _way_in(held.pool, held.key)
         pools = [self.pools.config.pools[target.pool] for target in self.search.targets]
         for index, pool in enumerate(pools):
-            same = {(index, key.id) for key in pool.keys if _door(pool, key) == door}
+            same = {(index, key.id) for key in pool.keys if _way_in(pool, key) == door}
             self.search.tried |= same
             if same and len(same) == len(pool.keys):
                 self.search.closed.add(index)
@@ -163,15 +172,23 @@ class Progress:
         self.again -= same
         return Next.AGAIN
 
+    def _door(self, target: Target) -> str:
+        return self.pools.config.pools[target.pool].provider.door
+
     def _close(self, which: Callable[[Target], bool]) -> None:
         self.search.closed |= {index for index, target in enumerate(self.search.targets) if which(target)}
 
+    @property
+    def may_try_again(self) -> bool:
+        """Whether a key that met a fault of the provider may be tried again."""
+        return any(target not in self.search.closed for target, _ in self.again)
+
     def try_again(self) -> bool:
         """Whether keys that met a fault of the provider may be tried again; they are, then."""
-        able = {tried for tried in self.again if tried[0] not in self.search.closed}
+        able = self.may_try_again
         self.search.tried -= self.again
         self.again.clear()
-        return bool(able)
+        return able
 
     @property
     def over(self) -> bool:
@@ -194,8 +211,6 @@ def meant(fallback_on: Set[str], kind: Class, status: int | None) -> bool:
     return kind in fallback_on or wide or unfound
 
 
-def _door(pool: Pool, key: Key) -> tuple[str, str, Proxy]:
-    """What refuses whoever stands before it: an API at its host, by the address that a proxy lends. Each of Azure's
-    resources has its own firewall."""
-    provider = pool.provider
-    return provider.name, urlsplit(provider.base_url).netloc, key.proxy or pool.proxy
+def _way_in(pool: Pool, key: Key) -> tuple[str, Proxy]:
+    """What refuses whoever comes so: a provider's door, by the address that a proxy lends."""
+    return pool.provider.door, key.proxy or pool.proxy

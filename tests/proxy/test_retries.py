@@ -9,6 +9,7 @@ import anthropic
 import openai
 import pytest
 
+from sidecar.pool.retries import FLOOR
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
@@ -102,3 +103,54 @@ async def test_what_the_sidecar_tried_in_vain_is_not_worth_a_retry() -> None:
         told = pool(provider.url, secrets_of(provider), timeout="200ms", max_wait="0s")
         async with sidecar({"chat": told}) as plane:
             assert await should_retry(plane) == (504, "false")
+
+
+# --- the retry budget -------------------------------------------------------------------------------
+
+
+async def test_a_provider_that_answers_503_to_everything_gets_its_traffic_and_a_fifth_more() -> None:
+    """Five attempts each would be 500; a hundred clients at once, or one after another, it is the same."""
+    async with StrictProvider(new_keys(3)) as provider:
+        provider.faults.append(Fault(status=503, body={"error": {"message": "down"}}))
+        told = pool(provider.url, secrets_of(provider))
+        async with sidecar({"chat": told}) as plane:
+            replies = [await plane.chat() for _ in range(50)]
+            replies += await asyncio.gather(*(plane.chat() for _ in range(50)))
+        assert {reply.status for reply in replies} == {503}
+        assert 100 + 20 <= len(provider.arrivals) <= 100 + 20 + FLOOR + 1
+
+
+async def test_refused_keys_are_no_retries_of_the_budget(provider: StrictProvider) -> None:
+    """Who moves on after a 429 is no load on a provider that fails."""
+    for secret in secrets_of(provider)[:2]:
+        provider.faults.append(Fault(key=secret, status=429, headers={"retry-after-ms": "1"}))
+    told = pool(provider.url, secrets_of(provider), retry_budget="0%")
+    async with sidecar({"chat": told}) as plane:
+        assert {(await plane.chat()).status for _ in range(30)} == {200}
+
+
+async def test_a_spent_budget_leaves_other_providers_to_be_asked(provider: StrictProvider) -> None:
+    """At once: without a backoff, and though the same provider has keys left in another pool."""
+    async with StrictProvider(new_keys(1)) as other:
+        provider.faults.append(Fault(status=503))
+        keys = secrets_of(provider)
+        pools = {"one": pool(provider.url, keys[:2], retry_budget=0), "two": pool(other.url, secrets_of(other))}
+        routes = {"best": [{"pool": "one", "model": "big"}, {"pool": "two", "model": "small"}]}
+        async with sidecar(pools, routes=routes) as plane:
+            reply = await plane.chat(model="best")
+            assert (reply.status, reply.attempts, reply.headers["x-sidecar-pool"]) == (200, 2, "two")
+
+
+async def test_who_gave_up_on_one_provider_waits_for_room_at_another(provider: StrictProvider) -> None:
+    async with StrictProvider(new_keys(1), [(1, 1.0)]) as other:
+        provider.faults.append(Fault(status=503))
+        limit = {"requests": 1, "per": "1s", "guard": "100ms"}
+        pools = {
+            "one": pool(provider.url, secrets_of(provider), retry_budget=0),
+            "two": pool(other.url, secrets_of(other), limits=[limit]),
+        }
+        routes = {"best": [{"pool": "one", "model": "big"}, {"pool": "two", "model": "small"}]}
+        async with sidecar(pools, routes=routes) as plane:
+            replies = [await plane.chat(model="best") for _ in range(2)]
+            assert [reply.status for reply in replies] == [200, 200]
+            assert int(replies[1].headers["x-sidecar-waited-ms"]) > 500

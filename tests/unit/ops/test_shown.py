@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -73,6 +74,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "proxy": PROXY,
         "ca_bundle": CaBundle("ca.pem", "PEM"),
         "connections": Connections(max=1),
+        "retry_budget": math.inf,
     },
     Key: {
         "id": "other",
