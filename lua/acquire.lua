@@ -10,8 +10,8 @@
 --       tried    count, then `target|key id` for each key that this request has tried (targets count from 0)
 --       client   what the client as a whole may spend (parts/args.lua: a total)
 --       targets  for each: model, strategy, max_wait (microseconds), share of each budget that it leaves to others, field of
---                that line ("": the pool counts none in flight), field of the pool's own rest, the pool's total, count of
---                limit sets, then each set
+--                that line ("": the pool counts none in flight), field of the pool's own rest, of its provider's, the
+--                pool's total, count of limit sets, then each set
 -- returns        {"granted", target, member, moment, wait, number, finds}: send in `wait` microseconds, after a confirm if
 --                not 0; `finds` 1 or 2: a success is to be reported, for the key rested, or (2) rests still
 --                {"refused", wait, ticket, client}: no target has room in time; the earliest has in `wait`; ticket not 0: or
@@ -53,6 +53,7 @@ for target = 0, last do
     share = args.number(),
     line = args.text(),
     pause = args.text(),
+    door = args.text(),
     total = args.total(),
     client = client,
     sets = {},

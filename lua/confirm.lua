@@ -7,7 +7,7 @@
 --       runs     1: it is counted among the requests in flight, as a grant of now is and a reservation is not; else 0
 --       finds    as acquire returned it
 --       share    of the places in flight that it leaves to others, as acquire was told
---       amounts, limits, pause, total, client    as acquire was told, with the member's own set of limits
+--       amounts, limits, pause, door, total, client    as acquire was told, with the member's own set of limits
 -- returns        {"confirmed", moment, age, finds}: it counts at `moment`, `age` microseconds ago
 --                {"not yet", wait, moment, finds}: it counts at `moment`, which is `wait` microseconds ahead
 --                {"withdrawn"}: the key rests, or it or the client has as many requests in flight as it may; the grant was

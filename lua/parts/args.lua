@@ -91,6 +91,7 @@ function args.grant()
   local grant = { text = args.text(), target = { model = args.text(), line = '' }, moment = args.number() }
   grant.runs, grant.finds = args.text() == '1', args.text()
   grant.share, grant.amounts, grant.limits = args.number(), args.amounts(), args.limits()
-  grant.target.pause, grant.target.total, grant.target.client = args.text(), args.total(), args.total()
+  grant.target.pause, grant.target.door = args.text(), args.text()
+  grant.target.total, grant.target.client = args.total(), args.total()
   return grant
 end

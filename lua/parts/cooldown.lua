@@ -6,13 +6,15 @@
 -- text. So nobody hits a key that was just refused all at once, and who goes away leaves a moment to others.
 --
 -- kind 0 is a suspicion, which the request that set it may take back; 1 is proved; 2 is dead: it ends by the success of
--- a prober's call, nobody else is granted it. `streak` counts the refusals in a row whose length nobody named: each
+-- a prober's call, nobody else is granted it; 3 is no rest yet, but counts faults (parts/breaker.lua). `streak` counts the refusals in a row whose length nobody named: each
 -- doubles the rest.
 local cooldown = {
   NEVER = 9e15,
   LONG = 900e6, -- a longer rest is probed
   DEAD_PROBE = 60e6, -- until the first probe of a dead key
   MOST_PROBE = 21600e6, -- between two probes
+  COUNTS = '3', -- the kind that does not rest
+  PROVIDER_PROBE = 30e6, -- that who finds out whether a provider works again is waited for, before another does
   FORGOTTEN = 86400e6, -- after its end a text says nothing of the next refusal
 }
 

@@ -56,33 +56,38 @@ function room.windows(state, account, limits, total, client)
   return of
 end
 
--- One HMGET, whatever the number of limits. `target` = {model, total, client, pause, line}: `pause` is the field of the
--- pool's own rest, `line` that of those who wait for a place ("": not asked for). `counts`: whether the strategy asks for
--- the key's grants of today.
+-- One HMGET, whatever the number of limits. `target` = {model, total, client, pause, door, line}: `pause` is the field of
+-- the pool's own rest, `door` that of its provider's ("": it has no breaker), `line` that of those who wait for a place
+-- ("": not asked for). `counts`: whether the strategy asks for the key's grants of today.
 function room.read(state, member, target, limits, counts)
   local of = windows_of(member.account, limits, target.total, target.client)
   local fields, n, line, rests = of.fields, of.all, target.line, of.rests
   fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = cooldown.fields(member.key, member.account, target.model)
-  fields[n + 5], fields[n + 6] = target.pause, 'off|' .. member.key
+  fields[n + 5], fields[n + 6], fields[n + 7] = target.pause, target.door, 'off|' .. member.key
   if counts then
-    fields[n + 7] = 'granted|' .. member.key
+    fields[n + 8] = 'granted|' .. member.key
   end
   if line ~= '' then
     fields[#fields + 1] = line
   end
   fill(state, of)
   local texts = of.texts
-  for i = 1, 5 do
+  for i = 1, 6 do
     if texts[n + i] then
       local rest = cooldown.read(texts[n + i])
-      rest.field, rest.of = fields[n + i], i < 3 and 'key' or i < 5 and 'account' or 'pool'
-      rests[#rests + 1] = rest
-      of.pauses = of.pauses or i == 5
+      if rest.kind == cooldown.COUNTS then
+        of.counts_faults = true
+      else
+        rest.field, rest.of = fields[n + i], i < 3 and 'key' or i < 5 and 'account' or 'pool'
+        rest.apart = i == 6 and cooldown.PROVIDER_PROBE
+        rests[#rests + 1] = rest
+        of.pauses = of.pauses or i > 4
+      end
     end
   end
-  of.off = texts[n + 6]
+  of.off = texts[n + 7]
   of.line = line ~= '' and texts[#fields] or ''
-  of.count_field, of.count_text = counts and fields[n + 7], counts and texts[n + 7]
+  of.count_field, of.count_text = counts and fields[n + 8], counts and texts[n + 8]
   return of
 end
 
@@ -126,9 +131,9 @@ function room.guard(of)
 end
 
 -- How far apart a rest keeps the grants of this key once it is over, whoever asks. A pool's keeps those of all its keys,
--- whose guards differ.
+-- whose guards differ; a provider's, until who was let through has found out.
 local function apart(of, rest)
-  return rest.of ~= 'pool' and guard(of, of.common) or room.GUARD
+  return rest.apart or rest.of ~= 'pool' and guard(of, of.common) or room.GUARD
 end
 
 -- From `t` on, when none of these rests is in the way and these windows have room, requests in flight aside. What has room
@@ -350,9 +355,10 @@ function room.settle(of, moment, now, expected, actual)
   end
 end
 
--- What the request of a grant may find out: 0 nothing, 1 that a rest is over and done with, 2 that one may end early.
+-- What the request of a grant may find out: 0 nothing, 1 that a rest is over and done with or that its provider does not
+-- always fail, 2 that a rest may end early.
 function room.finds(of, moment)
-  local finds = 0
+  local finds = of.counts_faults and 1 or 0
   for _, rest in ipairs(of.rests) do
     finds = math.max(finds, rest.ends > moment and 2 or 1)
   end

@@ -13,9 +13,20 @@ from sidecar.config.limits import check_model, concurrency, limits
 from sidecar.config.outcomes import overrides
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import bounded_us, share
-from sidecar.config.schema import CooldownEntry, KeyEntry, PoolEntry
+from sidecar.config.schema import BreakerEntry, CooldownEntry, KeyEntry, PoolEntry
 from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
-from sidecar.model.configured import SECOND_US, Auth, CaBundle, Cooldowns, Limit, Pool, Provider, Proxy, Strategy
+from sidecar.model.configured import (
+    SECOND_US,
+    Auth,
+    Breaker,
+    CaBundle,
+    Cooldowns,
+    Limit,
+    Pool,
+    Provider,
+    Proxy,
+    Strategy,
+)
 from sidecar.providers import catalogue
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -23,6 +34,7 @@ _STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 _DAY_US = 24 * 3600 * SECOND_US
 _MOST_ATTEMPTS = 100
 _MOST_WEIGHT, _MOST_PRIORITY = 1000, 99
+_MOST_FAILURES = 10_000
 _MOST_SHARE = 0.9
 _DEFAULT = Pool("", Provider("", "", Auth("none"), {}), ())
 
@@ -191,7 +203,7 @@ def _interactive_share(value: str | float | None, path: Path, problems: Problems
         return _DEFAULT.interactive_share
     part = share(value)
     if part is None or part > _MOST_SHARE:
-        percent = part is not None and 1 < part <= 100 * _MOST_SHARE
+        percent = part is not None and 1 < part <= 100 and not str(value).endswith("%") * _MOST_SHARE
         meant = f' Did you mean "{value}%"?' if percent else ""
         problems.error(
             path, f"{shown(value)} is no share. It is 0 to {_MOST_SHARE}, or 0% to {_MOST_SHARE:.0%}.{meant}"
@@ -204,10 +216,27 @@ def _retry_budget(value: str | float | None, path: Path, problems: Problems) -> 
         return _DEFAULT.retry_budget if value is None else math.inf
     part = share(value)
     if part is None or part > 1:
-        percent = part is not None and 1 < part <= 100
+        percent = part is not None and 1 < part <= 100 and not str(value).endswith("%")
         meant = f' Did you mean "{value}%"?' if percent else ""
         problems.error(path, f"{shown(value)} is no share. It is 0 to 1, or 0% to 100%, or off: no bound.{meant}")
     return part or 0.0
+
+
+def _breaker(entry: str | BreakerEntry | None, path: Path, problems: Problems) -> Breaker | None:
+    known = Breaker()
+    if entry is None:
+        return known
+    if isinstance(entry, str):
+        if entry != "off":
+            problems.error(path, f"{shown(entry)} is no breaker. It is such as {{failures: 10, pause: 5s}}, or off.")
+        return None
+    failures = known.failures if entry.failures is None else entry.failures
+    if not 1 <= failures <= _MOST_FAILURES:
+        text = f"{failures} is no number of failures in a row. It is 1 to {_MOST_FAILURES}."
+        problems.error((*path, "failures"), text)
+    within_us = bounded_us(entry.within, (*path, "within"), problems, least_us=1, most_us=_DAY_US)
+    pause_us = bounded_us(entry.pause, (*path, "pause"), problems, least_us=1, most_us=_DAY_US)
+    return Breaker(failures, within_us or known.within_us, pause_us or known.pause_us)
 
 
 def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
@@ -229,6 +258,7 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
         timeout_s=timeout_us / SECOND_US,
         retry_unsafe=bool(entry.retry_unsafe),
         retry_budget=_retry_budget(entry.retry_budget, (*path, "retry_budget"), problems),
+        breaker=_breaker(entry.breaker, (*path, "breaker"), problems),
     )
 
 

@@ -74,6 +74,14 @@ class TlsEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     key: str
 
 
+class BreakerEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """When nobody asks a provider for a while: `{failures: 10, within: 30s, pause: 5s}`."""
+
+    failures: int | None = None
+    within: Quantity | None = None
+    pause: Quantity | None = None
+
+
 class OutcomeEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What answers of this status, or with these words, mean: `{status: 402, class: invalid_key}`."""
 
@@ -107,6 +115,7 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ca_bundle: str | None = None  # a PEM file, or `system`
     connections: ConnectionsEntry | None = None
     retry_budget: str | float | None = None  # `0.2`, `20%` or `off`
+    breaker: str | BreakerEntry | None = None  # or `off`
 
 
 class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -216,6 +216,15 @@ class Cooldowns:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """After so many faults of a provider in a row, each within a time of the one before, nobody asks it for a while."""
+
+    failures: int = 10
+    within_us: int = 30 * SECOND_US
+    pause_us: int = 5 * SECOND_US  # doubled with each try that fails, up to a minute
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """A named set of keys of one provider."""
 
@@ -235,6 +244,7 @@ class Pool:
     ca_bundle: CaBundle | None = None  # None: the system's certificates are trusted
     connections: Connections = Connections()
     retry_budget: float = 0.2  # the share of a provider's traffic that may be retries after its faults; inf: any
+    breaker: Breaker | None = Breaker()
 
 
 @dataclass(frozen=True, slots=True)

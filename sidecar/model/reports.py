@@ -8,12 +8,14 @@ from dataclasses import replace
 from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US
 from sidecar.model.rules import Refused, State, tick, wake
-from sidecar.model.words import Report, Reported, Rest, Subject
+from sidecar.model.words import Failed, Report, Reported, Rest, Subject
 
 # The provider's throttle: the same refusal without details from so many accounts within so long.
 THROTTLED_ACCOUNTS, THROTTLED_WITHIN_US = 3, 5 * SECOND_US
 NOBODYS = Subject("")  # instead of what rests, of a refusal that named its length: that rest stays
 THROTTLE = Rest(NOBODYS, SECOND_US, "throttled", most_us=60 * SECOND_US)
+
+MOST_PAUSE_US = 60 * SECOND_US  # of a provider's breaker
 
 
 # --- what an attempt taught -------------------------------------------------------------------------
@@ -43,9 +45,11 @@ def report(state: State, report: Report, raw: int) -> Reported:
             whose = NOBODYS if _names_length(rest) else rest.subject
             lately[rest.subject.account] = Refused(now, set_now.ends, whose)
     clears = tuple(_take_back(state, subject, report.request, now) for subject in report.clears)
-    subjects = (*report.ends, *([room.resting_pool(report.pool)] if report.pool else []))
+    subjects = [*report.ends, *([room.resting_pool(report.pool)] if report.pool else [])]
+    subjects += [report.works] if report.works else []
     ends = tuple(_end(state, subject, report.moment_us, now) for subject in subjects)
-    return Reported(tuple(told), clears, ends, pool_rests, tuple(freed))
+    provider_rests = _failed(state, report.failed, report.moment_us, now) if report.failed else 0
+    return Reported(tuple(told), clears, ends, pool_rests, tuple(freed), provider_rests)
 
 
 def _names_length(rest: Rest) -> bool:
@@ -86,6 +90,25 @@ def _throttled(state: State, rest: Rest, moment: int, now: int, freed: list[Subj
     paused = replace(THROTTLE, delay_us=min(THROTTLE.most_us, max(THROTTLE.delay_us, named_us)))
     known[pool] = rests.refused(resting, paused, "", moment, now)
     return known[pool].ends
+
+
+def _failed(state: State, failed: Failed, moment: int, now: int) -> int:
+    """Counts a fault of a provider; how long it rests from now, if it is the last of the run or of a try after it."""
+    known, old = state.shared.rests, state.shared.rests.get(failed.subject)
+    if old is None or old.kind == rests.COUNTS:
+        run = old if old is not None and old.ends + failed.within_us > now else None
+        count, since = (1, now) if run is None else (run.streak + 1, run.since)
+        if count < failed.failures:
+            known[failed.subject] = rests.Resting(now, since, now, rests.COUNTS, count, "", "overloaded")
+            return 0
+        old = None
+    elif moment < old.since:
+        return 0
+    else:
+        old = replace(old, grants=())
+    paused = Rest(failed.subject, failed.pause_us, "overloaded", most_us=MOST_PAUSE_US)
+    known[failed.subject] = rests.refused(old, paused, "", moment, now)
+    return known[failed.subject].ends - now
 
 
 def _take_back(state: State, subject: Subject, request: str, now: int) -> bool:

@@ -16,9 +16,10 @@ NEVER = 9 * 10**15
 LONG_US = 900 * SECOND_US  # a longer rest is probed
 DEAD_PROBE_US = 60 * SECOND_US  # until the first probe of a dead key
 MOST_PROBE_US = 6 * 3600 * SECOND_US  # between two probes
+PROVIDER_PROBE_US = 30 * SECOND_US  # that who finds out whether a provider works again is waited for
 FORGOTTEN_US = 24 * 3600 * SECOND_US  # after its end a rest says nothing of the next refusal
 
-SUSPICION, PROVED, DEAD = range(3)
+SUSPICION, PROVED, DEAD, COUNTS = range(4)  # COUNTS: it does not rest, but counts faults by `streak`
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,17 @@ def resting_pool(pool: str) -> Subject:
     return Subject(account_of(pool))
 
 
+def resting_provider(door: str, model: str) -> Subject:
+    """What rests when the breaker of a provider is open: a model at a time, for so they overload."""
+    return Subject(f"!{door}", None, model)
+
+
+def _of_all(rotation: Rotation) -> tuple[Subject, ...]:
+    """The rests that bear on a pool's grants whatever the key: its own, and its provider's."""
+    pool = resting_pool(rotation.pool)
+    return (pool, resting_provider(rotation.door, rotation.model)) if rotation.door else (pool,)
+
+
 def subjects(member: Member, model: str) -> tuple[Subject, ...]:
     """The four rests that bear on a key's grant for a model, those of its pool aside."""
     return (
@@ -191,7 +202,7 @@ def _of_key(shared: Shared, rotation: Rotation, member: Member) -> _Bearing:
 def _bearing_of(
     shared: Shared, rotation: Rotation, member: Member, windows: list[Window], subjects: Iterable[Subject]
 ) -> _Bearing:
-    resting = [subject for subject in subjects if subject in shared.rests]
+    resting = _that_rest(shared, subjects)
     return _Bearing(windows, [(shared.rests[one], _apart_us(rotation, member, one)) for one in resting])
 
 
@@ -227,16 +238,15 @@ def free_of_client(shared: Shared, rotation: Rotation, asked: Asked, now: int) -
 
 def free_of_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
     """From `t` on, when the pool as a whole and the client have room for this ask, whatever the key."""
-    of = _bearing_of(shared, rotation, member, _total(rotation), (resting_pool(rotation.pool),))
+    of = _bearing_of(shared, rotation, member, _total(rotation), _of_all(rotation))
     return _free_at(shared, replace(of, clients=_client(rotation)), t, asked, now)
 
 
 def free_in_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
     """From `t` on, which is what it was for the key, when the key, its pool and the client have room for this ask."""
-    pool = resting_pool(rotation.pool)
-    if not (rotation.total or rotation.client.limits) and pool not in shared.rests:
+    if not (rotation.total or rotation.client.limits) and not _that_rest(shared, _of_all(rotation)):
         return t
-    whose = (*subjects(member, rotation.model), pool)
+    whose = (*subjects(member, rotation.model), *_of_all(rotation))
     of = _bearing_of(shared, rotation, member, _common(rotation, member), whose)
     return _free_at(shared, replace(of, clients=_client(rotation)), t, asked, now)
 
@@ -285,8 +295,12 @@ def rests_of(shared: Shared, rotation: Rotation, member: Member) -> list[Resting
 
 
 def _resting(shared: Shared, rotation: Rotation, member: Member) -> list[Subject]:
-    asked = (*subjects(member, rotation.model), resting_pool(rotation.pool))
-    return [subject for subject in asked if subject in shared.rests]
+    return _that_rest(shared, (*subjects(member, rotation.model), *_of_all(rotation)))
+
+
+def _that_rest(shared: Shared, asked: Iterable[Subject]) -> list[Subject]:
+    """Those with a rest, even one that is over, and not only with faults that are counted."""
+    return [one for one in asked if one in shared.rests and shared.rests[one].kind != rests.COUNTS]
 
 
 def enter(shared: Shared, rotation: Rotation, member: Member, moment: int, now: int, amounts: Amounts) -> None:
@@ -361,15 +375,18 @@ def settle(shared: Shared, of: Iterable[Window], moment: int, now: int, expected
 
 
 def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:
-    """What the request of a grant may end: 0 nothing, 1 a rest that is over, 2 one that lasts."""
-    return max((2 if rest.ends > moment else 1 for rest in rests_of(shared, rotation, member)), default=0)
+    """What the request of a grant may end: 0 nothing, 1 a rest that is over or a run of faults, 2 a rest that lasts."""
+    counts = any(one in shared.rests for one in _of_all(rotation))
+    return max((2 if rest.ends > moment else 1 for rest in rests_of(shared, rotation, member)), default=int(counts))
 
 
 def _apart_us(rotation: Rotation, member: Member, resting: Subject) -> int:
     """How far apart a rest keeps the grants of this key once it is over, whoever asks.
 
-    A pool's keeps those of all its keys, whose guards differ.
+    A pool's keeps those of all its keys, whose guards differ; a provider's, until who was let through has found out.
     """
+    if resting.account.startswith("!"):
+        return rests.PROVIDER_PROBE_US
     guard = guard_us(limit for _, limit in _common(rotation, member))
     return GUARD_US if guard is None or resting == resting_pool(rotation.pool) else guard
 

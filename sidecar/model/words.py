@@ -89,6 +89,7 @@ class Rotation:
     total: tuple[Limit, ...] = field(default=(), compare=False)  # of the pool as a whole
     line: str = field(default="", compare=False)  # of those who wait for its requests in flight; "": it counts none
     client: Total = field(default=NOBODY, compare=False)  # who asks for it: the same rotation, whoever does
+    door: str = ""  # of its provider, where that has a circuit breaker
 
     @cached_property
     def counts_tokens(self) -> bool:
@@ -354,6 +355,16 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """A fault of a provider; `failures` in a row, each within so long of the one before, make it rest."""
+
+    subject: Subject  # the provider, for a model
+    failures: int
+    within_us: int
+    pause_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What an attempt taught: what must rest, which suspicions of this request were wrong, and what rests no more."""
 
@@ -362,6 +373,8 @@ class Report:
     clears: tuple[Subject, ...] = ()
     ends: tuple[Subject, ...] = ()  # that a success ends, unless they began after its grant
     pool: str = ""  # whose own rest a success ends
+    works: Subject | None = None  # the provider whose rest, or whose faults in a row, that ends too
+    failed: Failed | None = None
     moment_us: int = 0  # of the attempt's grant
 
 
@@ -375,3 +388,4 @@ class Reported:
     ends: tuple[bool, ...]
     pool_rests_us: int = 0
     freed: tuple[Subject, ...] = ()  # what rested for refusals that are the provider's throttle, and rests no more
+    provider_rests_us: int = 0  # from now on, for this fault

@@ -14,6 +14,7 @@ from sidecar.config.outcomes import told_statuses
 from sidecar.model.configured import (
     SECOND_US,
     Auth,
+    Breaker,
     Client,
     Config,
     Connections,
@@ -79,7 +80,15 @@ def _pool(told: Config, pool: Pool) -> Told:
         "ca_bundle": pool.ca_bundle.path if pool.ca_bundle else "system",
         "connections": _connections(pool.connections),
         "retry_budget": "off" if pool.retry_budget == math.inf else pool.retry_budget,
+        "breaker": _breaker(pool.breaker),
     }
+
+
+def _breaker(breaker: Breaker | None) -> Told | str:
+    if breaker is None:
+        return "off"
+    within, pause = _duration(breaker.within_us), _duration(breaker.pause_us)
+    return {"failures": breaker.failures, "within": within, "pause": pause}
 
 
 def _probe(provider: Provider) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sidecar.model import rests, room
 from sidecar.model.configured import SECOND_US, Config, Key, Limit
 from sidecar.model.labels import named_models
-from sidecar.model.room import account_of, resting_pool
+from sidecar.model.room import account_of, resting_pool, resting_provider
 from sidecar.model.words import Subject
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
@@ -39,7 +39,7 @@ class Cooldown:
     """
 
     pool: str
-    key: str  # "": the pool as a whole, for its provider throttles all of it
+    key: str  # "": the pool as a whole, for its provider throttles all of it or fails
     model: str
     reason: str
     seconds: float
@@ -54,6 +54,7 @@ class Survey:
     keys: tuple[tuple[str, Key, tuple[str, ...]], ...]  # pool, key and the models looked at
     limits: Mapping[str, tuple[Limit, ...]]  # of each account
     totals: Mapping[str, tuple[Limit, ...]]  # of each pool
+    providers: tuple[tuple[str, str, str], ...]  # pool, model, and the field of their provider's rest
     found: Inspected
 
     def budgets(self) -> Iterator[Budget]:
@@ -77,7 +78,8 @@ class Survey:
         return read_off(text) if text else None
 
     def cooldowns(self) -> Iterator[Cooldown]:
-        """Of rests that differ in their subject alone, the key or its account, the one that ends last; then pools'."""
+        """Of rests that differ in their subject alone, the key or its account, the one that ends last; then pools', and
+        their providers' for a model."""
         for pool, key, models in self.keys:
             for model in models:
                 longest: dict[str, Cooldown] = {}
@@ -88,6 +90,9 @@ class Survey:
                 yield from longest.values()
         for pool in self.totals:
             if rest := self._cooldown(pool, "", "", self.found.fields[rest_field(resting_pool(pool))]):
+                yield rest
+        for pool, model, field in self.providers:
+            if rest := self._cooldown(pool, "", model, self.found.fields[field]):
                 yield rest
 
     def _cooldown(self, pool: str, key: str, model: str, text: str | None) -> Cooldown | None:
@@ -133,10 +138,17 @@ async def survey(config: Config, store: Store, models: Mapping[str, Collection[s
     totals = {pool.name: pool.total for pool in config.pools.values()}
     fields = {window_field(account_of(pool), limit): None for pool, limits in totals.items() for limit in limits}
     fields |= {rest_field(resting_pool(pool)): None for pool in totals}
+    providers = tuple(
+        (pool.name, model, rest_field(resting_provider(pool.provider.door, model)))
+        for pool in config.pools.values()
+        if pool.breaker
+        for model in ("", SHARED, *models.get(pool.name, ()))
+    )
+    fields |= {field: None for _, _, field in providers}
     for _, key, looked_at in keys:
         fields[off_field(key.fingerprint)] = None
         for limit in config.budgets.get(key.account, ()):
             fields[window_field(key.account, limit)] = None
         for model in looked_at:
             fields.update(dict.fromkeys(_rest_fields(key, model)))
-    return Survey(keys, config.budgets, totals, await store.inspect(list(fields)))
+    return Survey(keys, config.budgets, totals, providers, await store.inspect(list(fields)))

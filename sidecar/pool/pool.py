@@ -10,18 +10,20 @@ from time import monotonic
 from sidecar.model.adoption import owners
 from sidecar.model.configured import Config, Key, Pool
 from sidecar.model.events import Drifted, Emit
-from sidecar.model.room import subjects
+from sidecar.model.room import resting_provider, subjects
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
     Amounts,
     Ask,
     Confirmed,
     Exhausted,
+    Failed,
     Grant,
     NotYet,
     Refusal,
     Report,
     Reported,
+    Subject,
 )
 from sidecar.pool.asking import Asking
 from sidecar.pool.dated import Dated, Queue
@@ -258,7 +260,7 @@ class Pools:
 
         `drift`: what it is that the provider refused, if a key rests for it.
         """
-        if not (report.rests or report.clears or report.ends):
+        if not (report.rests or report.clears or report.ends or report.works or report.failed):
             return
         report = replace(report, moment_us=held.grant.moment_us)
         if not all(rest.proved for rest in report.rests):
@@ -279,7 +281,19 @@ class Pools:
         """A request was served with this key. Where the key rested, or does still, it rests no more."""
         if held.grant.finds:
             ends = subjects(held.grant.member, held.model)
-            self.report(Report(request_id, ends=ends, pool=held.pool.name), held)
+            self.report(Report(request_id, ends=ends, pool=held.pool.name, works=_provider(held)), held)
+
+    def answered(self, held: Held, request_id: str) -> None:
+        """A request was refused by a provider that works, so far as that was in doubt."""
+        if held.grant.finds:
+            self.report(Report(request_id, works=_provider(held)), held)
+
+    def failed(self, held: Held, request_id: str) -> None:
+        """The provider was at fault: it failed, or did not answer."""
+        breaker, provider = held.pool.breaker, _provider(held)
+        if breaker is not None and provider is not None:
+            failed = Failed(provider, breaker.failures, breaker.within_us, breaker.pause_us)
+            self.report(Report(request_id, failed=failed), held)
 
     async def outlast_suspicion(self, search: Search) -> bool:
         """After a refusal: pauses where an untried key rests or just rested on suspicion, for that ends with an answer.
@@ -292,3 +306,9 @@ class Pools:
         with search.waiting():
             await asyncio.sleep(min(SUSPICION_PAUSE_S, patience_s))
         return True
+
+
+def _provider(held: Held) -> Subject | None:
+    """What rests when its provider's breaker is open; None: it has none."""
+    door = held.grant.rotation.door
+    return resting_provider(door, held.model) if door else None

@@ -8,6 +8,7 @@ from time import monotonic
 
 from sidecar.model import rests
 from sidecar.model.configured import SECOND_US, Pool, Target
+from sidecar.model.room import resting_provider
 from sidecar.model.words import Rotation, Subject
 from sidecar.pool.resting import DEAD
 from sidecar.pool.search import Search
@@ -17,6 +18,7 @@ from sidecar.store.names import off_field, rest_field
 MOST = 4096  # rotations that are remembered: the names come from clients
 SUSPICION_S = 1.0  # after which one that was seen no longer explains a refusal
 WHY_S = 5.0  # how long an answer to `why` is good
+BREAKERS_S = 0.5  # how long one to `unasked_us` is
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,13 @@ class Sight:
     def __init__(self, pools: Mapping[str, Pool], store: Store, rotation: Callable[[Target], Rotation]) -> None:
         self._pools, self._store, self._rotation = pools, store, rotation
         self._why: dict[Rotation, tuple[float, Why]] = {}
+        self._unasked: dict[tuple[str, ...], tuple[float, float | None]] = {}
         self._suspected: dict[tuple[str, str], float] = {}  # pool and key -> when it was last seen under suspicion
 
     def forget(self) -> None:
         """Something rests, or no longer does."""
         self._why.clear()
+        self._unasked.clear()
 
     def suspect(self, pool: str, key: str) -> None:
         """The key rests on a suspicion, which ends with an answer."""
@@ -57,6 +61,31 @@ class Sight:
         looked_at, found = known
         age_us = round((monotonic() - looked_at) * SECOND_US)
         return replace(found, ends_in_us=max(0, found.ends_in_us - age_us))
+
+    async def unasked_us(self, search: Search) -> int | None:
+        """For how long nobody asks the providers of a request's targets, for all their breakers are open; microseconds.
+
+        None: some provider may be asked. 0: one is tried right now. At most BREAKERS_S old, so that it costs nothing
+        to refuse many.
+        """
+        asked = [self._store.serving(self._rotation(search.targets[index])) for index in search.open]
+        names = tuple(dict.fromkeys(rest_field(resting_provider(one.door, one.model)) for one in asked if one.door))
+        if not names or not all(one.door for one in asked):
+            return None
+        known = self._unasked.get(names)
+        if known is None or monotonic() - known[0] > BREAKERS_S:
+            if len(self._unasked) > MOST:
+                self._unasked.clear()
+            self._unasked[names] = known = monotonic(), await self._reopen_at(names)
+        return None if known[1] is None else max(0, round((known[1] - monotonic()) * SECOND_US))
+
+    async def _reopen_at(self, names: tuple[str, ...]) -> float | None:
+        """When the first of these providers is tried, on the loop's clock."""
+        found = await self._store.inspect(names)
+        resting = [rests.read(text) for name in names if (text := found.fields[name])]
+        if len(resting) < len(names) or any(rest.kind == rests.COUNTS for rest in resting):
+            return None
+        return monotonic() + (min(rest.ends for rest in resting) - found.now_us) / SECOND_US
 
     async def usable(self, pool: str) -> int:
         """How many of a pool's keys are enabled and do not rest, proved, as dead for all models."""

@@ -46,6 +46,10 @@ class Telling:
                 held.pool.name, "", None, "throttled", reported.pool_rests_us / SECOND_US, True, report.request
             )
             self._emit(pool)
+        if reported.provider_rests_us:
+            seconds = reported.provider_rests_us / SECOND_US
+            model = held.model or None
+            self._emit(KeyChanged(held.pool.name, "", model, "overloaded", seconds, True, report.request))
         for subject, taken_back in zip(report.clears, reported.clears, strict=True):
             if taken_back:
                 self._changed(report, subject, held, "taken back", 0, False)

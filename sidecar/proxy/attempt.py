@@ -25,6 +25,7 @@ from sidecar.proxy.errors import (
     crowded,
     out_of_budget,
     over_limit,
+    overloaded,
     retry_after,
     store_away,
 )
@@ -115,6 +116,7 @@ class Attempts:
         except TimeoutError:
             if self.held is not None and self.under_way:
                 outcome = TIMED_OUT if self.held.in_hand else UNREACHED  # given back: it was not sent
+                self.pools.failed(self.held, self.search.request_id)
                 self._unanswered(self.held, outcome.kind)
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:
@@ -245,6 +247,11 @@ class Attempts:
         if isinstance(got, Refusal) and got.by_client:
             raise crowded(self.client) if got.busy else over_limit(self.client, got.wait_us)
         if isinstance(got, Refusal) and not dead:
+            unasked_us = await self.pools.sight.unasked_us(self.search)
+            if unasked_us is not None:
+                if self.last is not None and self.progress.met_faults_alone:
+                    return self._passed(self.last)
+                raise overloaded(unasked_us)
             raise busy() if got.busy else out_of_budget(got.wait_us)
         if kinds and kinds <= RATE_LIMITS:
             raise out_of_budget(await self._earliest_us())

@@ -53,6 +53,11 @@ def out_of_budget(wait_us: int) -> Refused:
     return Refused(429, "rate_limit_exceeded", message, retry_after(wait_us))
 
 
+def overloaded(wait_us: int) -> Refused:
+    message = "The provider failed every request of late, so nobody asks it for a while; then one finds out."
+    return Refused(503, "provider_overloaded", message, retry_after(max(wait_us, SECOND_US)))
+
+
 def busy() -> Refused:
     message = "Every key has as many requests in flight as its concurrency allows, and none ended in time."
     return Refused(429, "rate_limit_exceeded", message, retry_after(SECOND_US))

@@ -22,6 +22,8 @@ MOST_ATTEMPTS = 20  # a request, whatever they come to
 BRIEF_US = 10_000  # a rest that need not keep this request from its key
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0  # doubled, with full jitter
 
+FAULTS = frozenset({Class.OVERLOADED, Class.SERVER_ERROR, Class.TIMEOUT, Class.CONNECT})  # of the provider
+
 
 class Next(Enum):
     """What follows an attempt."""
@@ -62,6 +64,10 @@ class Progress:
         if blame is not None and outcome.kind in PROOFS:
             self.pools.report(blame.proved(held.pool.cooldowns.max_us, probe(held.pool.provider) is not None), held)
         rested = self.rest(held, outcome, now)
+        if outcome.kind in FAULTS:
+            self.pools.failed(held, self.search.request_id)
+        elif outcome.kind not in {Class.OK, Class.BLOCKED}:
+            self.pools.answered(held, self.search.request_id)
         if outcome.kind in {Class.OK, Class.BLOCKED}:
             self.pools.succeeded(held, self.search.request_id)
         if self._falls_back(held, outcome, status):
@@ -189,6 +195,11 @@ class Progress:
         self.search.tried -= self.again
         self.again.clear()
         return able
+
+    @property
+    def met_faults_alone(self) -> bool:
+        """Whether every attempt met a fault of the provider."""
+        return bool(self.kinds) and FAULTS.issuperset(self.kinds)
 
     @property
     def over(self) -> bool:

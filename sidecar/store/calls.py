@@ -17,12 +17,13 @@ from sidecar.model import lines
 from sidecar.model.calendars import Boundaries, periods
 from sidecar.model.configured import Calendar, Key, Limit
 from sidecar.model.counting import Counts, Row
-from sidecar.model.room import account_of, resting_pool
+from sidecar.model.room import account_of, resting_pool, resting_provider
 from sidecar.model.words import (
     Amounts,
     Ask,
     Confirmed,
     Exhausted,
+    Failed,
     Grant,
     NotYet,
     Refusal,
@@ -87,8 +88,9 @@ def _limits(limits: Sequence[Limit], bounds: Mapping[Calendar, Boundaries]) -> l
 
 
 def _pool(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
-    """The field of the pool's own rest, and its total."""
-    return [rest_field(resting_pool(rotation.pool)), *_total(rotation, bounds)]
+    """The fields of the pool's own rest and of its provider's, and its total."""
+    door = rest_field(resting_provider(rotation.door, rotation.model)) if rotation.door else ""
+    return [rest_field(resting_pool(rotation.pool)), door, *_total(rotation, bounds)]
 
 
 def _total(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
@@ -257,13 +259,22 @@ def report(names: Names, report: Report, pools: Iterable[str], now: str = "") ->
     ends = [text for subject in report.ends for text in (rest_field(subject), subject.account)]
     if report.pool:
         ends += (rest_field(resting_pool(report.pool)), "")
+    if report.works is not None:
+        ends += (rest_field(report.works), "")
     args = (
         *(now, report.request, str(report.moment_us)),
         *(str(len(report.rests)), *rests),
         *(str(len(report.clears)), *clears),
         *(str(len(ends) // 2), *ends),
+        *_failed(report.failed),
     )
     return Call("report", _keys(names, pools), args)
+
+
+def _failed(failed: Failed | None) -> tuple[str, ...]:
+    if failed is None:
+        return ("",)
+    return rest_field(failed.subject), str(failed.failures), str(failed.within_us), str(failed.pause_us)
 
 
 def _kind(proved: bool, dead: bool) -> str:
@@ -271,13 +282,14 @@ def _kind(proved: bool, dead: bool) -> str:
 
 
 def read_report(reply: Sequence[Any]) -> Reported:
-    rests, clears, ends, pool_rests, freed = reply
+    rests, clears, ends, pool_rests, freed, provider_rests = reply
     return Reported(
         rests=tuple(None if text == b"-1" else int(text) for text in rests),
         clears=tuple(bool(taken_back) for taken_back in clears),
         ends=tuple(bool(ended) for ended in ends),
         pool_rests_us=int(pool_rests),
         freed=tuple(map(_account_rest, freed[::2], freed[1::2])),
+        provider_rests_us=int(provider_rests),
     )
 
 

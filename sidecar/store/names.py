@@ -58,6 +58,8 @@ def rest_field(subject: Subject) -> str:
     """The state's field that holds a cooldown."""
     if subject.account.startswith("+"):
         return f"c|pool|{subject.account[1:]}"
+    if subject.account.startswith("!"):
+        return f"c|provider|{subject.account[1:]}|{subject.model}"
     whole = f"c|account|{subject.account}" if subject.key is None else f"c|key|{subject.key}"
     return whole if subject.model is None else f"{whole}|{subject.model}"
 

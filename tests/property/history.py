@@ -19,6 +19,7 @@ from sidecar.model.words import (
     Ask,
     Confirmed,
     Exhausted,
+    Failed,
     Grant,
     Refusal,
     Report,
@@ -324,6 +325,11 @@ class Play:
         clears = () if what in rests else (of_key,)
         moment = self.now - (0, SECOND, 20 * SECOND)[ago]
         told = (rests[what],) if what in rests else ()
+        if choice % 4 == 3:  # of its provider, for one model
+            self._report(
+                Report(f"r{request}", failed=failed(choice // 4, MODELS[model % len(MODELS)]), moment_us=moment), ""
+            )
+            return
         self._report(Report(f"r{request}", told, clears, moment_us=moment), member.account)
 
     def succeed(self, choice: int) -> None:
@@ -333,7 +339,8 @@ class Play:
         _, grant, _ = self.open[choice % len(self.open)]
         ends = room.subjects(grant.member, grant.rotation.model)
         pool = grant.rotation.pool if choice % 2 else ""
-        self._report(Report("r0", ends=ends, pool=pool, moment_us=grant.moment_us), grant.member.account)
+        works = room.resting_provider(grant.rotation.door, grant.rotation.model) if choice % 2 else None
+        self._report(Report("r0", ends=ends, pool=pool, works=works, moment_us=grant.moment_us), grant.member.account)
 
     def manage(self, choice: int) -> None:
         """An operator disables, enables or resets a key; resets leave windows alone, of which the judge knows more."""
@@ -361,6 +368,12 @@ class Play:
         call = calls.report(NAMES, report, pools, str(self.raw))
         self._expect(call, calls.read_report, answer)
         self.words.append(f"report {report} of {account} -> {answer}")
+
+
+def failed(choice: int, model: str) -> Failed:
+    """A fault of the provider, of which one to three in a row open its breaker."""
+    choice, failures = divmod(choice, 3)
+    return Failed(room.resting_provider("door", model), failures + 1, 30 * SECOND, DELAYS[choice % len(DELAYS)])
 
 
 def alone(rotation: Rotation, choice: int) -> Rotation:

@@ -57,7 +57,7 @@ class World:
         told = repr(([member.text for member in members], limits, total, strategy))
         digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
         line = "p" if any(one.kind == "leases" for chosen in limits for one in chosen) else ""
-        return Rotation(pool, model, digest, members, limits, strategy, total, line, client)
+        return Rotation(pool, model, digest, members, limits, strategy, total, line, client, "door")
 
     @staticmethod
     def _of(model: str, chosen: tuple[Limit, ...]) -> tuple[Limit, ...]:

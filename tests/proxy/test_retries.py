@@ -112,7 +112,7 @@ async def test_a_provider_that_answers_503_to_everything_gets_its_traffic_and_a_
     """Five attempts each would be 500; a hundred clients at once, or one after another, it is the same."""
     async with StrictProvider(new_keys(3)) as provider:
         provider.faults.append(Fault(status=503, body={"error": {"message": "down"}}))
-        told = pool(provider.url, secrets_of(provider))
+        told = pool(provider.url, secrets_of(provider), breaker="off")
         async with sidecar({"chat": told}) as plane:
             replies = [await plane.chat() for _ in range(50)]
             replies += await asyncio.gather(*(plane.chat() for _ in range(50)))

@@ -75,6 +75,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "ca_bundle": CaBundle("ca.pem", "PEM"),
         "connections": Connections(max=1),
         "retry_budget": math.inf,
+        "breaker": None,
     },
     Key: {
         "id": "other",
