@@ -173,5 +173,8 @@ HISTORIES: dict[str, list[int]] = {
     "whatever lengths are named, it is a throttle": [0, 28955, 50459, 71963],
     "a pause is shorter than what was named": [0, 28955, 47771, 66587],
     "a rest that a throttle takes back is not told": [0, 21371, 40187, 59003],
+    "faults of a provider far apart are a run": [0, 24912411, 177, 35148315],
+    "what was sent before a provider rested lengthens its rest": [0, 11364891, 62243355],
+    "who finds out about a provider is followed at once": [0, 51932187, 65555643, 45159099, 9713711, 796103],
     "the clock goes back": [0, 29, 947, 5],
 }

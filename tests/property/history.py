@@ -325,9 +325,9 @@ class Play:
         clears = () if what in rests else (of_key,)
         moment = self.now - (0, SECOND, 20 * SECOND)[ago]
         told = (rests[what],) if what in rests else ()
-        if choice % 4 == 3:  # of its provider, for one model
+        if choice % 15 in {5, 8, 11, 13}:  # of its provider, for one model
             self._report(
-                Report(f"r{request}", failed=failed(choice // 4, MODELS[model % len(MODELS)]), moment_us=moment), ""
+                Report(f"r{request}", failed=failed(choice // 15, MODELS[model % len(MODELS)]), moment_us=moment), ""
             )
             return
         self._report(Report(f"r{request}", told, clears, moment_us=moment), member.account)

@@ -192,6 +192,12 @@ MUTATIONS = {
     "whatever lengths are named, it is a throttle": ("math.abs(line.ends - now - told) <= throttle.WITHIN", "true"),
     "a pause is shorter than what was named": ("math.max(throttle.FIRST, told)", "throttle.FIRST"),
     "a rest that a throttle takes back is not told": ("freed[#freed + 1] = text", "text = text"),
+    "faults of a provider far apart are a run": ("old.ends + set.within > now and old or nil", "old"),
+    "what was sent before a provider rested lengthens its rest": (
+        "if not counts and moment < old.since then",
+        "if false then",
+    ),
+    "who finds out about a provider is followed at once": ("rest.apart = i == 6 and cooldown.PROVIDER_PROBE", ""),
     # The clock.
     "the clock goes back": ("passed < 0 and last - raw or offset - math", "offset - math"),
 }

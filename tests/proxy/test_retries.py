@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from sidecar.pool.retries import FLOOR
+from sidecar.simulate.calls import Call
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
@@ -103,6 +104,23 @@ async def test_what_the_sidecar_tried_in_vain_is_not_worth_a_retry() -> None:
         told = pool(provider.url, secrets_of(provider), timeout="200ms", max_wait="0s")
         async with sidecar({"chat": told}) as plane:
             assert await should_retry(plane) == (504, "false")
+
+
+# --- what is sent again -----------------------------------------------------------------------------
+
+
+def idempotency_keys(call: Call) -> list[str]:
+    return [value for name, value in call.headers if name.lower() == "idempotency-key"]
+
+
+async def test_a_clients_idempotency_key_is_kept_over_attempts_and_none_is_added(
+    plane: Plane, provider: StrictProvider
+) -> None:
+    provider.faults.append(Fault(status=503, times=2))
+    assert (await plane.chat({"Idempotency-Key": "once-7"})).attempts == 3
+    assert [idempotency_keys(call) for call in provider.calls] == [["once-7"]] * 3
+    assert (await plane.chat()).status == 200
+    assert idempotency_keys(provider.calls[-1]) == []
 
 
 # --- the retry budget -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
-from sidecar.model.words import Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.model.words import Failed, Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts
 from sidecar.store.names import Names, window_field
 from tests.store.asks import ask, granted, limit, rotation, run
@@ -247,6 +247,17 @@ def test_report_of_what_may_be_the_providers_throttle(real: Place) -> None:
     costs = [commands(real.raw, calls.report(NAMES, one, ["p", "q"], str(NOW))) for one in refused]
     two_back = 2 * (taken_back + 2 * its_pool)
     assert [cost - (always - 1) for cost in costs] == [maybe, maybe, found + two_back, resting]
+
+
+def test_report_of_a_fault_of_a_provider(real: Place) -> None:
+    """Counted, the one that opens its breaker, and one of what was sent before."""
+    (always, *_), (a_fault,) = promised("report", A_REPORT), promised("report", r"; a fault (\d+)\b")
+    failed = Failed(Subject("@p", None, "m"), 2, SECOND_US, SECOND_US)
+    faults = [
+        calls.report(NAMES, Report("r", failed=failed, moment_us=moment), (), str(NOW)) for moment in (NOW, NOW, 0)
+    ]
+    costs = [commands(real.raw, fault) - (always - 1) for fault in faults]
+    assert costs == [a_fault, a_fault, a_fault - 1]
 
 
 @KEYS

@@ -82,7 +82,7 @@ async def test_refused_key_is_suspected_and_the_next_one_asked(kind: Class, scop
 async def test_fault_of_the_provider_goes_to_another_key_after_a_backoff(kind: Class) -> None:
     request = await request_of()
     assert request.meets("k0", outcome(kind, Scope.PROVIDER), 503) is Next.LATER
-    assert request.reports.all == []
+    assert (request.reports.rests, request.reports.clears) == ([], [])
     assert request.search.tried == request.progress.again == {(0, "k0")}
     assert not request.progress.over
 
@@ -92,7 +92,7 @@ async def test_provider_that_no_key_helps_with_answers_itself(kind: Class) -> No
     """An egress address or a region is refused: of this provider nothing more is asked."""
     request = await request_of()
     assert request.meets("k0", outcome(kind, Scope.PROVIDER, other=False), 403) is Next.PASS
-    assert request.reports.all == []
+    assert (request.reports.rests, request.reports.clears) == ([], [])
     assert request.progress.over
 
 
