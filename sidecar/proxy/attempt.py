@@ -38,7 +38,9 @@ TOLD_BYTES = 64 * 1024  # of a failure's body: more than is kept of it, so that 
 LATE_GRANTS = 3  # that a request may lose to its own connections before it is told to come back
 
 _EXECUTED = frozenset({Class.OK, Class.BLOCKED, Class.SERVER_ERROR, Class.TIMEOUT})  # or may have been
-_THE_CLIENTS = frozenset({Class.OK, Class.BLOCKED, Class.BAD_REQUEST})  # to judge: no other attempt does better
+_THE_CLIENTS = frozenset(
+    {Class.OK, Class.BLOCKED, Class.BAD_REQUEST, Class.CONTEXT_TOO_LONG}
+)  # to judge: no other attempt does better
 
 
 @dataclass(slots=True)

@@ -57,19 +57,11 @@ class Progress:
         """Takes an attempt's outcome in; reports what must rest. `status` None: no answer came."""
         self.attempts += 1
         self.kinds.append(outcome.kind)
-        if (door := held.pool.provider.door) not in self.doors:
-            self.doors.add(door)
-            self.pools.retries.asked(door, now)
         blame = self.blames.get(held.pool.name)
         if blame is not None and outcome.kind in PROOFS:
             self.pools.report(blame.proved(held.pool.cooldowns.max_us, probe(held.pool.provider) is not None), held)
         rested = self.rest(held, outcome, now)
-        if outcome.kind in FAULTS:
-            self.pools.failed(held, self.search.request_id)
-        elif outcome.kind not in {Class.OK, Class.BLOCKED}:
-            self.pools.answered(held, self.search.request_id)
-        if outcome.kind in {Class.OK, Class.BLOCKED}:
-            self.pools.succeeded(held, self.search.request_id)
+        self._of_provider(held, outcome, now)
         if self._falls_back(held, outcome, status):
             follows = Next.OVER
         elif outcome.kind in {Class.OK, Class.BLOCKED}:
@@ -87,6 +79,19 @@ class Progress:
         if follows in {Next.PASS, Next.FIRST}:
             self.take_back(held)
         return follows
+
+    def _of_provider(self, held: Held, outcome: Outcome, now: float) -> None:
+        """What the attempt says of its provider to all others: a request came to it, and it failed or it works."""
+        door, request_id = held.pool.provider.door, self.search.request_id
+        if door not in self.doors:
+            self.doors.add(door)
+            self.pools.retries.asked(door, now)
+        if outcome.kind in FAULTS:
+            self.pools.failed(held, request_id)
+        elif outcome.kind in {Class.OK, Class.BLOCKED}:
+            self.pools.succeeded(held, request_id)
+        else:
+            self.pools.answered(held, request_id)
 
     def _falls_back(self, held: Held, outcome: Outcome, status: int | None) -> bool:
         """Whether the route sends such an answer's request to another target; this one is asked no more, then.
