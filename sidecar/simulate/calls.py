@@ -14,6 +14,7 @@ Data = dict[str, Any]  # a JSON object
 
 # A base path may stand before the version, as in `/openai/v1` or `/api/v1`.
 _PLACE = re.compile(r"(?:/.*?)?/(?P<version>v1beta/openai|v1beta|v1)/(?P<operation>.*)", re.DOTALL)
+_SHARED = {"models", "files", "batches", "cachedContents"}  # what lies at one path for several dialects
 GEMINI = re.compile(r"(?:\w+/)?(?P<model>[^:]*):(?P<verb>\w+)")
 
 
@@ -50,7 +51,7 @@ class Call:
 
 
 def _place(call: Call) -> tuple[Dialect, str]:
-    """Whose dialect the path speaks, and the operation. `/v1/models` is each one's: there the headers tell."""
+    """Whose dialect the path speaks, and the operation. `/v1/models`, `/v1/files`, ... are each one's: headers tell."""
     found = None if call.path.startswith("/echo/") else _PLACE.fullmatch(call.path)
     if not found:
         return "plain", call.path
@@ -60,10 +61,11 @@ def _place(call: Call) -> tuple[Dialect, str]:
         return "gemini-openai", operation
     if version == "v1beta" or (kind == "models" and call.method == "POST" and ":" in operation):
         return "gemini", operation
-    names = {name.lower() for name, _ in call.headers} if kind == "models" else set()
+    names = {name.lower() for name, _ in call.headers} if kind in _SHARED else set()
     if "x-goog-api-key" in names or (kind == "models" and "key" in parse_qs(call.query)):
         return "gemini", operation
-    return "anthropic" if kind == "messages" or "anthropic-version" in names else "openai", operation
+    is_anthropics = kind == "messages" or "anthropic-version" in names
+    return "anthropic" if is_anthropics else "openai", operation
 
 
 def _json_object(body: bytes) -> Data | None:

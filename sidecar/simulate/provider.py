@@ -32,6 +32,7 @@ from sidecar.simulate.answers import Answer, answer
 from sidecar.simulate.budgets import SECOND_NS, Arrival, Budget, Given
 from sidecar.simulate.calls import Call, CallError
 from sidecar.simulate.failures import Fault
+from sidecar.simulate.kept import Kept
 from sidecar.simulate.ledger import Ledger, Peak, Violation
 from sidecar.simulate.tokens import WORDS, Cost, say
 
@@ -50,8 +51,10 @@ class StrictProvider:
     `budgets` are `Budget`s, (max, window seconds), (max, window seconds, model pattern), or fields by name; all hold.
     `clock` tells nanoseconds since 1970; without one it is the machine's monotonic clock, whose wall time is that of
     the start. `offset_s` sets it forward, or back.
-    Requests that come without exactly one known credential are refused and belong to no account. A plain path
-    (`/echo/...`, and all that no dialect knows) also takes the secret from any header or query field, or none at all.
+    With `keeps` it has files, batches, caches and stored answers, each for the account that made it; else what asks for
+    them is echoed. Requests that come without exactly one known credential are refused and belong to no account. A
+    plain path (`/echo/...`, and all that no dialect knows) also takes the secret from any header or query field, or
+    none at all.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class StrictProvider:
         budgets: Iterable[Given] = (),
         *,
         words: Sequence[str] = WORDS,
+        keeps: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
         clock: Callable[[], int] | None = None,
@@ -74,6 +78,7 @@ class StrictProvider:
         self._epoch_ns = 0 if clock else time.time_ns() - time.monotonic_ns()
         self._ledger = Ledger(budgets, self._epoch_ns)
         self._words, self._address, self._clock = words, (host, port), clock or time.monotonic_ns
+        self._kept = Kept() if keeps else None
         self._throttled_ns = -math.inf
         self._connections: list[tuple[Arrival, web.BaseRequest]] = []  # of what is open
         self._held = asyncio.Event()
@@ -237,7 +242,7 @@ class StrictProvider:
         self.calls.append(call)
         self._changed()
         fault = next((fault for fault in self.faults if fault.concerns(arrival)), HEALTHY)
-        said, cost = self._said(call, fault, arrival.key)
+        said, cost = self._said(call, fault, arrival)
         arrival.input, arrival.output, arrival.cached, _ = cost
         refusal = self._refusal(call, arrival, credentials)
         if refusal is not None:
@@ -247,14 +252,17 @@ class StrictProvider:
         self._changed()
         return await self._send(request, arrival, said, fault)
 
-    def _said(self, call: Call, fault: Fault, secret: str) -> tuple[Answer, Cost]:
+    def _said(self, call: Call, fault: Fault, arrival: Arrival) -> tuple[Answer, Cost]:
         """What is answered with this fault, and its tokens: an answer that is no success from the start costs none."""
         told = say(call, self._words, fault.tokens)
         try:
-            healthy = answer(call, told)
+            kept = self._kept.answer(call, arrival.account) if self._kept and arrival.account else None
+            healthy = kept or answer(call, told)
+            if self._kept and not kept:
+                healthy = self._kept.keep(call, arrival.account, healthy)
         except CallError as wrong:
             healthy = failures.failed(call.dialect, 400, str(wrong))
-        said = fault.spoil(call, secret, healthy)
+        said = fault.spoil(call, arrival.key, healthy)
         return said, told.cost if said.status < 400 else Cost()
 
     def _refusal(self, call: Call, arrival: Arrival, credentials: int) -> Answer | None:
@@ -360,6 +368,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--words", type=_json_or_file, default=list(WORDS), help='["Hel", "lo"]: what it answers, in chunks'
     )
+    parser.add_argument("--keeps", action="store_true", help="keep files, batches, caches and stored answers")
     return parser.parse_args()
 
 
@@ -368,7 +377,7 @@ async def _run(given: argparse.Namespace) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with StrictProvider(
-        given.keys, given.budgets, words=given.words, host=given.host, port=given.port
+        given.keys, given.budgets, words=given.words, keeps=given.keeps, host=given.host, port=given.port
     ) as provider:
         sys.stdout.write(orjson.dumps({"url": provider.url}).decode() + "\n")
         sys.stdout.flush()
