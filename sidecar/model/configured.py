@@ -273,6 +273,7 @@ class Target:
     weight: int = 0
     parameters: Parameters = Parameters()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # set on what goes upstream; may be secret
+    account: str = ""  # whose keys alone may serve, since it made what the call names; "": all of the pool
 
 
 @dataclass(frozen=True, slots=True)

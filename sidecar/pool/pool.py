@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from time import monotonic
@@ -34,6 +35,7 @@ from sidecar.pool.sight import Sight
 from sidecar.pool.telling import Telling
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
+from sidecar.store.made import Maker
 
 CONFIRMS = 10  # how often one grant is confirmed, each time late or put off again, before it is given back
 SUSPICION_PAUSE_S = 0.05  # before a request that met one asks again
@@ -66,6 +68,16 @@ class Pools:
             for member in self.rotation(target).members
             if member.account == account and key in {None, member.key}
         }
+
+    async def makers(self, search: Search, things: Mapping[str, int]) -> dict[str, Maker]:
+        """Who made each of these, as `Made.makers` says. Raises StoreAway where Redis cannot tell in the time that the
+        request may wait."""
+        while True:
+            asked_at = monotonic()
+            try:
+                return await self.store.made.makers(things)
+            except StoreAway as away:
+                await self._asking.outlast(search, asked_at, away)
 
     # --- a key --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from sidecar.model.configured import Config, Target
 from sidecar.model.rotations import rotation
 from sidecar.model.words import NOBODY, Rotation, Total
 
-KEPT = 4096  # by pool, model and client: the names come from clients
+KEPT = 4096  # by pool, model, account and client: the names come from clients
 
 
 class Rotations:
@@ -22,10 +22,10 @@ class Rotations:
 
     def __init__(self, config: Config) -> None:
         self._config, self._lines = config, lines.names(config.pools)
-        self._known: OrderedDict[tuple[str, str, Total], Rotation] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str, Total], Rotation] = OrderedDict()
 
     def __call__(self, target: Target, client: Total = NOBODY) -> Rotation:
-        name = target.pool, target.model or "", client
+        name = target.pool, target.model or "", target.account, client
         found = self._known.get(name)
         if found is None:
             found = self._known[name] = self._made(target, client)
@@ -35,7 +35,10 @@ class Rotations:
         return found
 
     def _made(self, target: Target, client: Total) -> Rotation:
+        """One account's keys turn in a rotation of their own, over the same budgets and rests."""
         if client.limits:
             return replace(self(target), client=client)
-        pool, line = self._config.pools[target.pool], self._lines[target.pool]
-        return rotation(pool, self._config.budgets, target.model or "", line)
+        pool = self._config.pools[target.pool]
+        if target.account:
+            pool = replace(pool, keys=tuple(key for key in pool.keys if key.account == target.account))
+        return rotation(pool, self._config.budgets, target.model or "", self._lines[target.pool])

@@ -95,15 +95,16 @@ KEY = _sign(
 )
 SCOPES = _words(r"insufficient permissions|missing scopes|does not have (?:the )?(?:permission|access)")
 
-# A file or a stored answer of another account.
+# A file or a stored answer of another account, or what it encrypted (the other words: anomalyco/opencode#48773).
 _THING = (
     r"(?:file|(?:previous )?response|cached ?content|container|batch|vector store|conversation|thread|assistant"
     r"|item|upload|fine-tuning job|run|skill)s?"
 )
 ELSEWHERE = _sign(
     "previous_response_not_found file_not_found container_not_found conversation_not_found vector_store_not_found "
-    "batch_not_found response_not_found thread_not_found",
+    "batch_not_found response_not_found thread_not_found invalid_encrypted_content",
     r"permission to access the file|requested entity was not found",
+    r"encrypted[ _]content\b.{0,200}(?:could not be verified|not issued to this caller)",
     rf"\b(?:no such|unknown) {_THING}\b",
     rf"\b{_THING}(?:/\S+)?(?: object)?(?: with)?(?: id)?:?(?: ['\"`]?[\w./:-]+['\"`]?)? "
     r"(?:was |were |is |could )?(?:not (?:be )?found|does not exist|may not exist)",

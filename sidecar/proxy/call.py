@@ -162,9 +162,8 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
     if method in {"GET", "HEAD"} and path in _LISTS:
         lister = _lister(path, headers, query)
         return Place(lister, lister, "/v1/", "models", lists=True)
-    if _GOOGLES_V1.match(path) and _is_googles(headers, query):
-        # Google's resources lie at OpenAI's paths: its SDK is known by its credential.
-        return Place(DIALECTS["gemini"], DIALECTS["gemini"], "/v1/", path[len("/v1/") :])
+    if path.startswith("/v1/") and (told := _told(path, headers, query)):
+        return Place(DIALECTS[told], DIALECTS[told], "/v1/", path[len("/v1/") :])
     for pattern, dialect, prefix in _PLACES:
         found = pattern.match(path)
         if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
@@ -183,6 +182,13 @@ def _lister(path: str, headers: CIMultiDictProxy[str], query: str) -> Dialect:
     if "x-api-key" in headers or "anthropic-version" in headers:
         return DIALECTS["anthropic"]
     return DIALECTS["openai"]
+
+
+def _told(path: str, headers: CIMultiDictProxy[str], query: str) -> str:
+    """The dialect of who shows by a header that it is no OpenAI SDK: the files of all lie at `/v1/files`."""
+    if "anthropic-version" in headers:
+        return "anthropic"
+    return "gemini" if _GOOGLES_V1.match(path) and _is_googles(headers, query) else ""
 
 
 def _is_googles(headers: CIMultiDictProxy[str], query: str) -> bool:

@@ -16,14 +16,16 @@ from sidecar.pool.search import Search
 from sidecar.proxy import admission, relay
 from sidecar.proxy import call as calls
 from sidecar.proxy import route as routes
-from sidecar.proxy.attempt import Attempts
+from sidecar.proxy.attempt import Answer, Attempts
+from sidecar.proxy.belonging import Belonging, Belongs, uploader
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import check_models, of_those
-from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.errors import Refused, bad_request, store_away
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.visit import Visit
 from sidecar.replica import Asked, Replica, State
+from sidecar.store.connect import StoreAway, StoreUnable
 
 MOST_FOUND = 4096  # models whose targets are remembered; clients name any
 
@@ -35,6 +37,7 @@ class Forward:
         self._replica, self._upstream = replica, upstream
         self._naming = Naming(replica.emit)
         self._random = random.Random()  # noqa: S311 - shares, no secrets
+        self._belonging = Belonging()
 
     async def __call__(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
         """Answers it, or raises Refused, or BadCall for what cannot be read."""
@@ -47,7 +50,7 @@ class Forward:
         admission.admit(request, state.config)
         if isinstance(where, Refused):
             raise where
-        client = admission.client_of(request, state, query)
+        client = await self._client(request, state, query)
         visit.client = client.id
         admission.check_method(request)
         if where.lists:
@@ -57,16 +60,33 @@ class Forward:
         visit.model = call.reading.model or ""
         if client.models:
             check_models(client, call.names(), where.pool)
-        visit.attempts = self._attempts(state, call, asked, client)
-        visit.answer = answer = await visit.attempts.run()
+        visit.attempts = attempts = self._attempts(state, call, asked, client)
+        belongs = await self._belongs(attempts)
+        visit.answer = answer = await _answer(attempts, belongs)
         visit.status = answer.reply.status
         try:
-            search = visit.attempts.search
-            called = visit.model if search.route.mask_model else ""
-            return await relay.send(request, answer, visit.headers(), search.deadline, called)
+            await belongs.keep(answer, attempts)
+            called = visit.model if attempts.search.route.mask_model else ""
+            return await relay.send(request, answer, visit.headers(), attempts.search.deadline, called)
         finally:
-            visit.outcome = visit.attempts.finished(answer).kind
+            visit.outcome = attempts.finished(answer).kind
             self._naming.see(answer)
+
+    async def _client(self, request: web.BaseRequest, state: State, query: str) -> Client:
+        """The calling client. Raises Refused (401)."""
+        try:
+            return admission.client_of(request, state, query)
+        except Refused:
+            if client := await uploader(request, state.config, self._replica.store.made):
+                return client
+            raise
+
+    async def _belongs(self, attempts: Attempts) -> Belongs:
+        """What the call names, and may be sent to for it. Raises Refused."""
+        try:
+            return await self._belonging.of(attempts.call, attempts.pools, attempts.search, attempts.client)
+        except (StoreAway, StoreUnable) as error:
+            raise store_away(str(error)) from None
 
     def _attempts(self, state: State, call: Call, asked: Asked, client: Client) -> Attempts:
         route = _route(state, asked)
@@ -87,6 +107,14 @@ class Forward:
             client=of_client(client, call.reading.model) if client.limits else NOBODY,
         )
         return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client.id)
+
+
+async def _answer(attempts: Attempts, belongs: Belongs) -> Answer:
+    """The answer for the client. Raises Refused."""
+    try:
+        return await attempts.run()
+    except Refused as refused:
+        raise belongs.told(refused) from None
 
 
 def _asked(state: State, call: Call) -> Asked:

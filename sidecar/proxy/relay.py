@@ -13,6 +13,7 @@ from sidecar.model.redaction import finder
 from sidecar.providers import masking
 from sidecar.providers.dialect import ERROR_BYTES, Reader
 from sidecar.providers.masking import Mask
+from sidecar.proxy import belonging
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import HOP_BY_HOP, connection_named
 from sidecar.proxy.connections import Lost
@@ -38,6 +39,7 @@ async def send(
     headers = _client_headers(answer)
     if answer.is_final:
         headers[SHOULD_RETRY] = "false"
+    belonging.here(headers, request)
     headers.extend(ours)
     reader = reply.reader
     whole = reply.ended and reader is not None and reader.complete
@@ -45,7 +47,8 @@ async def send(
         headers, body = _without_secret(answer, headers)
         return await _whole(request, reply, headers, mask.feed(body) if mask else body)
     if whole:
-        return await _whole(request, reply, headers, mask.feed(reply.held) if mask else reply.held)
+        body = _at_home(request, reply, headers)
+        return await _whole(request, reply, headers, mask.feed(body) if mask else body)
     return await _stream(request, answer, headers, deadline, mask)
 
 
@@ -54,6 +57,18 @@ def _mask(reply: Reply, called: str) -> Mask | None:
     headers = reply.response.headers
     readable = reply.status < 300 and headers.get("Content-Encoding", "").strip().lower() in PLAIN
     return masking.mask(called, headers.get("Content-Type", "")) if readable else None
+
+
+def _at_home(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str]) -> bytes:
+    """The body, in which a URL that leads past the sidecar leads here."""
+    if "/messages/batches" not in request.raw_path or reply.status >= 300:
+        return reply.held
+    body, is_all = unpacked(headers.get("Content-Encoding", ""), reply.held, ERROR_BYTES)
+    here = belonging.results_here(request, body)
+    if not is_all or here == body:
+        return reply.held
+    headers.popall("Content-Encoding", None)
+    return here
 
 
 async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
@@ -103,6 +118,8 @@ async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse, ma
         if ended:
             reader.close()
         if data and (ended or not reader.may_fail):
+            if reply.before_write is not None:
+                await reply.before_write()
             shown = _shown(answer, reader, data)
             await response.write(mask.feed(shown) if mask else shown)
             data = b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -19,6 +19,7 @@ from sidecar.model.configured import SECOND_US, Auth, Speech
 from sidecar.model.words import Outcome
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
+from sidecar.providers import belonging
 from sidecar.providers.dialect import ERROR_BYTES, HEAD_BYTES, Answer, Pieces, Reader
 from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
@@ -52,6 +53,8 @@ class Reply:
     first_byte_at: float
     streams: bool  # whether it is a 2xx that the client gets, whatever follows: it has begun to say something, or may
     broke: Outcome | None = None  # why it did not come to its end after the client got its beginning
+    shown: belonging.Shown | None = None  # what the bytes that were read show of things; None: nothing can be
+    before_write: Callable[[], Awaitable[None]] | None = None  # to be awaited before bytes that were read are passed on
 
     @property
     def status(self) -> int:
@@ -161,6 +164,9 @@ async def _judge(call: Call, operation: str, search: Search, held: Held, respons
     if 200 <= response.status < 300:
         silent = call.method == "HEAD"
         reader = dialect.reader(operation, "" if silent else headers.get("content-type", ""))
+        shown_things = belonging.shown(call.method, operation, call.body, answer.now_s)
+        if shown_things is not None:
+            reader = belonging.watched(reader, shown_things)
         raw, ended = await _until_it_speaks(response, reader, inflate)
         # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
         outcome = SHOWN if reader.first == "event" and not ended else reader.outcome(provider, answer)
@@ -174,7 +180,9 @@ async def _judge(call: Call, operation: str, search: Search, held: Held, respons
         if not shown and not ended:
             more, ended = await _rest_of_error(response, HOLD_S)
             raw += more
-        return Reply(response, answer, outcome, reader, inflate, raw, ended, first_byte_at, streams=shown)
+        return Reply(
+            response, answer, outcome, reader, inflate, raw, ended, first_byte_at, streams=shown, shown=shown_things
+        )
     raw, ended = await _rest_of_error(response, HOLD_S)
     answer = replace(answer, head=unpacked(coding, raw, ERROR_BYTES)[0])
     outcome = dialect.classify(provider, answer)

@@ -31,6 +31,7 @@ from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
 from sidecar.store.home import Home
 from sidecar.store.lanes import Lanes
+from sidecar.store.made import Made
 from sidecar.store.names import Names, off_field
 from sidecar.store.texts import Disabled, Inspected, read_off, write_off
 
@@ -48,6 +49,7 @@ class Store:
         self._emit = emit
         self._lanes = Lanes(open_connection, emit, lambda: calls.report(self.names, Report(""), ()), self._renewals)
         self.counted = Counted(self.names, self._call_behind)
+        self.made = Made(self.names, self._call)
         self._shared: dict[Rotation, Rotation] = {}
         self._owners: Mapping[str, str] = {}  # each key's account, by its fingerprint
         self._owners_told = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import date
 
@@ -47,6 +48,10 @@ class Names:
 
     def flushed(self, replica: str) -> str:
         return self._name("flushed", replica)
+
+    def made(self, thing: str) -> str:
+        """A hash stands for the id: some are long, and whoever has that of an upload may write to it."""
+        return self._name("made", hashlib.blake2b(thing.encode(), digest_size=12).hexdigest())
 
 
 def window_field(account: str, limit: Limit) -> str:

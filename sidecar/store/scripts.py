@@ -31,6 +31,8 @@ NAMES = (
     "usage",
     "drift",
     "drifts",
+    "made",
+    "makers",
 )
 
 _USE = re.compile(r"^--@ use (.+)$")

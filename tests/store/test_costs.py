@@ -344,6 +344,16 @@ def test_drift_and_drifts(real: Place, keys: int) -> None:
     assert commands(real.raw, calls.drifts(NAMES)) == cost
 
 
+@pytest.mark.parametrize("things", [1, 256])
+def test_made_and_makers(real: Place, things: int) -> None:
+    (a_thing,) = promised("made", r"(\d+) command a thing")
+    always, more = promised("makers", r"(\d+) command, and (\d+) more for each that is known and kept longer")
+    keys = tuple(NAMES.made(f"file-{at}") for at in range(things))
+    assert commands(real.raw, calls.Call("made", keys, ("fp|acc|", *["60"] * things))) == a_thing * things
+    assert commands(real.raw, calls.Call("makers", keys, ("0",) * things)) == always
+    assert commands(real.raw, calls.Call("makers", keys, ("60",) * things)) == always + more * things
+
+
 @pytest.mark.parametrize("keys", [1, 9000])
 def test_rotation_reads_any_number_of_woken_accounts(real: Place, keys: int) -> None:
     """Lua unpacks at most 8,000 values; more accounts than that may have been woken since a model was asked for."""

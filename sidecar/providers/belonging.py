@@ -1,0 +1,252 @@
+"""What only the account can use that made it, by the ids that calls name and answers show.
+
+No list of operations says what makes what: whatever an account's answer shows under a name for ids (`id`, `file_id`,
+`name`, `uri`, ...) is that account's, and a call needs the account of whatever it names, in its path, its query or as a
+whole string of its body. An id in the middle of a text is none.
+
+Ids are as the providers' references and SDKs show them: OpenAI, Azure, Groq, xAI, Together (`file-`, `batch_`, `resp_`,
+...), Anthropic (`file_`, `msgbatch_`, `container_`, `skill_`), Google (`files/abc`, `cachedContents/abc`, ...), and
+UUIDs, as Mistral has them, where a call or an answer is about a resource. What an encrypted item says of itself is its
+beginning: behind a version and a time stand random bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import parse_qsl, unquote
+
+from sidecar.providers.dialect import Body, Reader
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+MOST = 256  # ids of one call that are looked up
+MOST_SHOWN = 1024  # ids of one answer that are kept: of a long list the first
+
+# How long the provider keeps a thing; where it keeps it until somebody deletes it, since its last use (RENEWED).
+# ai.google.dev/gemini-api/docs: files (48 hours), caching (an hour unless said), interactions (55 days);
+# developers.openai.com/api/docs/guides: conversation-state (30 days), tools-code-interpreter (20 minutes since its last
+# use), audio ("expires_at", an hour), docs/api-reference/uploads (an hour). What an answer says of itself goes before.
+_LIVES = (
+    (re.compile(r"files/"), 2 * DAY_S, False),
+    (re.compile(r"cachedContents/"), HOUR_S, False),
+    (re.compile(r"v1_"), 55 * DAY_S, False),
+    (re.compile(r"upload_id="), 2 * DAY_S, False),
+    (re.compile(r"upload_"), HOUR_S, False),
+    (re.compile(r"resp_|chatcmpl-"), 30 * DAY_S, False),
+    (re.compile(r"audio_"), HOUR_S, False),
+    (re.compile(r"cntr_|cfile_"), 20 * MINUTE_S, True),
+    (re.compile(r"~|(?:rs|msg|fc|ws|fs|ci|ig|cu|ctc|lsh|sh|ap|cmp|mcp[lr]?)_"), 7 * DAY_S, True),
+    (re.compile(r""), 30 * DAY_S, True),
+)
+# What ends when it says so. A batch tells until when it may run, and is there for longer.
+_ENDING = re.compile(r"files/|cachedContents/|upload_|file[-_]|container_|audio_")
+
+_PREFIXES = (
+    rb"file[-_]|batch_|resp_|conv_|asst_|thread_|run_|step_|vs_|vsfb_|cntr_|cfile_|container_|ftjob-|ft-|ftckpt_|upload_"
+    rb"|eval_|evalrun_|video_|audio_|chatcmpl-|msgbatch_|skill_|ag_|v1_"
+    rb"|rs_|msg_|fc_|ws_|fs_|ci_|ig_|cu_|ctc_|lsh_|sh_|ap_|cmp_|mcp[lr]?_"
+)
+# A digit or a capital tells an id from a name: tools are called `run_in_terminal`.
+_PLAIN = rb"(?:" + _PREFIXES + rb")(?=[a-z_-]{0,160}+[0-9A-Z])[A-Za-z0-9_-]{8,160}|ft:[^\"\\\s]{3,160}"
+_UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_COLLECTIONS = rb"files|cachedContents|batches|tunedModels|corpora|fileSearchStores|operations"
+# Also at the end of a URL, or below what it belongs to, as `models/veo/operations/abc`; some writers escape the slash.
+_BEFORE = rb"(?:https?:[^\"\s]{1,300}?/)?(?:(?:models|tunedModels|corpora|fileSearchStores)\\?/[^\"/\\\s]{1,100}\\?/)?"
+_NAMED = rb"(?:" + _COLLECTIONS + rb")\\?/[A-Za-z0-9_.-]{1,120}(?=[\":/?\\])"
+_SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>[^\"\\]{256}|[^\"\\]{16,255}(?=\"))"
+_MAY_BE = rb"(?=[A-Za-z0-9]{2,17}+\\?[-_/:])"  # or it is none: most strings are put aside at this
+_LASTS = rb"(?:expires_at|expireTime|expirationTime)\"\s*:\s*(?:(?P<at>\d{10})\b|\"(?P<on>\d{4}-[^\"]{6,40})\")"
+
+
+def _things(plain: bytes, *more: bytes) -> re.Pattern[bytes]:
+    """A string of JSON that is an id, and no name of a field."""
+    value = rb"(?:(?P<plain>" + plain + rb")\"|" + _BEFORE + rb"(?P<named>" + _NAMED + rb")[^\"\s]{0,200}\")(?!\s*:)"
+    return re.compile(rb"\"(?:" + b"|".join((*more, _MAY_BE + rb"(?:" + _SEALED + rb"|" + value + rb")")) + rb")")
+
+
+_IN_TEXT, _IN_RESOURCE = _things(_PLAIN), _things(_PLAIN + rb"|" + _UUID)
+_SHOWN, _SHOWN_SEALED = _things(_PLAIN + rb"|" + _UUID, _LASTS), re.compile(rb"\"" + _SEALED)
+# What stands before an id that is told as one: else it may be the client's own words.
+_TOLD = re.compile(
+    rb"\"(?:(?P<own>id|name)|(?:\w{1,40}_)?(?:id|ids|file|files|model)|name|fileName|\w{0,20}[uU]ri|responsesFile|tunedModel|container)\""
+    rb"\s*:\s*\[?\s*$"
+)
+_LONGEST, _LONGEST_NAME = (
+    1024,
+    80,
+)  # bytes of what a pattern finds, so that it is found although an answer was cut in it
+
+_SEGMENT = re.compile(_PLAIN + rb"|" + _UUID)
+_COLLECTION = re.compile(_COLLECTIONS)
+_WHERE = re.compile(_COLLECTIONS + rb"|" + _PLAIN)
+
+# Paths, also below another API's own. What answers with a text or with vectors makes nothing.
+_MAKES_NOTHING = re.compile(
+    r"(?:^|/)(?:completions|embeddings|moderations|rerank|models|count_tokens|input_tokens|images/\w+|audio/\w+)/?$"
+    r"|/content/?$|/results/?$|:download$"
+    r"|:(?:g|streamG)enerateContent$|:(?:count|compute)Tokens$|:(?:embedContent|batchEmbedContents|predict)$"
+)
+_RESPONSES = re.compile(r"(?:^|/)responses/?$")
+_MESSAGES = re.compile(r"(?:^|/)messages/?$")
+_CHAT = re.compile(r"(?:^|/)chat/completions/?$")
+_UNSTORED = re.compile(rb'"store"\s*:\s*false')
+# By which a request tells that its answer may be asked for again, or refers to a sound or a container.
+_KEEPS = ((_CHAT, (b'"store"', b'"audio"')), (_MESSAGES, (b'"code_execution', b'"container"')))
+
+
+def generates(operation: str) -> bool:
+    """Whether the call is for a model's words or numbers: its body is a prompt, in which a UUID is nobody's."""
+    return any(kind.search(operation) for kind in (_RESPONSES, _MESSAGES, _CHAT, _MAKES_NOTHING))
+
+
+def named(operation: str, query: str, body: Body) -> dict[str, None]:
+    """The ids of things that a call names, each once, the newest of a conversation last: at most MOST."""
+    found = dict.fromkeys(named_in_path(operation))
+    for _, value in parse_qsl(query) if query else ():
+        text = value.encode("utf-8", "surrogateescape")
+        if _WHERE.match(text) and (_PLAIN_ONLY.fullmatch(text) or b"/" in text):
+            found[value] = None
+    found |= dict.fromkeys(uploads(query))
+    if len(body):
+        pattern = _IN_TEXT if generates(operation) else _IN_RESOURCE
+        found |= dict.fromkeys(map(_id, pattern.finditer(body)))
+    return dict.fromkeys(list(found)[-MOST:]) if len(found) > MOST else found
+
+
+_PLAIN_ONLY = re.compile(_PLAIN)
+
+
+def uploads(query: str) -> Iterator[str]:
+    """What stands for a resumable upload of Google's, whose URL names it."""
+    return (f"upload_id={value}" for name, value in parse_qsl(query) if name == "upload_id") if query else iter(())
+
+
+def named_in_path(operation: str) -> list[str]:
+    """The ids in a raw path: `files/file-abc/content`, `cachedContents/abc`, `tunedModels/abc:generateContent`."""
+    found, before = [], ""
+    for segment in operation.split("/"):
+        text = unquote(segment, errors="surrogateescape")
+        if _SEGMENT.fullmatch(text.encode("utf-8", "surrogateescape")):
+            found.append(text)
+        elif text and _COLLECTION.fullmatch(before.encode("utf-8", "surrogateescape")):
+            found.append(f"{before}/{text.partition(':')[0]}")
+        before = text
+    return found
+
+
+def _id(found: re.Match[bytes]) -> str:
+    text = found[found.lastgroup or ""].decode("latin-1")
+    return f"~{text}" if found.lastgroup == "sealed" else text.replace("\\/", "/")
+
+
+def life_s(thing: str) -> int:
+    """How many seconds it is kept, in so far as nothing says otherwise."""
+    return next(life for kind, life, _ in _LIVES if kind.match(thing))
+
+
+def renewed_s(thing: str) -> int:
+    """For how many seconds it is kept from a call on that names it; 0: as long as it was to be."""
+    return next(life if renewed else 0 for kind, life, renewed in _LIVES if kind.match(thing))
+
+
+class Shown:
+    """What a 2xx answer shows of things, fed with decompressed bytes cut anywhere.
+
+    `new` is what was not taken yet: ids, and for how many seconds each is kept.
+    """
+
+    def __init__(self, pattern: re.Pattern[bytes], now_s: float) -> None:
+        """`now_s`: seconds since 1970."""
+        self.new: dict[str, int] = {}
+        self._pattern, self._now_s = pattern, now_s
+        self._seen: dict[str, int] = {}
+        self._own = ""  # the object whose members follow, as long as it is one that tells its end
+        self._held = b""
+
+    def feed(self, data: bytes) -> None:
+        """Ids and ends that are complete with these bytes."""
+        text = self._held + data
+        for found in self._pattern.finditer(text):
+            if found.lastgroup in {"at", "on"}:
+                self._ends(found)
+            elif found.lastgroup == "sealed":
+                self._begins(_id(found))
+            elif told := _TOLD.search(text, max(0, found.start() - _LONGEST_NAME), found.start()):
+                self._begins(_id(found))
+                if told["own"]:
+                    self._own = _id(found) if _ENDING.match(_id(found)) else ""
+        self._held = text[max(text.rfind(b"\n\n"), len(text) - _LONGEST, 0) :]
+
+    def _begins(self, thing: str) -> None:
+        if thing not in self._seen and len(self._seen) < MOST_SHOWN:
+            self._keep(thing, life_s(thing))
+
+    def _ends(self, found: re.Match[bytes]) -> None:
+        """An object's end comes behind its id."""
+        left_s = _until(found[found.lastgroup or ""]) - self._now_s
+        if self._own and left_s >= 1:
+            self._keep(self._own, round(left_s))
+
+    def _keep(self, thing: str, seconds: int) -> None:
+        if self._seen.get(thing) != seconds:
+            self.new[thing] = self._seen[thing] = seconds
+
+    def take(self) -> dict[str, int]:
+        """What is new, once."""
+        new, self.new = self.new, {}
+        return new
+
+
+def _until(told: bytes) -> float:
+    """Seconds since 1970 of a number or a date; 0 for what is neither."""
+    try:
+        return float(told) if told.isdigit() else datetime.fromisoformat(told.decode("latin-1")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def shown(method: str, operation: str, body: Body, now_s: float) -> Shown | None:
+    """What reads the answer of a call; None where it can show nothing that anybody may ask for later.
+
+    `now_s`: seconds since 1970.
+    """
+    pattern = _shown(method, operation, body)
+    return None if pattern is None else Shown(pattern, now_s)
+
+
+def _shown(method: str, operation: str, body: Body) -> re.Pattern[bytes] | None:
+    if method == "DELETE" or (method != "POST" and _MAKES_NOTHING.search(operation)):
+        return None
+    if method != "POST":
+        return _SHOWN
+    if _RESPONSES.search(operation):
+        return _SHOWN_SEALED if _UNSTORED.search(body) else _SHOWN
+    for kind, words in _KEEPS:
+        if kind.search(operation):
+            return _SHOWN if any(_holds(body, word) for word in words) else None
+    return None if _MAKES_NOTHING.search(operation) else _SHOWN
+
+
+def _holds(body: Body, word: bytes) -> bool:
+    return word in body if isinstance(body, bytes) else re.search(re.escape(word), body) is not None
+
+
+class _Watched:
+    """A Reader that shows every byte to another as well."""
+
+    def __init__(self, reader: Reader, shown: Shown) -> None:
+        self._reader, self._shown = reader, shown
+
+    def feed(self, data: bytes) -> None:
+        self._shown.feed(data)
+        self._reader.feed(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+
+def watched(reader: Reader, shown: Shown) -> Reader:
+    """The reader of an answer, which shows it to both."""
+    return cast(Reader, _Watched(reader, shown))

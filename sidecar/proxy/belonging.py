@@ -1,0 +1,230 @@
+"""Sends a call that names a thing to the account that made it, and remembers what an account's answers show of things,
+before any client can name them. What is named by nobody's answer goes to any key, as if nothing were remembered.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from sidecar.model.configured import Client, Config, Key, Target
+from sidecar.model.rotations import may_serve
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Search
+from sidecar.providers import belonging
+from sidecar.proxy.attempt import Answer, Attempts
+from sidecar.proxy.call import Call
+from sidecar.proxy.clients import tokens, without_credentials
+from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.upstream import Reply
+from sidecar.store.connect import StoreAway, StoreUnable
+from sidecar.store.made import Made, Maker
+
+UPLOAD_URLS = ("x-goog-upload-url", "x-goog-upload-control-url")  # of Google's resumable protocol
+
+_UPLOADS = re.compile(r"(?:^|/)upload/v1\w*/")
+_OF_KEYS = frozenset({"rate_limit_exceeded", "no_usable_key"})  # what is refused for lack of a key
+
+log = logging.getLogger(__name__)
+
+
+class Accounts:
+    """Which keys of one config belong to which account."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._keys: defaultdict[str, list[tuple[str, Key]]] = defaultdict(list)  # by account: with their pools
+        for pool in config.pools.values():
+            for key in pool.keys:
+                self._keys[key.account].append((pool.name, key))
+        self._named = {key.fingerprint: key.account for keys in self._keys.values() for _, key in keys}
+
+    @property
+    def several(self) -> bool:
+        """Whether it matters at all who made what."""
+        return len(self._keys) > 1
+
+    def of(self, maker: Maker) -> str:
+        """The account by its name of now; "": no key of it is left. Its provider will say so of what it made."""
+        return maker.account if maker.account in self._keys else self._named.get(maker.key, "")
+
+    def told(self, account: str) -> str:
+        """Its keys, for people."""
+        return ", ".join(f"{pool}/{key.id}" for pool, key in self._keys[account])
+
+    def targets(self, search: Search, account: str, anywhere: str) -> tuple[Target, ...]:
+        """Those of the search that have a key of the account which may serve; else, for a call that names neither model
+        nor pool, any pool that speaks its dialect, `anywhere`."""
+        pools = {pool for pool, _ in self._keys[account]}
+        able = tuple(replace(one, account=account) for one in search.targets if self._serves(one, account))
+        if able or not anywhere:
+            return able
+        speaking = (name for name in pools if anywhere in self._config.pools[name].provider.dialects)
+        others = (Target(name, "", account=account) for name in sorted(speaking))
+        return tuple(one for one in others if self._serves(one, account))[:1]
+
+    def _serves(self, target: Target, account: str) -> bool:
+        return any(pool == target.pool and may_serve(key, target.model or "") for pool, key in self._keys[account])
+
+
+@dataclass(slots=True)
+class Belongs:
+    """What is known of the things that one call names, and what its answer shows."""
+
+    call: Call
+    made: Made
+    accounts: Accounts
+    client: str  # the id
+    named: Mapping[str, None]
+    makers: Mapping[str, Maker] = field(default_factory=dict)
+    why: str = ""  # only one account may serve
+
+    def told(self, refused: Refused) -> Refused:
+        """The same refusal, which says why no other account was asked."""
+        if not self.why or refused.code not in _OF_KEYS:
+            return refused
+        return Refused(refused.status, refused.code, f"{self.why} {refused.message}", refused.headers)
+
+    async def keep(self, answer: Answer, attempts: Attempts) -> None:
+        """Remembers what the answer has shown by now, and before each of its further bytes what they show."""
+        reply, key = answer.reply, answer.held.key
+        if not 200 <= reply.status < 300:
+            return
+        maker = Maker(key.fingerprint, key.account)
+        try:
+            await self._add(maker._replace(client=self.client), _uploads(reply))
+            if self.accounts.several:
+                await self._add(maker, self._deleted() if self.call.method == "DELETE" else self._learnt(attempts))
+            if self.accounts.several and reply.shown is not None:
+                reply.before_write = partial(self._add_shown, maker, reply.shown)
+                await reply.before_write()
+        except BaseException:
+            reply.response.close()
+            raise
+
+    def _deleted(self) -> dict[str, int]:
+        """Where a path names two things, it is not the inner one that is no more: it is taken out of the other."""
+        named = belonging.named_in_path(self.call.place.operation)
+        return {named[0]: 0} if len(named) == 1 else {}
+
+    def _learnt(self, attempts: Attempts) -> dict[str, int]:
+        """What the call names and nobody had told of: that account has it whose answer is good, if it was asked for
+        alone, or another account's was not."""
+        path = belonging.named_in_path(self.call.place.operation)
+        sure = self.named if attempts.progress.second_opinion else path
+        return {thing: belonging.life_s(thing) for thing in sure if thing not in self.makers}
+
+    async def _add_shown(self, maker: Maker, shown: belonging.Shown) -> None:
+        if not shown.new:
+            return
+        known = {thing for thing, one in self.makers.items() if one[:2] == maker[:2]}
+        new = shown.take().items()
+        await self._add(maker, {it: life for it, life in new if it not in known or life != belonging.life_s(it)})
+
+    async def _add(self, maker: Maker, things: Mapping[str, int]) -> None:
+        if not things:
+            return
+        try:
+            await self.made.add(maker, things)
+        except (StoreAway, StoreUnable) as error:
+            log.warning("not remembered which account made %s: %s", ", ".join(map(_shown, things)), error)
+
+
+def _uploads(reply: Reply) -> dict[str, int]:
+    """The resumable upload that an answer begins."""
+    url = reply.response.headers.get(UPLOAD_URLS[0])
+    return dict.fromkeys(belonging.uploads(urlsplit(url).query), belonging.life_s("upload_id=")) if url else {}
+
+
+class Belonging:
+    """Of one replica."""
+
+    def __init__(self) -> None:
+        self._accounts: WeakKeyDictionary[Pools, Accounts] = WeakKeyDictionary()
+
+    async def of(self, call: Call, pools: Pools, search: Search, client: str) -> Belongs:
+        """Looks up what the call names, and leaves only those targets that can use it, with the keys of one account.
+
+        Raises Refused (400) where none can, and StoreAway where Redis cannot tell in time.
+        """
+        accounts = self._accounts.get(pools)
+        if accounts is None:
+            accounts = self._accounts[pools] = Accounts(pools.config)
+        named: Mapping[str, None] = {}
+        if accounts.several:
+            named = belonging.named(call.place.operation, call.query, call.body)
+        found = Belongs(call, pools.store.made, accounts, client, named)
+        if named:
+            found.makers = await pools.makers(search, {thing: belonging.renewed_s(thing) for thing in named})
+            self._pin(found, search)
+        return found
+
+    def _pin(self, found: Belongs, search: Search) -> None:
+        accounts, place = found.accounts, found.call.place
+        things = {account: thing for thing, maker in found.makers.items() if (account := accounts.of(maker))}
+        if not things:
+            return
+        if len(things) > 1:
+            told = "; ".join(f"{_shown(thing)} with {accounts.told(account)}" for account, thing in things.items())
+            raise bad_request(f"This names what different accounts made: {told}. No account can use another's.")
+        ((account, thing),) = things.items()
+        found.why = f"{_shown(thing)} was made with {accounts.told(account)}, and no other account can use it."
+        free = place.dialect.name if place.pool is None and found.call.reading.model is None else ""
+        targets = accounts.targets(search, account, free)
+        if not targets:
+            where = ", ".join(f"{one.pool}/{one.model}" if one.model else one.pool for one in search.targets)
+            raise Refused(400, "wrong_account", f"{found.why} This call goes to {where}, where no such key may serve.")
+        search.targets = targets
+
+
+async def uploader(request: web.BaseRequest, config: Config, made: Made) -> Client | None:
+    """The client whose resumable upload a request goes on with.
+
+    Google's SDK presents no key then: the URL that it was given is its right to write there, and to nothing else.
+    """
+    path, _, query = request.raw_path.partition("?")
+    uploads = dict.fromkeys(belonging.uploads(query), 0)
+    begins = "start" in request.headers.get("X-Goog-Upload-Command", "start").lower()
+    if not uploads or begins or not _UPLOADS.search(path) or tokens(request.headers, query):
+        return None
+    try:
+        makers = await made.makers(uploads)
+    except (StoreAway, StoreUnable):
+        return None
+    ids, now_s = {maker.client for maker in makers.values()}, time.time()
+    known = (client for client in config.clients if not all(token.expired(now_s) for token in client.tokens))
+    return next((client for client in known if {client.id} == ids), None)
+
+
+def here(headers: CIMultiDict[str], request: web.BaseRequest) -> None:
+    """Lets a resumable upload go on where it began: at this sidecar, without the key that the provider was shown."""
+    for name in UPLOAD_URLS:
+        if url := headers.get(name):
+            path, query = request.raw_path.partition("?")[0], without_credentials(urlsplit(url).query)
+            headers[name] = f"{request.scheme}://{request.host}{path}?{query}"
+
+
+_RESULTS = re.compile(rb'("results_url"\s*:\s*")https?:[^"]*?(/messages/batches/[^"]*")')
+
+
+def results_here(request: web.BaseRequest, body: bytes) -> bytes:
+    """The body of a batch of messages, whose results are to be fetched here too: Anthropic's SDK calls that URL."""
+    before = f"{request.scheme}://{request.host}{request.raw_path.partition('/messages/batches')[0]}"
+    return _RESULTS.sub(lambda found: found[1] + before.encode() + found[2], body)
+
+
+def _shown(thing: str) -> str:
+    """An id for people. Who has that of an upload may write to it."""
+    if thing.startswith("upload_id="):
+        return "this upload"
+    return "an encrypted item" if thing.startswith("~") else thing[:100]

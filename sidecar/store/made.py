@@ -1,0 +1,40 @@
+"""Which account made what, over all replicas: what is named in one call was often made by another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from sidecar.store.calls import Call
+from sidecar.store.names import Names
+
+
+class Maker(NamedTuple):
+    """Who made a thing: a key by its fingerprint, and its account, either of which a later config may still know."""
+
+    key: str
+    account: str
+    client: str = ""  # the id of the client for whom it was made, where that matters
+
+
+class Made:
+    """The things of a namespace. Its methods raise what `call` raises: StoreAway or StoreUnable."""
+
+    def __init__(self, names: Names, call: Callable[[Call], Awaitable[Any]]) -> None:
+        self._names, self._call = names, call
+
+    async def add(self, maker: Maker, things: Mapping[str, int]) -> None:
+        """Remembers that these are the maker's: each thing's id, and for how many seconds; 0: it is no more."""
+        seconds = map(str, things.values())
+        await self._call(Call("made", self._keys(things), ("|".join(maker), *seconds)))
+
+    async def makers(self, things: Mapping[str, int]) -> dict[str, Maker]:
+        """Who made each of these, as far as it is known.
+
+        What is found is kept for so many seconds from now on; 0: as long as it was to be.
+        """
+        found = await self._call(Call("makers", self._keys(things), tuple(map(str, things.values()))))
+        return {thing: Maker(*text.decode().split("|", 2)) for thing, text in zip(things, found, strict=True) if text}
+
+    def _keys(self, things: Mapping[str, int]) -> tuple[str, ...]:
+        return tuple(map(self._names.made, things))

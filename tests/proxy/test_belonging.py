@@ -1,0 +1,307 @@
+"""What one account made is asked of that account: its budget counts, and no other is asked when it is spent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
+from sidecar.store.connect import StoreAway
+from sidecar.store.made import Maker
+from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
+
+FILE = (
+    b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x\r\nContent-Disposition: form-data; '
+)
+FILE += b'name="file"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\nhello\r\n--x--\r\n'
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[StrictProvider]:
+    """Five keys, each an account of its own, which alone has what it made."""
+    async with StrictProvider(new_keys(5), keeps=True) as provider:
+        yield provider
+
+
+@pytest.fixture
+async def plane(provider: StrictProvider) -> AsyncIterator[Plane]:
+    """Its keys are k0 to k4 of the pool `chat`; nobody waits."""
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts), max_wait="0s")}) as plane:
+        yield plane
+
+
+async def upload(plane: Plane, path: str = "/v1/files") -> tuple[str, str]:
+    """The id of a new file, and the key that made it."""
+    made = await plane.send("POST", path, FORM, FILE)
+    assert made.status == 200, made.body
+    return made.data["id"], made.key
+
+
+def asking(thing: str) -> Mapping[str, Any]:
+    """A chat with a file in it, deep inside."""
+    return {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": thing}}]}]}
+
+
+def statuses(provider: StrictProvider) -> list[int]:
+    return [arrival.status for arrival in provider.arrivals]
+
+
+# --- whom a call goes to ----------------------------------------------------------------------------
+
+
+async def test_what_a_call_names_decides_in_path_query_and_body(plane: Plane, provider: StrictProvider) -> None:
+    """Whatever goes to other keys in between, and their rotation is as if those calls were not there."""
+    file, key = await upload(plane)
+    others = [(await plane.chat()).key for _ in range(3)]
+    for _ in range(3):
+        assert (await plane.send("GET", f"/v1/files/{file}/content")).key == key
+        assert (await plane.send("GET", f"/v1/files?limit=1&after={file}")).key == key
+        assert (await plane.chat(**asking(file))).key == key
+        assert (await plane.send("GET", f"/pools/chat/v1/files/{file}")).key == key
+    others += [(await plane.chat()).key for _ in range(3)]
+    assert others == [f"k{at % 5}" for at in range(6)]
+    assert set(statuses(provider)) == {200}
+
+
+async def test_a_call_that_names_nothing_asks_nobody(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a text in which an id stands, nor an answer that shows none."""
+
+    async def never(*_: object) -> None:
+        raise AssertionError("one round trip a request")
+
+    monkeypatch.setattr(plane.replica.store.made, "_call", never)
+    told = await plane.chat(messages=[{"role": "user", "content": 'what is "file-6F2ksmvXxt4VdoqmHRw6kL"?'}])
+    assert told.status == 200
+    assert (await plane.post("/v1/embeddings", {"model": "m", "input": "hi"})).status == 200
+
+
+async def test_two_accounts_in_one_call_are_refused(plane: Plane, provider: StrictProvider) -> None:
+    """No account could serve it, so nobody is asked, and both are named."""
+    (one, first), (other, second) = await upload(plane), await upload(plane)
+    assert first != second
+    made = len(provider.arrivals)
+    files = [{"type": "file", "file": {"file_id": thing}} for thing in (one, other)]
+    told = await plane.chat(messages=[{"role": "user", "content": files}])
+    assert told.status == 400
+    message = told.data["error"]["message"]
+    assert f"{one} with chat/{first}" in message
+    assert f"{other} with chat/{second}" in message
+    assert len(provider.arrivals) == made
+
+
+async def test_what_nobody_told_of_goes_to_any_key_and_is_learnt(provider: StrictProvider) -> None:
+    """Of a file that was made before the sidecar came: the account that has it is found once."""
+    secrets = list(provider.accounts)[:2]
+    async with sidecar({"b": pool(provider.url, secrets[1:])}) as before:
+        file, _ = await upload(before)
+    async with sidecar({"chat": pool(provider.url, secrets)}) as plane:
+        found = await plane.send("GET", f"/v1/files/{file}/content")
+        assert (found.status, found.key, found.attempts) == (200, "k1", 2)
+        for _ in range(3):
+            again = await plane.chat(**asking(file))
+            assert (again.status, again.key, again.attempts) == (200, "k1", 1)
+
+
+async def test_a_deletion_is_remembered_as_one(plane: Plane, provider: StrictProvider) -> None:
+    """But what is only taken out of something else is there as before."""
+    file, key = await upload(plane)
+    store = (await plane.post("/v1/vector_stores", {"name": "docs", "file_ids": [file]})).data["id"]
+    await plane.send("DELETE", f"/v1/vector_stores/{store}/files/{file}")
+    made = plane.replica.store.made
+    assert set(await made.makers({file: 0, store: 0})) == {file, store}
+    assert (await plane.send("DELETE", f"/v1/files/{file}")).key == key
+    assert set(await made.makers({file: 0, store: 0})) == {store}
+
+
+# --- when its account cannot ------------------------------------------------------------------------
+
+
+async def test_a_spent_account_is_told_with_why_and_when(provider: StrictProvider) -> None:
+    """Four keys have room, and none of them is asked; what the account spends here it has spent everywhere."""
+    limits = [{"requests": 3, "per": "minute"}]
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts), max_wait="0s", limits=limits)}) as plane:
+        file, key = await upload(plane)
+        assert [(await plane.chat(**asking(file))).status for _ in range(2)] == [200, 200]
+        refused = await plane.chat(**asking(file))
+        assert refused.status == 429
+        message = refused.data["error"]["message"]
+        assert message.startswith(f"{file} was made with chat/{key}, and no other account can use it.")
+        assert 59 <= int(refused.headers["Retry-After"]) <= 61
+        assert f"has room in {refused.headers['Retry-After']} s" in message
+        assert refused.attempts == 0
+        assert [(await plane.chat()).key for _ in range(12)] == [f"k{at}" for at in (1, 2, 3, 4)] * 3
+        assert (await plane.chat()).status == 429
+    assert provider.counts() == dict.fromkeys(provider.accounts, 3)
+
+
+async def test_a_dead_account_is_told_with_why(plane: Plane, provider: StrictProvider) -> None:
+    file, key = await upload(plane)
+    secret = list(provider.accounts)[int(key[1:])]
+    provider.faults.append(Fault(key=secret, dead=True))
+    assert {(await plane.chat()).status for _ in range(5)} == {200}  # which prove that it is the key's fault
+    refused = await plane.chat(**asking(file))
+    assert refused.status == 503
+    assert f"{file} was made with chat/{key}" in refused.data["error"]["message"]
+    assert "invalid_key" in refused.data["error"]["message"]
+    assert (await plane.chat()).status == 200
+
+
+# --- accounts and pools -----------------------------------------------------------------------------
+
+
+async def test_every_key_of_the_account_may_serve(provider: StrictProvider) -> None:
+    """In turn, for they are one account at the provider."""
+    secrets = new_keys(4)
+    async with StrictProvider({secret: "ab"[at // 2] for at, secret in enumerate(secrets)}, keeps=True) as shared:
+        keys = [{"id": f"k{at}", "secret": text, "account": "ab"[at // 2]} for at, text in enumerate(secrets)]
+        async with sidecar({"chat": pool(shared.url, []) | {"keys": keys}}) as plane:
+            file, key = await upload(plane)
+            assert key == "k0"
+            assert [(await plane.chat(**asking(file))).key for _ in range(4)] == ["k0", "k1"] * 2
+
+
+async def test_another_pool_is_found_where_nothing_else_was_named(provider: StrictProvider) -> None:
+    """A call without a model goes to the pool that has the thing; one whose model lies elsewhere is told."""
+    secrets = list(provider.accounts)
+    pools = {"one": pool(provider.url, secrets[:2]), "two": pool(provider.url, secrets[2:])}
+    async with sidecar(pools) as plane:
+        file, key = await upload(plane, "/pools/two/v1/files")
+        for _ in range(3):
+            got = await plane.send("GET", f"/v1/files/{file}")
+            assert (got.status, got.headers["x-sidecar-pool"], got.key) == (200, "two", key)
+            assert (await plane.chat(model="two/gpt-4o", **asking(file))).key == key
+        told = await plane.chat(model="one/gpt-4o", **asking(file))
+        assert told.status == 400
+        assert f"{file} was made with two/{key}" in told.data["error"]["message"]
+        assert "goes to one/gpt-4o" in told.data["error"]["message"]
+
+
+async def test_another_name_of_the_account_is_the_same_account(provider: StrictProvider, redis_url: str) -> None:
+    """And of one that is gone the provider tells, by whichever key."""
+    secrets, own = list(provider.accounts), {"redis": redis_url, "namespace": "t-belonging-renamed"}
+    async with sidecar({"chat": pool(provider.url, secrets)}, **own) as plane:
+        file, key = await upload(plane)
+    keys = [{"id": f"n{at}", "secret": secret, "account": f"new-{at}"} for at, secret in enumerate(secrets)]
+    async with sidecar({"chat": pool(provider.url, []) | {"keys": keys}}, **own) as plane:
+        assert {(await plane.send("GET", f"/v1/files/{file}")).key for _ in range(3)} == {f"n{key[1:]}"}
+    left = [secret for at, secret in enumerate(secrets) if at != int(key[1:])]
+    async with sidecar({"chat": pool(provider.url, left)}, **own) as plane:
+        assert (await plane.send("GET", f"/v1/files/{file}")).status == 404
+
+
+# --- before the client knows it ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_no_client_reads_an_id_before_redis_knows_it(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """Its next call may come to another replica at once."""
+    made, told, go_on = plane.replica.store.made, list[str](), asyncio.Event()
+    add = made.add
+
+    async def slow(maker: Maker, things: Mapping[str, int]) -> None:
+        await go_on.wait()
+        await add(maker, things)
+        told.extend(things)
+
+    monkeypatch.setattr(made, "add", slow)
+    body = json.dumps({"model": "gpt-4o", "input": "hi", "stream": stream}).encode()
+    async with asyncio.TaskGroup() as tasks:
+        reply: asyncio.Task[Reply] = tasks.create_task(plane.post("/v1/responses", body))
+        await plane.entered()
+        _, pending = await asyncio.wait([reply], timeout=0.2)
+        assert pending  # nothing has come, although the provider has said it all
+        go_on.set()
+    assert reply.result().status == 200
+    assert {thing.partition("_")[0] for thing in told} == {"resp", "msg"}
+    assert all(f'"{thing}"'.encode() in reply.result().body for thing in told)
+
+
+SEALED = "gAAAAABo" + "x" * 300
+WORD = {"type": "response.output_text.delta", "delta": "Hi"}
+THOUGHT = {"type": "response.output_item.done", "item": {"type": "reasoning", "encrypted_content": SEALED}}
+LAST = {"type": "response.completed", "response": {"status": "completed"}}
+
+
+async def test_nor_what_a_stream_shows_at_its_end(
+    plane: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was thought stands behind the first words, which are not held back for it."""
+    made, go_on = plane.replica.store.made, asyncio.Event()
+    add = made.add
+
+    async def slow(maker: Maker, things: Mapping[str, int]) -> None:
+        await go_on.wait()
+        await add(maker, things)
+
+    monkeypatch.setattr(made, "add", slow)
+    events = "".join(f"data: {json.dumps(event)}\n\n" for event in (WORD, THOUGHT, LAST))
+    head = {"Content-Type": "text/event-stream"}
+    provider.faults.append(Fault(status=200, body=events, headers=head, hold=True))
+    asked = {"model": "o3", "input": "hi", "stream": True, "store": False}
+    async with plane.http.post(f"{plane.url}/v1/responses", json=asked) as reply:
+        came = await reply.content.readuntil(b"\n\n")
+        assert b"output_text.delta" in came
+        provider.release()
+        rest = asyncio.create_task(reply.content.read())
+        _, pending = await asyncio.wait([rest], timeout=0.2)
+        assert pending
+        assert not await made.makers({f"~{SEALED[:256]}": 0})
+        go_on.set()
+        assert SEALED.encode() in await rest
+    assert await made.makers({f"~{SEALED[:256]}": 0})
+
+
+async def test_an_answer_is_not_lost_with_redis(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be remembered is logged, and the client has its file."""
+
+    async def away(*_: object) -> None:
+        raise StoreAway("gone")
+
+    monkeypatch.setattr(plane.replica.store.made, "add", away)
+    file, _ = await upload(plane)
+    assert f"not remembered which account made {file}: gone" in caplog.text
+
+
+async def test_what_is_named_waits_for_redis_as_for_room(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, provider: StrictProvider
+) -> None:
+    """With any other key it would fail, so nobody guesses while Redis cannot tell."""
+
+    async def away(*_: object) -> None:
+        raise StoreAway("gone")
+
+    file, _ = await upload(plane)
+    made = len(provider.arrivals)
+    monkeypatch.setattr(plane.replica.store.made, "makers", away)
+    plane.replica.store.up.clear()
+    refused = await plane.chat(**asking(file))
+    plane.replica.store.up.set()
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    assert len(provider.arrivals) == made
+
+
+# --- where nothing can go wrong -------------------------------------------------------------------
+
+
+async def test_one_account_alone_is_asked_without_looking(
+    provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was made, it made."""
+
+    async def never(*_: object) -> None:
+        raise AssertionError("nobody need know")
+
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts)[:1])}) as plane:
+        monkeypatch.setattr(plane.replica.store.made, "_call", never)
+        file, _ = await upload(plane)
+        assert (await plane.chat(**asking(file))).status == 200

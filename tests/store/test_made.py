@@ -1,0 +1,38 @@
+"""Who made what, on every kind of store: by whichever replica it was told, for as long as its provider keeps it."""
+
+from __future__ import annotations
+
+from sidecar.store.commands import Store
+from sidecar.store.made import Maker
+from tests.store.conftest import OpenStore, Place
+
+ONE, OTHER = Maker("fp-1", "=acme"), Maker("fp-2", "fp-2", "web")
+
+
+async def test_every_replica_knows(place: Place, open_store: OpenStore) -> None:
+    """Also with the client, where one was told; of what nobody told, nobody knows."""
+    told, asked = open_store(place.open).store, open_store(place.open).store
+    await told.made.add(ONE, {"file-1": 60, "file-2": 60})
+    await told.made.add(OTHER, {"upload_id=x": 60})
+    found = await asked.made.makers({"file-1": 0, "file-2": 0, "file-3": 0, "upload_id=x": 0})
+    assert found == {"file-1": ONE, "file-2": ONE, "upload_id=x": OTHER}
+
+
+async def test_what_was_told_last_holds_and_zero_forgets(store: Store) -> None:
+    await store.made.add(ONE, {"file-1": 60, "file-2": 60})
+    await store.made.add(OTHER, {"file-1": 60, "file-2": 0})
+    assert await store.made.makers({"file-1": 0, "file-2": 0}) == {"file-1": OTHER}
+
+
+async def test_it_is_kept_as_long_as_was_said_or_from_its_last_use(place: Place, store: Store) -> None:
+    await store.made.add(ONE, {"file-1": 60, "resp_1": 60})
+    await store.made.makers({"file-1": 6000, "resp_1": 0})
+    left = [place.raw.ttl(store.names.made(thing)) for thing in ("file-1", "resp_1")]
+    assert 5990 <= left[0] <= 6000
+    assert 50 <= left[1] <= 60
+
+
+async def test_redis_sees_no_id(place: Place, store: Store) -> None:
+    """Whoever reads that of an upload could write to it."""
+    await store.made.add(ONE, {"upload_id=secret": 60})
+    assert not any(b"secret" in name for name in place.raw.scan_iter())
