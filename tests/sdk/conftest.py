@@ -14,8 +14,8 @@ PRESETS = {"openai": "/v1", "anthropic": "", "gemini": ""}  # and what follows t
 
 @pytest.fixture
 async def provider() -> AsyncIterator[StrictProvider]:
-    """Three keys for each of the presets."""
-    async with StrictProvider(new_keys(9)) as provider:
+    """Three keys for each of the presets, each an account of its own, which alone has what it made."""
+    async with StrictProvider(new_keys(9), keeps=True) as provider:
         yield provider
 
 
