@@ -73,10 +73,8 @@ _TOLD = re.compile(
     rb"\"(?:(?P<own>id|name)|(?:\w{1,40}_)?(?:id|ids|file|files|model)|name|fileName|\w{0,20}[uU]ri|responsesFile|tunedModel|container)\""
     rb"\s*:\s*\[?\s*$"
 )
-_LONGEST, _LONGEST_NAME = (
-    1024,
-    80,
-)  # bytes of what a pattern finds, so that it is found although an answer was cut in it
+# Bytes of what a pattern finds, and of the name before it, so that both are found although an answer was cut in them.
+_LONGEST, _LONGEST_NAME = 1024, 80
 
 _SEGMENT = re.compile(_PLAIN + rb"|" + _UUID)
 _COLLECTION = re.compile(_COLLECTIONS)
