@@ -18,11 +18,12 @@ from sidecar.config.problems import ConfigError
 from sidecar.config.secrets import telling
 from sidecar.config.watch import LOOK_S, Source
 from sidecar.model.configured import Client, Config, Route, Secret, Token
-from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded
+from sidecar.model.events import ELSEWHERE, Emit, Event, KeyManaged, Reloaded, StoreAtRisk
 from sidecar.pool.lasting import Lasting
 from sidecar.pool.pool import Pools
 from sidecar.pool.running import EVERY_S
 from sidecar.pool.usage import Counting
+from sidecar.store.cache import Cache
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway, StoreUnable
 
@@ -79,6 +80,8 @@ class Replica:
         """`source`: where the config came from; None: it is that of this process alone and never changes."""
         self.id = secrets.token_hex(6)
         self.store, self._emit = store, emit
+        self.cache = Cache.at(config.cache_redis, store.open_connection, store.names, emit)
+        self.at_risk = ""  # why Redis may evict budgets
         self._lasting = Lasting(store)
         self.state = State.of(Pools(config, store, emit, self._lasting))
         self.reloaded = Reloaded("start")  # what came of the latest reading of the config
@@ -111,6 +114,7 @@ class Replica:
         with suppress(StoreAway, StoreUnable):
             self.alive = await self.store.beat(self.id, SILENCE_US)
             await self._notice()
+            await self._look_at_risks()
 
     async def _notice(self) -> None:
         """Tells what operators did through another replica or in Redis; what they do here is told there."""
@@ -122,6 +126,11 @@ class Replica:
                 change: Literal["disabled", "enabled"] = "disabled" if told else "enabled"
                 self.emit(KeyManaged(pool, key.id, change, told.by if told else ELSEWHERE, elsewhere=True))
 
+    async def _look_at_risks(self) -> None:
+        before, self.at_risk = self.at_risk, await self.store.at_risk()
+        if bool(before) != bool(self.at_risk):
+            self.emit(StoreAtRisk(self.at_risk))
+
     async def close(self) -> None:
         """Sends what is queued, signs off and ends."""
         for task in self._tasks:
@@ -131,6 +140,7 @@ class Replica:
         if self.alive:  # else the others do not know of it
             with suppress(StoreAway, StoreUnable):
                 await self.store.beat(self.id, SILENCE_US, leaves=True)
+        await self.cache.close()
         await self.store.close()
 
     def emit(self, event: Event) -> None:
@@ -232,8 +242,8 @@ class Replica:
             },
             "config": self._config_health(),
         }
-        if self.store.home.warning:
-            body["warning"] = self.store.home.warning
+        if warning := " ".join(filter(None, (self.store.home.warning, self.at_risk))):
+            body["warning"] = warning
         return (False, body | {"reason": reason}) if reason else (True, body)
 
     def _config_health(self) -> dict[str, Any]:

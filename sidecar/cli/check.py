@@ -14,7 +14,7 @@ from sidecar.cli import given
 from sidecar.config.clients import written
 from sidecar.config.limits import counted
 from sidecar.config.outcomes import told_statuses
-from sidecar.model.configured import DIRECT, SECOND_US, Config, Key, Limit, Override, Pool, Target
+from sidecar.model.configured import DIRECT, SECOND_US, Cache, Config, Key, Limit, Override, Pool, Target
 from sidecar.model.patterns import nearest
 from sidecar.ops.redact import redactor
 from sidecar.proxy import route as routes
@@ -47,7 +47,7 @@ def command(config_file: Path | None, live: bool) -> None:
     redact = redactor(config)
     for line in _told(config):
         click.echo(redact(line))
-    home, wrong = asyncio.run(_store(config))
+    home, wrong, risk = asyncio.run(_store(config))
     if wrong:
         _fail(config, wrong)
     if home.private:
@@ -56,6 +56,8 @@ def command(config_file: Path | None, live: bool) -> None:
         click.echo(f"store    {home.told or redact(config.redis)} answers, namespace {config.namespace}")
         if home.warning:
             click.echo(f"warning  {home.warning}")
+        if risk:
+            click.echo(f"warning  {risk}")
     if live:
         _live(config)
 
@@ -75,16 +77,20 @@ def _live(config: Config) -> None:
         given.fail(to_mend)
 
 
-async def _store(config: Config) -> tuple[Home, str]:
-    """Where it is, and what is wrong with it or "". It is only read; whatever it does, the answer comes in seconds."""
+async def _store(config: Config) -> tuple[Home, str, str]:
+    """Where it is, what is wrong with it or "", and why it may evict budgets or "".
+
+    It is only read; whatever it does, the answer comes in seconds.
+    """
     store = given.store(config)
     try:
         await store.inspect(())
+        risk = await store.at_risk()
     except (StoreAway, StoreUnable) as error:
-        return store.home, str(error)
+        return store.home, str(error), ""
     finally:
         await store.close()
-    return store.home, ""
+    return store.home, "", risk
 
 
 def _told(config: Config) -> Iterator[str]:
@@ -97,6 +103,8 @@ def _told(config: Config) -> Iterator[str]:
         served = f"; for {', '.join(routes.callers(config, route.targets))} callers"
         yield f"route    {name} -> {_order(route.targets)}{served}{_caught(config, name)}"
     yield from _clients(config)
+    if config.cache is not None:
+        yield f"cache    {_cache(config, config.cache)}"
     for warning in config.warnings:
         yield f"warning  {warning}"
 
@@ -202,6 +210,13 @@ def _order(targets: Sequence[Target]) -> str:
         told += f"{joint}{_target(target)}{f' ({share:.0%})' if target.weight else ''}"
         before = target
     return told
+
+
+def _cache(config: Config, cache: Cache) -> str:
+    who = "the same client only" if cache.scope == "client" else "any client"
+    sizes = f"{cache.max_bytes / 1024:g} KiB each, {config.cache_total / 1024**2:g} MiB together"
+    place = "a Redis of its own" if config.cache_redis else "`redis`"
+    return f"answers for {cache.ttl_s:g} s, to {who}, at most {sizes}, in {place}"
 
 
 def _target(target: Target) -> str:

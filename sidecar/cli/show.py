@@ -50,6 +50,8 @@ def status(told: Mapping[str, Any], width: int = WIDE) -> Table:
     """
     title = f"namespace {told['namespace']}, replicas alive: {told['replicas']}"
     table = Table(title=title, title_justify="left", box=None, collapse_padding=width < NARROW)
+    if (cache := told.get("cache")) and any(cache["total"].values()):
+        table.caption, table.caption_justify = _saved(cache), "left"
     for name in ("pool", "key", "budget", "used", "", "sent today", "in all", "rests"):
         number = name in {"sent today", "in all", "used"}
         bars = name == "" and width < NARROW
@@ -111,6 +113,17 @@ def _token(token: Mapping[str, Any]) -> Text:
     return Text(token["hash"] + (f" until {token['expires']}" if token["expires"] else ""))
 
 
+def _saved(cache: Mapping[str, Mapping[str, int]]) -> str:
+    """What the cache has saved today and in all."""
+    told = []
+    for span, counts in (("today", cache["today"]), ("in all", cache["total"])):
+        hits, asked = counts["cache_hits"], counts["cache_hits"] + counts["cache_misses"]
+        share = f" ({100 * hits / asked:.0f} %)" if asked else ""
+        tokens = f"{counts['saved_input_tokens']:,} input and {counts['saved_output_tokens']:,} output tokens"
+        told.append(f"{span} {hits:,} of {asked:,} requests{share}, {tokens} saved")
+    return f"cache: {'; '.join(told)}"
+
+
 def _add_lines(
     table: Table, pool: str, key: str, budgets_told: _Entries, rests: Sequence[Text], usage: Mapping[str, Any]
 ) -> None:
@@ -152,10 +165,11 @@ def usage(told: Mapping[str, Any], width: int = WIDE) -> Table:
     span = f"{days}, UTC" if told["days"] else "since counting began"
     table = Table(title=f"usage, {span}", title_justify="left", box=None, collapse_padding=width < NARROW)
     numbers = [name for name in _NUMBERS if width >= NARROW or told["total"][name] or not name.endswith("_tokens")]
+    numbers += [name for name in _CACHE if told["total"].get(name)]
     for name in told["by"]:
         table.add_column(name, no_wrap=True)
     for name in numbers:
-        table.add_column(name.removesuffix("_tokens"), justify="right", no_wrap=True)
+        table.add_column(name.removesuffix("_tokens").replace("_", " "), justify="right", no_wrap=True)
     table.add_column("failed and unserved, for what", min_width=_LEAST["rests"])
     for row in told["rows"]:
         table.add_row(*(Text(row[name] or "-") for name in told["by"]), *_usage(row, numbers))
@@ -165,6 +179,8 @@ def usage(told: Mapping[str, Any], width: int = WIDE) -> Table:
 
 
 _NUMBERS = ("requests", "attempts", "successes", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+
+_CACHE = ("cache_hits", "saved_input_tokens", "saved_output_tokens")  # only where there is one
 
 
 def _usage(row: Mapping[str, Any], numbers: Sequence[str]) -> tuple[Text, ...]:

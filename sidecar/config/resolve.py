@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sidecar.config import accounts, clients, network, routes
+from sidecar.config import accounts, cache, clients, network, routes
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
 from sidecar.config.pools import draft
 from sidecar.config.problems import Path, Problems, shown
@@ -36,6 +36,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     token = clients.token(said, ("admin_token",), problems) if said is not None else None
     check_names((key.found for one in drafts for key in one.keys), callers, [token] if token else [], problems)
     listen, ops_listen = _planes(document, bool(callers), problems)
+    cache_redis, cache_total = cache.place(document.cache, problems)
     made = accounts.pools(routes.with_targets(drafts, found), account)
     routes.check(document.routes or {}, found, made, problems)
     return Config(
@@ -49,6 +50,9 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         redis=_redis(document.redis, problems),
         namespace=namespace,
         max_body=_max_body(document.max_body, problems),
+        cache=cache.cache(document.cache, ("cache",), problems, clients=bool(callers)),
+        cache_redis=cache_redis,
+        cache_total=cache_total,
         max_waiting=_max_waiting(document.max_waiting, problems),
         hosts=_hosts(document.hosts or [], problems),
         failures=_failures(document.failures, sources),
@@ -62,8 +66,6 @@ def _check_unsupported(document: Document, problems: Problems) -> None:
         problems.error(("store_failure",), '"local" is not supported yet. Supported: deny.')
     elif failure not in {None, "deny"}:
         problems.error(("store_failure",), f"{shown(failure)} is no way to fail.", str(failure), ("deny", "local"))
-    if document.cache is not None:
-        problems.error(("cache",), "not supported yet. Leave it out.")
 
 
 def _namespace(value: str | None, problems: Problems) -> str:

@@ -164,8 +164,13 @@ class ClientEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Of all requests; a route may say `ttl`, `max_bytes` and `scope` otherwise, or `off`."""
+
     ttl: Quantity | None = None
     max_bytes: Quantity | None = None
+    scope: str | None = None
+    max_total: Quantity | None = None
+    redis: str | None = None
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -186,4 +191,4 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pools: dict[str, PoolEntry] | None = None
     routes: dict[str, list[TargetEntry] | RouteEntry] | None = None
     clients: list[ClientEntry] | None = None
-    cache: CacheEntry | None = None
+    cache: str | CacheEntry | None = None  # or `off`

@@ -53,9 +53,9 @@ def field_names() -> tuple[str, ...]:
 
 
 def is_text(name: str) -> bool:
-    """Whether a top-level field takes text, so that a variable's value needs no reading as YAML."""
+    """Whether a top-level field takes text, and no mapping, so that a variable's value needs no reading as YAML."""
     kind = next(field.type for field in _DOCUMENT.fields if field.name == name)
-    return isinstance(_fitting(kind, ""), inspect.StrType)
+    return isinstance(_fitting(kind, ""), inspect.StrType) and _fitting(kind, {}) is None
 
 
 def _build(kind: inspect.Type, value: object, path: Path, problems: Problems) -> object:

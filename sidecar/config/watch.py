@@ -46,9 +46,15 @@ class Source:
         """The config as it is now, with what is fixed as it runs; and which of that was changed.
 
         Raises ConfigError, also where what held a running key's secret is empty now.
+        """
+        config, fixed = self._reread(running)
+        if config.cache_redis == running.cache_redis:
+            return config, fixed
+        return replace(config, cache_redis=running.cache_redis), (*fixed, "cache.redis")
 
-        It is read twice then: how Redis calls a key follows from the namespace, and whether clients are needed from
-        where the process listens.
+    def _reread(self, running: Config) -> tuple[Config, tuple[str, ...]]:
+        """Twice where what is FIXED was changed: how Redis calls a key follows from the namespace, and whether clients
+        are needed from where the process listens.
         """
         used = in_use(running)
         config = self._load({}, used)

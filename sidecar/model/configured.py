@@ -290,6 +290,15 @@ PLAIN = Route(())  # by which a name leads somewhere that is no route's
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """How answers are kept for requests that ask the same."""
+
+    ttl_s: float = 600.0
+    max_bytes: int = 1024 * 1024  # of an answer; a larger one is not kept
+    scope: Literal["all", "client"] = "all"  # whose requests are the same
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A virtual key."""
 
@@ -352,6 +361,9 @@ class Config:
     redis: str = field(default="embedded", repr=False)  # may hold a password
     namespace: str = "default"
     max_body: int = 100 * 1024 * 1024
+    cache: Cache | None = None  # of requests without a route that says otherwise
+    cache_redis: str = field(default="", repr=False)  # may hold a password; "": `redis`
+    cache_total: int = 256 * 1024 * 1024  # bytes of all answers
     max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429
     hosts: tuple[str, ...] = ()
     failures: str = ""  # the file of failed attempts; "": none is written

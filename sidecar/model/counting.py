@@ -5,6 +5,8 @@
 | `requests` | requests of clients that came as far as asking for a key, in the row of the one that they held last |
 | a value of Class, `cancelled` | sends to a provider, by what they came to |
 | `unserved/CODE` | of the requests, those that the sidecar answered itself with an error, or whose client was gone |
+| `hits`, `misses` | of the requests, those that a cached answer served (they held no key), those that found none |
+| `saved_input`, `saved_output` | tokens that a cached answer had cost, for each request that it served |
 | `input`, `output` | tokens, as the provider counts them and budgets do: output is all that it wrote, thoughts too |
 | `cached`, `reasoning` | of the input, what its cache had; of the output, what it says it thought |
 """
@@ -21,6 +23,8 @@ from sidecar.model.labels import OTHER, ModelLabels
 
 REQUESTS = "requests"
 UNSERVED = "unserved/"
+HITS, MISSES = "hits", "misses"
+SAVED = ("saved_input", "saved_output")
 TOKENS = ("input", "output", "cached", "reasoning")
 _CLASSES = frozenset(Class)
 _OF = "~"  # between a key's id and its fingerprint; neither can hold one
@@ -64,10 +68,19 @@ def counted(event: Event, label: ModelLabels) -> tuple[Row, Counts] | None:
             counts = {REQUESTS: 1}
             if event.status >= 400 and event.outcome not in _CLASSES:
                 counts[UNSERVED + event.outcome] = 1
+            if event.cache:
+                counts |= _cached(event)
         case _:
             return None
     key = f"{event.key}{_OF}{event.fingerprint}" if event.fingerprint else event.key
     return Row(event.pool, key, event.client, label(event.pool, event.model, event.status)), counts
+
+
+def _cached(event: Answered) -> Counts:
+    if event.cache not in {"hit", "waited"}:
+        return {MISSES: 1} if event.cache == "miss" else {}
+    saved = event.saved.kinds if event.saved is not None else ()
+    return {HITS: 1} | {f"saved_{kind}": count for kind, count in saved if f"saved_{kind}" in SAVED}
 
 
 def add(rows: dict[Row, Counts], row: Row, counts: Counts) -> None:

@@ -13,6 +13,11 @@ CANCELLED = "cancelled"  # the client was gone first
 ELSEWHERE = "elsewhere"  # who enabled a key through another replica, or in Redis: nothing is left there that names them
 
 
+# What the cache was to a request. "": it was not asked; `waited`: the answer was another's, which was under way;
+# `bypass`: its caller did not want it; `away`: it could not be reached.
+Cached = Literal["", "hit", "waited", "miss", "bypass", "away"]
+
+
 @dataclass(frozen=True, slots=True)
 class Attempted:
     """One send to a provider has come to its outcome."""
@@ -51,6 +56,8 @@ class Answered:
     upstream_s: float  # from the first send to the last byte, as far as the provider is to blame
     first_byte_s: float | None
     fingerprint: str = ""  # of the key
+    cache: Cached = ""
+    saved: Usage | None = None  # what a cached answer had cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,21 @@ class StoreChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheChanged:
+    """The cache keeps no more answers, or cannot be reached, or (`works`) does and can again."""
+
+    works: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAtRisk:
+    """The budgets' Redis may evict them, for `reason`; "": no more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyManaged:
     """An operator disabled, enabled or reset a key; told by the replica that was asked, of each pool that has it.
 
@@ -128,5 +150,16 @@ class Reloaded:
     by: str = ""  # who asked for it over the admin API
 
 
-Event = Attempted | Answered | KeyChanged | Drifted | LimitsNamed | StoreChanged | KeyManaged | Reloaded
+Event = (
+    Attempted
+    | Answered
+    | KeyChanged
+    | Drifted
+    | LimitsNamed
+    | StoreChanged
+    | CacheChanged
+    | StoreAtRisk
+    | KeyManaged
+    | Reloaded
+)
 Emit = Callable[[Event], None]

@@ -20,11 +20,13 @@ from sidecar.model.events import (
     CANCELLED,
     Answered,
     Attempted,
+    CacheChanged,
     Drifted,
     Event,
     KeyChanged,
     KeyManaged,
     Reloaded,
+    StoreAtRisk,
     StoreChanged,
 )
 from sidecar.ops.redact import Redact
@@ -42,6 +44,7 @@ _NUMBERS: dict[Level, int] = {
 }
 _COLOURS: dict[Level, str] = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[1;31m"}
 _PLAIN = "\x1b[0m"
+_CACHE = {True: "the cache keeps answers again", False: "the cache keeps no answers"}
 OURS = frozenset({"request_id", "outcome", "pool", "key", "client"})  # ids of ours, which no secret can be in
 
 
@@ -90,6 +93,10 @@ class Log:
                 self._drifted(event)
             case StoreChanged():
                 self._store_changed(event)
+            case CacheChanged(works, reason):
+                self.line("info" if works else "warning", _CACHE[works], reason=reason)
+            case StoreAtRisk(reason):
+                self.line("warning" if reason else "info", reason or "Redis does not evict budgets any more")
             case KeyManaged():
                 self.line("info", f"key {event.change}", pool=event.pool, key=event.key, by=event.by)
             case Reloaded():
@@ -111,6 +118,7 @@ class Log:
             key=event.key,
             model=event.model,
             client=event.client,
+            cache=event.cache,
             attempts=event.attempts,
             total_ms=_ms(event.total_s),
             wait_ms=_ms(event.waited_s),

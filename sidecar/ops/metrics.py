@@ -51,6 +51,7 @@ class Metrics:
         self._tokens = self._counter(
             "tokens", "Tokens; cached are input, reasoning output", ("pool", "key", "model", "kind")
         )
+        self._cached = self._counter("cache_requests", "Requests by what the cache was to them", ("result",))
         self._drifts = self._counter("key_drift", "Refusals although the budget had room", ("pool", "key", "model"))
         self._named_limits = Gauge(
             "sidecar_key_named_limit",
@@ -132,6 +133,8 @@ class Metrics:
         model = self._model(pool, event.model, event.status)
         self._requests.inc((pool, model, event.client, event.outcome))
         self._request.observe(event.total_s)
+        if event.cache:
+            self._cached.inc((event.cache,))
         if event.acquire_s:
             self._acquire.observe(event.acquire_s)
             self._wait.observe(event.waited_s)

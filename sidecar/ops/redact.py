@@ -114,8 +114,8 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
             if proxy is not None:
                 user, password = proxy.credentials()
                 yield password or user, "proxy-password"
-    url = urlsplit(config.redis)
-    passwords = [url.password or "", *(value for name, value in parse_qsl(url.query) if name == "password")]
-    for password in passwords:
-        yield password, "redis-password"
-        yield unquote(password), "redis-password"
+    for url in map(urlsplit, (config.redis, config.cache_redis)):
+        passwords = [url.password or "", *(value for name, value in parse_qsl(url.query) if name == "password")]
+        for password in passwords:
+            yield password, "redis-password"
+            yield unquote(password), "redis-password"

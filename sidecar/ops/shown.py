@@ -15,6 +15,7 @@ from sidecar.model.configured import (
     SECOND_US,
     Auth,
     Breaker,
+    Cache,
     Client,
     Config,
     Connections,
@@ -43,6 +44,7 @@ def config(told: Config) -> Told:
         "namespace": told.namespace,
         "max_body": told.max_body,
         "max_waiting": told.max_waiting,
+        "cache": _cache(told),
         "hosts": list(told.hosts),
         "failures": told.failures or "off",
         "admin_token": told.admin_token is not None,
@@ -56,6 +58,20 @@ def redis(url: str) -> str:
     """The URL without user, password and options, each of which may hold a secret."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")) if parts.scheme else url
+
+
+def _cache(told: Config) -> Told:
+    """`on`: whether for requests of which no route says otherwise."""
+    place = {"max_total": told.cache_total} | ({"redis": redis(told.cache_redis)} if told.cache_redis else {})
+    return {"on": told.cache is not None} | (cached(told.cache) if told.cache is not None else {}) | place
+
+
+def cached(cache: Cache) -> Told:
+    return {
+        "ttl": _duration(round(cache.ttl_s * SECOND_US)),
+        "max_bytes": cache.max_bytes,
+        "scope": cache.scope,
+    }
 
 
 def _pool(told: Config, pool: Pool) -> Told:

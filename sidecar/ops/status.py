@@ -12,8 +12,8 @@ from sidecar.model.configured import SECOND_US, Config, Limit
 from sidecar.model.rotations import rotation
 from sidecar.model.words import NamedLimit
 from sidecar.ops.survey import Budget, Cooldown, Survey, known_models, survey
+from sidecar.ops.usage import CACHE, usage
 from sidecar.ops.usage import told as shown_counts
-from sidecar.ops.usage import usage
 from sidecar.replica import SILENCE_US
 from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
@@ -27,10 +27,10 @@ async def read(config: Config, store: Store) -> Told:
     models = await known_models(config, store)
     seen = await survey(config, store, models)
     keys, total = _keys(seen, *await store.drifts()), _totals(seen)
-    await _add_usage(keys, config, store)
     return {
         "namespace": config.namespace,
         "replicas": await store.beat("", SILENCE_US),
+        "cache": await _add_usage(keys, config, store),
         "pools": {
             name: {
                 "keys": keys.get(name, []),
@@ -78,14 +78,17 @@ def _cooldown(rest: Cooldown) -> Told:
     return told | {"suspicion": not rest.proved}
 
 
-async def _add_usage(keys: dict[str, list[Told]], config: Config, store: Store) -> None:
-    """What each key has sent, today and since counting began."""
+async def _add_usage(keys: dict[str, list[Told]], config: Config, store: Store) -> Told:
+    """What each key has sent, today and since counting began; returns what the cache has saved of either."""
+    saved: Told = {}
     for span, days in (("today", 1), ("total", 0)):
-        rows = (await usage(config, store, days))["rows"]
-        found = {(row.pop("pool"), row.pop("key")): row for row in rows}
+        used = await usage(config, store, days)
+        saved[span] = {name: used["total"][name] for name in CACHE}
+        found = {(row.pop("pool"), row.pop("key")): row for row in used["rows"]}
         for pool, told in keys.items():
             for key in told:
                 key.setdefault("usage", {})[span] = found.get((pool, key["id"])) or shown_counts({})
+    return saved
 
 
 def _totals(seen: Survey) -> dict[str, list[Told]]:

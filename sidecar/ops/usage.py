@@ -12,12 +12,13 @@ from aiohttp import web
 
 from sidecar.model.classes import Class
 from sidecar.model.configured import Config
-from sidecar.model.counting import OUTCOMES, REQUESTS, TOKENS, UNSERVED, Counts, Row, ids
+from sidecar.model.counting import HITS, MISSES, OUTCOMES, REQUESTS, SAVED, TOKENS, UNSERVED, Counts, Row, ids
 from sidecar.ops import health
 from sidecar.replica import Replica
 from sidecar.store.calls import USAGE_DAYS
 from sidecar.store.commands import Store
 
+CACHE = ("cache_hits", "cache_misses", "saved_input_tokens", "saved_output_tokens")
 BY = ("day", "pool", "key", "client", "model")
 FAILURES = tuple(str(outcome) for outcome in OUTCOMES if outcome is not Class.OK)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
@@ -101,6 +102,7 @@ def told(counts: Counts) -> Usage:
         "failures": failures,
         "unserved": dict(sorted(unserved.items())),
         **{f"{kind}_tokens": counts.get(kind, 0) for kind in TOKENS},
+        **{name: counts.get(kind, 0) for name, kind in zip(CACHE, (HITS, MISSES, *SAVED), strict=True)},
     }
 
 
@@ -108,7 +110,7 @@ def as_csv(found: Usage) -> str:
     """A header, then a line for each row; the same columns whatever was counted."""
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
-    tokens = [f"{kind}_tokens" for kind in TOKENS]
+    tokens = [*(f"{kind}_tokens" for kind in TOKENS), *CACHE]
     lines.writerow([*found["by"], "requests", "attempts", "successes", "failures", *FAILURES, "unserved", *tokens])
     for row in found["rows"]:
         failures, unserved = row["failures"], row["unserved"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from time import monotonic
 from urllib.parse import unquote
 
@@ -13,11 +14,12 @@ from sidecar.model.configured import Client, Config, Route
 from sidecar.model.rotations import of_client
 from sidecar.model.words import NOBODY
 from sidecar.pool.search import Search
-from sidecar.proxy import admission, relay
+from sidecar.proxy import admission, relay, sameness
 from sidecar.proxy import call as calls
 from sidecar.proxy import route as routes
 from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.belonging import Belonging, Belongs, uploader
+from sidecar.proxy.cache import Caching, Copy
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import check_models, of_those
 from sidecar.proxy.errors import Refused, bad_request, store_away
@@ -35,7 +37,7 @@ class Forward:
 
     def __init__(self, replica: Replica, upstream: Upstream) -> None:
         self._replica, self._upstream = replica, upstream
-        self._naming = Naming(replica.emit)
+        self._naming, self._caching = Naming(replica.emit), Caching(replica.cache)
         self._random = random.Random()  # noqa: S311 - shares, no secrets
         self._belonging = Belonging()
 
@@ -60,14 +62,25 @@ class Forward:
         visit.model = call.reading.model or ""
         if client.models:
             check_models(client, call.names(), where.pool)
-        visit.attempts = attempts = self._attempts(state, call, asked, client)
+        visit.attempts = self._attempts(state, call, asked, client)
+        use = sameness.use(state.config, call, visit.attempts.search.targets, visit.client)
+        if use is None:
+            return await self._answer(request, visit)
+        return await self._caching.serve(request, visit, use, partial(self._answer, request, visit))
+
+    async def _answer(self, request: web.BaseRequest, visit: Visit, copy: Copy | None = None) -> web.StreamResponse:
+        """A provider's answer; `copy` hears what of it the client gets."""
+        assert visit.attempts is not None
+        attempts = visit.attempts
         belongs = await self._belongs(attempts)
-        visit.answer = answer = await _answer(attempts, belongs)
+        visit.answer = answer = await _run(attempts, belongs)
         visit.status = answer.reply.status
+        tee = copy and copy.of(answer)
         try:
             await belongs.keep(answer, attempts)
-            called = visit.model if attempts.search.route.mask_model else ""
-            return await relay.send(request, answer, visit.headers(), attempts.search.deadline, called)
+            search = attempts.search
+            called = visit.model if search.route.mask_model else ""
+            return await relay.send(request, answer, visit.headers(), search.deadline, called, tee)
         finally:
             visit.outcome = attempts.finished(answer).kind
             self._naming.see(answer)
@@ -109,7 +122,7 @@ class Forward:
         return Attempts(call, state.pools, self._upstream, self._replica.emit, search, client.id)
 
 
-async def _answer(attempts: Attempts, belongs: Belongs) -> Answer:
+async def _run(attempts: Attempts, belongs: Belongs) -> Answer:
     """The answer for the client. Raises Refused."""
     try:
         return await attempts.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -27,12 +28,21 @@ _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelim
 _DROPPED = HOP_BY_HOP | {"content-length"}
 
 
+Tee = Callable[[bytes], None]
+
+
 async def send(
-    request: web.BaseRequest, answer: Answer, ours: CIMultiDict[str], deadline: float, called: str = ""
+    request: web.BaseRequest,
+    answer: Answer,
+    ours: CIMultiDict[str],
+    deadline: float,
+    called: str = "",
+    tee: Tee | None = None,
 ) -> web.StreamResponse:
     """Sends the whole answer. A provider that breaks off breaks the client's connection off too.
 
-    `called`: what the answer is to call its model; "": as the provider does.
+    `called`: what the answer is to call its model; "": as the provider does. `tee` hears each byte of its body that the
+    client gets.
     """
     reply = answer.reply
     mask = _mask(reply, called) if called else None
@@ -48,8 +58,11 @@ async def send(
         return await _whole(request, reply, headers, mask.feed(body) if mask else body)
     if whole:
         body = _at_home(request, reply, headers)
-        return await _whole(request, reply, headers, mask.feed(body) if mask else body)
-    return await _stream(request, answer, headers, deadline, mask)
+        body = mask.feed(body) if mask else body
+        if tee is not None:
+            tee(body)
+        return await _whole(request, reply, headers, body)
+    return await _stream(request, answer, headers, deadline, mask, tee)
 
 
 def _mask(reply: Reply, called: str) -> Mask | None:
@@ -86,7 +99,12 @@ async def send_whole(request: web.BaseRequest, response: web.Response) -> web.St
 
 
 async def _stream(
-    request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str], deadline: float, mask: Mask | None
+    request: web.BaseRequest,
+    answer: Answer,
+    headers: CIMultiDict[str],
+    deadline: float,
+    mask: Mask | None,
+    tee: Tee | None,
 ) -> web.StreamResponse:
     reply, reader = answer.reply, answer.reply.reader
     assert reader is not None
@@ -96,7 +114,7 @@ async def _stream(
     await response.prepare(request)
     try:
         async with asyncio.timeout_at(deadline):
-            await _pass(answer, reader, response, mask)
+            await _pass(answer, reader, response, mask, tee)
     except Lost:
         reply.broke = BROKEN
     except TimeoutError:
@@ -110,7 +128,9 @@ async def _stream(
     return response
 
 
-async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse, mask: Mask | None) -> None:
+async def _pass(
+    answer: Answer, reader: Reader, response: web.StreamResponse, mask: Mask | None, tee: Tee | None
+) -> None:
     """Every byte as it comes, read along; an event that may be an error once it is whole. Raises Lost."""
     reply = answer.reply
     data, ended = reply.held, reply.ended
@@ -120,9 +140,12 @@ async def _pass(answer: Answer, reader: Reader, response: web.StreamResponse, ma
         if data and (ended or not reader.may_fail):
             if reply.before_write is not None:
                 await reply.before_write()
-            shown = _shown(answer, reader, data)
-            await response.write(mask.feed(shown) if mask else shown)
-            data = b""
+            shown, data = _shown(answer, reader, data), b""
+            if mask is not None:
+                shown = mask.feed(shown)
+            if tee is not None:
+                tee(shown)
+            await response.write(shown)
         if ended:
             return
         more = await chunk(reply.response)

@@ -7,11 +7,15 @@ from time import monotonic
 
 from multidict import CIMultiDict
 
-from sidecar.model.events import Answered
+from sidecar.model.events import Answered, Cached
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import Dialect
 from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.bodies import Share
+from sidecar.store.cache import Kept
+
+# What a client is told; what is not here is told as it is.
+_SHOWN: dict[Cached, Cached] = {"waited": "hit", "away": "bypass"}
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class Visit:
     model: str = ""
     attempts: Attempts | None = None
     answer: Answer | None = None
+    cache: Cached = ""
+    found: Kept | None = None  # the answer of the cache
     status: int = 499
     outcome: str = "cancelled"
 
@@ -46,10 +52,17 @@ class Visit:
             headers["x-sidecar-key"] = answer.held.key.id
             headers["x-sidecar-model"] = answer.model
             headers["x-sidecar-grant"] = str(answer.held.grant.number)
+        if self.cache:
+            headers["x-sidecar-cache"] = _SHOWN.get(self.cache, self.cache)
+        if self.found is not None:
+            headers["x-sidecar-pool"] = self.found.pool
+            headers["x-sidecar-model"] = self.found.model
+            headers["Age"] = str(round(self.found.age_s))
         return headers
 
     def answered(self) -> Answered:
         """The event of its end, whatever that was."""
+        found = self.found
         now = monotonic()
         attempts = self.attempts
         held = attempts.held if attempts else None
@@ -63,9 +76,9 @@ class Visit:
             status=self.status,
             outcome=self.outcome,
             attempts=attempts.count if attempts else 0,
-            pool=target.pool if target else "",
+            pool=found.pool if found else target.pool if target else "",
             key=held.key.id if held else "",
-            model=(target.model or "") if target else self.model,
+            model=found.model if found else (target.model or "") if target else self.model,
             client=self.client,
             total_s=now - self.began,
             waited_s=attempts.search.waited_s if attempts else 0.0,
@@ -73,4 +86,6 @@ class Visit:
             upstream_s=now - began_upstream if began_upstream else 0.0,
             first_byte_s=last.reply.first_byte_at - self.began if last else None,
             fingerprint=held.key.fingerprint if held else "",
+            cache=self.cache,
+            saved=found.usage if found else None,
         )

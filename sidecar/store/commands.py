@@ -25,7 +25,7 @@ from sidecar.model.words import (
     Rotation,
     Withdrawn,
 )
-from sidecar.store import calls, connect, drifts, embedded, memory
+from sidecar.store import calls, connect, drifts, embedded, evicting, memory
 from sidecar.store.connect import Opener, StoreAway, StoreUnable
 from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
@@ -43,7 +43,7 @@ class Store:
     """All replicas' shared state."""
 
     def __init__(self, open_connection: Opener, namespace: str, emit: Emit, home: Home | None = None) -> None:
-        self.names = Names(namespace)
+        self.names, self.open_connection = Names(namespace), open_connection
         self.home = home or Home()
         self.in_flight: Callable[[], Iterable[Iterable[Grant]]] = lambda: ()  # whose leases are renewed when it is back
         self._emit = emit
@@ -285,6 +285,10 @@ class Store:
     async def beat(self, replica: str, silence_us: int, leaves: bool = False) -> int:
         """Says that this replica ("": nobody) is alive, or that it `leaves`, and returns how many are alive."""
         return int(await self._call_behind(calls.beat(self.names, replica, silence_us, leaves)))
+
+    async def at_risk(self) -> str:
+        """Why Redis may evict budgets; "": it may not, or does not say."""
+        return evicting.risk(await self._call_behind(calls.memory(self.names)))
 
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()

@@ -53,6 +53,19 @@ class Names:
         """A hash stands for the id: some are long, and whoever has that of an upload may write to it."""
         return self._name("made", hashlib.blake2b(thing.encode(), digest_size=12).hexdigest())
 
+    def answer(self, digest: str) -> str:
+        """A cached answer, by what its request comes down to."""
+        return self._name("cache", digest)
+
+    def run(self, digest: str) -> str:
+        """Which request is under way for all that ask the same."""
+        return self._name("run", digest)
+
+    @property
+    def sizes(self) -> str:
+        """How much the cached answers are."""
+        return self._name("cached")
+
 
 def window_field(account: str, limit: Limit) -> str:
     """The state's field that holds an account's window."""

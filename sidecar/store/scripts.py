@@ -33,6 +33,11 @@ NAMES = (
     "drifts",
     "made",
     "makers",
+    "memory",
+    "cache_look",
+    "cache_renew",
+    "cache_keep",
+    "cache_end",
 )
 
 _USE = re.compile(r"^--@ use (.+)$")

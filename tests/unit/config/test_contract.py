@@ -1,10 +1,10 @@
-"""The contract's own example: all of it parses, and what is not there yet says so."""
+"""The contract's own example: all of it parses, and means what the contract says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar.model.configured import LEASE_US, Calendar, Config, Limit, Target
+from sidecar.model.configured import LEASE_US, Cache, Calendar, Config, Limit, Target
 
 from .conftest import Desk
 
@@ -16,7 +16,6 @@ ENVIRON = {
     "VLLM": "v",
     "PROXY_API_KEY": "web-token",
 }
-LATER = ("cache",)
 NO_EFFECT = (
     "sidecar.yaml: pools.spare.keys: weights count with strategy: weighted. With round_robin they have no effect."
 )
@@ -25,20 +24,11 @@ MINUTE, SECOND = 60_000_000, 1_000_000
 
 
 def today(desk: Desk) -> Config:
-    """The example without what is not supported yet."""
     desk.write("openai-b", "o-b\n")
-    return desk.load(EXAMPLE.replace("cache: {ttl: 10m, max_bytes: 1MiB}", ""), ENVIRON)
+    return desk.load(EXAMPLE, ENVIRON)
 
 
-def test_example_yields_exactly_what_is_not_there_yet(desk: Desk) -> None:
-    desk.write("openai-b", "o-b\n")
-    *lines, warning = desk.refused(EXAMPLE, ENVIRON).splitlines()
-    assert warning == f"warning: {NO_EFFECT}"
-    assert sorted(line.split(": ")[1] for line in lines) == list(LATER)
-    assert all("not supported yet" in line for line in lines)
-
-
-def test_example_without_it_is_what_it_says(desk: Desk) -> None:
+def test_example_is_what_it_says(desk: Desk) -> None:
     config = today(desk)
     chat, spare, own = config.pools.values()
     assert [key.id for key in chat.keys] == ["chat-1", "chat-2"]
@@ -53,6 +43,7 @@ def test_example_without_it_is_what_it_says(desk: Desk) -> None:
     assert config.routes["gpt-4"].targets[2] == Target("spare", "gpt-4o")
     day = Limit("requests", 10_000, 0, SECOND, calendar=Calendar("day", "UTC"))
     assert [(client.id, client.limits) for client in config.clients] == [("web", (day,))]
+    assert config.cache == Cache(ttl_s=600, max_bytes=1024 * 1024, scope="all")
     assert config.warnings == (NO_EFFECT,)
 
 

@@ -13,6 +13,7 @@ from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import (
     Address,
     CaBundle,
+    Cache,
     Calendar,
     Client,
     Config,
@@ -54,6 +55,9 @@ OTHER: dict[type, dict[str, Any]] = {
         "redis": "memory",
         "namespace": "other",
         "max_body": 1,
+        "cache": Cache(),
+        "cache_redis": "redis://127.0.0.1:6380/0",
+        "cache_total": 1,
         "max_waiting": 1,
         "hosts": ("a.example",),
         "failures": "failures.jsonl",
@@ -87,6 +91,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "proxy": PROXY,
         "origin": "env X",
     },
+    Cache: {"ttl_s": 1.0, "max_bytes": 1, "scope": "client"},
     Limit: {
         "unit": "input_tokens",
         "max": 11,
@@ -136,6 +141,8 @@ def _with(changed: Any) -> Config:
             made = changed
         case Pool():
             made = replace(CONFIG, pools={changed.name: changed})
+        case Cache():
+            made = replace(CONFIG, cache=changed)
         case Client():
             made = replace(CONFIG, clients=(changed,))
         case Token():
@@ -153,7 +160,7 @@ def _with(changed: Any) -> Config:
     return made
 
 
-WHOLE = (CONFIG, POOL, KEYS[0], TOKENS, ROUTE, TARGET, Parameters(), CLIENT, CLIENT.tokens[0])
+WHOLE = (CONFIG, POOL, KEYS[0], TOKENS, ROUTE, TARGET, Parameters(), CLIENT, CLIENT.tokens[0], Cache())
 
 
 @pytest.mark.parametrize(("of", "whole"), [(type(whole), whole) for whole in WHOLE])

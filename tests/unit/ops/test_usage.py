@@ -18,7 +18,7 @@ from sidecar.model.counting import Row
 from sidecar.ops import app, status
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.stream import Stream
-from sidecar.ops.usage import BadQuestion, as_csv, usage
+from sidecar.ops.usage import CACHE, BadQuestion, as_csv, usage
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
@@ -45,7 +45,7 @@ async def store() -> AsyncIterator[Store]:
 def numbers(**told: Any) -> dict[str, Any]:
     of_requests = dict.fromkeys(("requests", "attempts", "sent", "successes"), 0)
     of_tokens = dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), 0)
-    return {**of_requests, "failures": {}, "unserved": {}, **of_tokens, **told}
+    return {**of_requests, "failures": {}, "unserved": {}, **of_tokens, **dict.fromkeys(CACHE, 0), **told}
 
 
 async def test_rows_are_summed_by_key_and_in_all(store: Store) -> None:

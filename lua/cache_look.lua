@@ -1,0 +1,23 @@
+-- cache_look: is there an answer to this request? If not, does who asks run for all that ask the same?
+--
+-- KEYS  1        entry      STRING  the answer
+--       2        run        STRING  the token of the request that runs for all; `none`: nothing to keep came of it
+-- ARGV  token    of who asks
+--       hold     milliseconds that a run counts without a sign of life
+-- returns        {the answer, milliseconds that it still lives}; or `runs`: who asks does; `waits`: another does, ask
+--                again; `alone`: nothing will be kept, so go without
+-- cost           2 commands, 3 for the one that runs
+--
+-- Where Redis takes no writes (it is full, or a replica) nobody runs for others, and each goes alone.
+--@ use args
+local token, hold = args.text(), args.text()
+local found = redis.call('GET', KEYS[1])
+if found then
+  return { found, redis.call('PTTL', KEYS[1]) }
+end
+local runs = redis.call('GET', KEYS[2])
+if runs then
+  return runs == 'none' and 'alone' or 'waits'
+end
+local taken = redis.pcall('SET', KEYS[2], token, 'PX', hold)
+return taken.err and 'alone' or 'runs'

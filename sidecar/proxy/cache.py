@@ -1,0 +1,245 @@
+"""Requests that ask the same are one call to a provider: the first runs, the others get what it got.
+
+Those of one replica wait for one future; one of them asks Redis, again and again, whether the one that runs elsewhere
+has an answer. Nothing is subscribed to and no connection waits: a look is some microseconds of Redis, and only who meets
+another one under way looks twice. The run of a replica that is gone ends, for it gives no sign of life, and the next look
+takes its place. A run without an answer to keep ends the wait of all: each goes by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aiohttp import web
+
+from sidecar.model.classes import Class
+from sidecar.model.events import Cached
+from sidecar.proxy import relay, sameness
+from sidecar.proxy.attempt import Answer
+from sidecar.proxy.errors import Refused
+from sidecar.proxy.inflate import Inflate
+from sidecar.proxy.visit import Visit
+from sidecar.store.cache import PACKING, RENEW_S, Cache, Kept
+from sidecar.store.connect import StoreAway, StoreUnable
+
+FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.25  # between two looks at another's run: doubled, with jitter
+PIECE = 64 * 1024  # of a stream that is replayed, written at once
+
+
+class Copy:
+    """An answer as its client gets it, packed as it passes. It lets go of one that is larger than may be kept."""
+
+    def __init__(self, most: int, too_large: Callable[[], None]) -> None:
+        self._most, self._too_large = most, too_large
+        self._inflate = Inflate("")
+        self._packer = zlib.compressobj(PACKING)
+        self._pieces: list[bytes] | None = []
+        self._size = 0
+
+    def of(self, answer: Answer) -> Copy:
+        """Ready for the bytes of this one."""
+        self._inflate = Inflate(answer.reply.response.headers.get("Content-Encoding", ""))
+        return self
+
+    def __call__(self, data: bytes) -> None:
+        if self._pieces is None:
+            return
+        for piece in self._inflate(data):
+            self._size += len(piece)
+            if self._size > self._most:
+                self._pieces = None
+                self._too_large()
+                return
+            self._pieces.append(self._packer.compress(piece))
+
+    def packed(self) -> bytes | None:
+        """All of it; None for one that was too large, or cannot be unpacked."""
+        if self._pieces is None or not self._inflate.whole:
+            return None
+        return b"".join((*self._pieces, self._packer.flush()))
+
+
+# What came of a run, for those who wait for it: an answer; that each goes by itself; that the next of them runs.
+Came = Kept | Literal["alone", "next"]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A request that looks, and perhaps runs, for all that ask the same of this replica."""
+
+    digest: str
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    came: asyncio.Future[Came] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    how: Cached = "waited"  # what the cache is to those who wait for it
+    beat: asyncio.TimerHandle | None = None  # while it runs for the other replicas too
+
+
+class Caching:
+    """The cache of one replica's data plane."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._runs: dict[str, Run] = {}
+
+    async def serve(
+        self,
+        request: web.BaseRequest,
+        visit: Visit,
+        use: sameness.Use,
+        answer: Callable[[Copy | None], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """A kept answer, or what `answer` makes of the request, which tells a copy and leaves it in the visit.
+
+        Raises what `answer` raises, and Refused (504) for a request whose time ends while another one runs.
+        """
+        if not use.keeps:
+            visit.cache = "bypass"
+            return await answer(None)
+        visit.cache = "miss"
+        found = await self._find(visit, use) if use.max_age_s > 0 else None
+        if not isinstance(found, Kept):
+            return await self._fill(visit, use, found, answer)
+        body = found.body()
+        if body is None:
+            visit.cache = "miss"
+            return await self._fill(visit, use, None, answer)
+        visit.found = found
+        return await _replay(request, visit, found.content_type, body)
+
+    # --- finding -------------------------------------------------------------------------------------
+
+    async def _find(self, visit: Visit, use: sameness.Use) -> Kept | Run | None:
+        """The answer; or a run, which is this request's until it ends it; None: it goes by itself."""
+        assert visit.attempts is not None
+        search = visit.attempts.search
+        try:
+            async with asyncio.timeout_at(search.deadline):
+                found = await self._ask(visit, use.digest)
+        except TimeoutError:
+            raise Refused(504, "timeout", "The same request is under way, and had no answer in time.") from None
+        if isinstance(found, Kept) and found.age_s > use.max_age_s:
+            visit.cache = "miss"
+            return None
+        return found
+
+    async def _ask(self, visit: Visit, digest: str) -> Kept | Run | None:
+        assert visit.attempts is not None
+        while (run := self._runs.get(digest)) is not None:
+            with visit.attempts.search.waiting():
+                came = await asyncio.shield(run.came)
+            if came != "next":
+                visit.cache = run.how if isinstance(came, Kept) else "miss"
+                return came if isinstance(came, Kept) else None
+        run = self._runs[digest] = Run(digest)
+        try:
+            return await self._look(visit, run)
+        except BaseException:
+            self._over(run, "next")
+            raise
+
+    async def _look(self, visit: Visit, run: Run) -> Kept | Run | None:
+        """Looks until there is an answer, or none comes, or it is this request that runs."""
+        assert visit.attempts is not None
+        pause_s, waited = FIRST_LOOK_S, False
+        while True:
+            try:
+                seen = await self._cache.look(run.digest, run.token)
+            except (StoreAway, StoreUnable):
+                visit.cache = "away"
+                seen = "alone"
+            if isinstance(seen, Kept):
+                visit.cache = run.how = "waited" if waited else "hit"
+                self._over(run, seen)
+                return seen
+            if seen == "alone":
+                self._over(run, "alone")
+                return None
+            if seen == "runs":
+                self._beat_later(run)
+                return run
+            waited = True
+            with visit.attempts.search.waiting():
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            pause_s = min(2 * pause_s, LAST_LOOK_S)
+
+    def _beat_later(self, run: Run) -> None:
+        def beat() -> None:
+            self._cache.renew(run.digest, run.token)
+            self._beat_later(run)
+
+        run.beat = asyncio.get_running_loop().call_later(RENEW_S, beat)
+
+    # --- filling -------------------------------------------------------------------------------------
+
+    async def _fill(
+        self,
+        visit: Visit,
+        use: sameness.Use,
+        run: Run | None,
+        answer: Callable[[Copy | None], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Sends the request on and keeps what is whole and good; all else ends the wait for it."""
+        copy = Copy(use.policy.max_bytes, lambda: self._end(run, "alone"))
+        try:
+            response = await answer(copy)
+            kept = _kept(visit, use, copy)
+            if kept is not None:
+                self._cache.keep(use.digest, run.token if run else "", kept, use.most)
+                if run is not None:
+                    self._over(run, kept)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self._end(run, "next")  # its client is gone: that says nothing of the answer
+            raise
+        finally:
+            self._end(run, "alone")
+        return response
+
+    def _end(self, run: Run | None, came: Literal["alone", "next"]) -> None:
+        """Ends a run that has nothing to keep, unless it has ended."""
+        if run is not None and not run.came.done():
+            self._cache.end(run.digest, run.token, alone=came == "alone")
+            self._over(run, came)
+
+    def _over(self, run: Run, came: Came) -> None:
+        """Tells those who wait here."""
+        if run.beat is not None:
+            run.beat.cancel()
+        if self._runs.get(run.digest) is run:
+            del self._runs[run.digest]
+        if not run.came.done():
+            run.came.set_result(came)
+
+
+def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:
+    """The answer that has passed, if it is whole and good: no error, nothing that was blocked, cut, or too large."""
+    answer = visit.answer
+    if answer is None or answer.reply.status != 200 or visit.outcome != Class.OK:
+        return None
+    reply, packed = answer.reply, copy.packed()
+    if packed is None or reply.reader is None or not reply.reader.complete or reply.broke is not None:
+        return None
+    content_type = reply.response.headers.get("Content-Type", "")
+    pool, usage = answer.held.pool.name, reply.reader.usage
+    return Kept(content_type, pool, answer.model, usage, use.policy.ttl_s, packed)
+
+
+async def _replay(request: web.BaseRequest, visit: Visit, content_type: str, body: bytes) -> web.StreamResponse:
+    """A kept answer, a stream as a stream: what reads it as it comes finds no length."""
+    visit.status, visit.outcome = 200, str(Class.OK)
+    headers = visit.headers()
+    if content_type:
+        headers["Content-Type"] = content_type
+    if not content_type.lower().startswith("text/event-stream"):
+        return await relay.send_whole(request, web.Response(headers=headers, body=body))
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    for start in range(0, len(body), PIECE):
+        await response.write(body[start : start + PIECE])
+    await response.write_eof()
+    return response

@@ -1,0 +1,98 @@
+"""Which requests ask the same, so that one answer serves them, and what their callers say of that. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from multidict import CIMultiDict
+
+from sidecar.model.configured import Cache, Config, Target
+from sidecar.proxy.call import Call
+
+CANONICAL = 256 * 1024  # bytes of a body up to which the order of its fields does not matter: 3 ms
+LARGEST = 8 * 1024 * 1024  # bytes of a body up to which it is looked up: 8 ms
+
+# Of the headers those by which a caller chooses what an API does; the others say who calls, and with what.
+_HEADERS = ("anthropic-beta", "anthropic-version", "openai-beta")
+_MAX_AGE = re.compile(r'max-age="?(\d{1,9})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What of the cache a request may use."""
+
+    policy: Cache
+    most: int  # bytes of all answers
+    digest: str = ""  # what requests that ask the same have in common
+    keeps: bool = True  # False: its caller wants no answer of the cache, and its own kept for nobody
+    max_age_s: float = math.inf  # of an answer that its caller takes; 0: none
+
+
+def use(config: Config, call: Call, targets: tuple[Target, ...], client: str) -> Use | None:
+    """None where the config keeps no answers, or none of such calls.
+
+    What may be executed twice may be answered from the cache: nothing that makes a thing, such as a file or an image,
+    and nothing whose answer depends on what came before, or is still to come.
+    """
+    policy = config.cache
+    if policy is None or call.method != "POST" or not call.reading.retry_safe or len(call.body) > LARGEST:
+        return None
+    keeps, max_age_s = _wishes(call.headers)
+    if not keeps:
+        return Use(policy, config.cache_total, keeps=False)
+    body = canonical(call.body)
+    if body is None:
+        return None
+    digest = hashlib.blake2b(_around(config, call, targets, client if policy.scope == "client" else None))
+    digest.update(body)
+    return Use(policy, config.cache_total, digest.hexdigest()[:40], True, max_age_s)
+
+
+def _wishes(headers: CIMultiDict[str]) -> tuple[bool, float]:
+    """Whether an answer may be kept at all, and how old one may be: `Cache-Control` of a request (RFC 9111, 5.2.1)."""
+    said = [word.strip().lower() for text in headers.getall("Cache-Control", ()) for word in text.split(",")]
+    ages = [float(found[1]) for word in said if (found := _MAX_AGE.fullmatch(word))]
+    return "no-store" not in said, 0.0 if "no-cache" in said else min(ages, default=math.inf)
+
+
+class _Says(msgspec.Struct):
+    """Fields by which an answer is more than what it says: it is stored at the provider, is made later, or goes on
+    from what is there. OpenAI's responses and completions, Anthropic's messages."""
+
+    store: Any = None
+    background: Any = None
+    conversation: Any = None
+    previous_response_id: Any = None
+    container: Any = None
+
+    @property
+    def plainly(self) -> bool:
+        asked = (self.background, self.conversation, self.previous_response_id, self.container)
+        return self.store is not True and not any(asked)
+
+
+def canonical(body: bytes | memoryview) -> bytes | memoryview | None:
+    """The same for bodies that differ in white space and in the order of their fields only; of a large one its bytes.
+
+    None for one whose answer is nobody else's, and for what is no JSON object.
+    """
+    try:
+        if not msgspec.json.decode(body, type=_Says).plainly:
+            return None
+        return body if len(body) > CANONICAL else msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
+def _around(config: Config, call: Call, targets: tuple[Target, ...], client: str | None) -> bytes:
+    """All but the body: what is called, where that leads by this config, and whose it is where that matters."""
+    place = call.place
+    where = [(repr(target), config.pools[target.pool].provider.base_url) for target in targets]
+    headers = [call.headers.getall(name, ()) for name in _HEADERS]
+    asked = (place.dialect.name, place.judge.name, place.prefix, place.operation, call.query)
+    return msgspec.json.encode((asked, where, headers, client)) + b"\n"
