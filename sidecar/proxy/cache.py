@@ -1,9 +1,9 @@
 """Requests that ask the same are one call to a provider: the first runs, the others get what it got.
 
 Those of one replica wait for one future; one of them asks Redis, again and again, whether the one that runs elsewhere
-has an answer. Nothing is subscribed to and no connection waits: a look is some microseconds of Redis, and only who meets
-another one under way looks twice. The run of a replica that is gone ends, for it gives no sign of life, and the next look
-takes its place. A run without an answer to keep ends the wait of all: each goes by itself.
+has an answer. Nothing is subscribed to and no connection waits: a look is some microseconds of Redis, and only who
+meets another one under way looks twice. The run of a replica that is gone ends, for it gives no sign of life, and the
+next look takes its place. A run without an answer to keep ends the wait of all: each goes by itself.
 """
 
 from __future__ import annotations

@@ -1,0 +1,305 @@
+"""Cached answers as clients see them: the same bytes, no key and no budget; never an error, never a part of one."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sidecar.model.events import Answered, CacheChanged
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
+from sidecar.store.cache import Kept
+from tests.proxy.plane import CHAT, Reply, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
+from tests.proxy.test_gone import begun
+from tests.servers import free_port
+
+ONCE_A_MINUTE = {"requests": 1, "per": "minute"}
+CUT = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+ANSWER = (
+    b'{"id":"a","object":"chat.completion","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}'
+)
+
+
+def cached(provider: StrictProvider, cache: object = None, **pool_fields: Any) -> Any:
+    """A sidecar of the provider's first key that keeps answers."""
+    return sidecar({"chat": pool(provider.url, [*provider.accounts][:1], **pool_fields)}, cache=cache or {})
+
+
+def cache_of(reply: Reply) -> str:
+    return reply.headers["x-sidecar-cache"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_same_is_answered_the_same_without_a_key(provider: StrictProvider, stream: bool) -> None:
+    """To the byte, a stream as a stream; and where the budget is spent."""
+    async with cached(provider, limits=[ONCE_A_MINUTE], max_wait="0s") as plane:
+        first, second = [await plane.chat(stream=stream) for _ in range(2)]
+        assert (cache_of(first), cache_of(second)) == ("miss", "hit")
+        assert (second.status, second.body) == (200, first.body)
+        assert second.headers["content-type"] == first.headers["content-type"]
+        assert ("content-length" in second.headers) is not stream
+        assert {name: second.headers.get(f"x-sidecar-{name}") for name in ("pool", "key", "model", "grant")} == {
+            "pool": "chat",
+            "key": None,
+            "model": "gpt-4o",
+            "grant": None,
+        }
+        assert (second.attempts, second.headers["x-sidecar-waited-ms"], second.headers["age"]) == (0, "0", "0")
+        assert (await plane.chat(stream=stream, seed=1)).status == 429
+        assert len(provider.arrivals) == 1
+        event = plane.of(Answered)[1]
+        assert (event.cache, event.pool, event.key, event.model, event.outcome) == ("hit", "chat", "", "gpt-4o", "ok")
+
+
+async def test_what_a_hit_saves_is_told(provider: StrictProvider) -> None:
+    async with cached(provider) as plane:
+        first, *others = [await plane.chat() for _ in range(3)]
+        usage = first.data["usage"]
+        saved = [event.saved for event in plane.of(Answered)]
+        assert saved[0] is None
+        assert [(one.input, one.output) for one in saved[1:]] == [
+            (usage["prompt_tokens"], usage["completion_tokens"])
+        ] * len(others)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_packed_answer_is_kept_for_who_cannot_unpack_it(provider: StrictProvider, coding: str) -> None:
+    provider.faults.append(Fault(gzip=True))
+    async with cached(provider) as plane:
+        packed = await plane.chat({"Accept-Encoding": coding})
+        plain = await plane.chat()
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "content-encoding" not in plain.headers
+        assert (cache_of(plain), plain.body) == ("hit", gzip.decompress(packed.body))
+
+
+async def test_other_words_for_the_same_are_the_same(provider: StrictProvider) -> None:
+    async with cached(provider) as plane:
+        await plane.chat()
+        turned = json.dumps(dict(reversed(CHAT.items())), indent=1).encode()
+        assert cache_of(await plane.post("/v1/chat/completions", turned, {"User-Agent": "other"})) == "hit"
+        assert cache_of(await plane.chat(temperature=0)) == "miss"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=400),
+        Fault(status=500),
+        Fault(status=429, headers={"retry-after": "1"}),
+        Fault(status=200, body={"error": {"message": "no", "code": 503}}),
+        Fault(at="first", status=500),
+        Fault(at="middle", status=500),
+        Fault(close="middle"),
+        Fault(close="before"),
+    ],
+    ids=lambda fault: f"{fault.status} {fault.at} {fault.close}",
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_error_and_no_part_of_an_answer_is_kept(provider: StrictProvider, fault: Fault, stream: bool) -> None:
+    """The next one who asks gets what the provider says then."""
+    provider.faults.append(fault)
+    async with cached(provider, max_attempts=1, cooldown={"default": "1s"}, max_wait="5s") as plane:
+        with suppress(aiohttp.ClientError):
+            await plane.chat({"x-sidecar-max-wait": "0"}, stream=stream)
+        provider.faults.clear()
+        reply = await plane.chat(stream=stream)
+        assert (reply.status, cache_of(reply)) == (200, "miss")
+        assert b"error" not in reply.body
+        assert cache_of(await plane.chat(stream=stream)) == "hit"
+
+
+def saying(body: bytes, *headers: str) -> Callable[[Exchange], Awaitable[None]]:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(body, "200 OK", *headers)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (ANSWER.replace(b'"stop"', b'"content_filter"'), "application/json"),
+        (ANSWER.replace(b'"x"', b'"%s"' % (b"x" * 5000)), "application/json"),
+        (CUT, "text/event-stream"),
+    ],
+    ids=["blocked", "large", "cut"],
+)
+async def test_neither_is_what_was_blocked_or_is_too_large(body: bytes, kind: str) -> None:
+    async with RawUpstream(saying(body, f"Content-Type: {kind}")) as upstream:
+        pools = {"chat": pool(upstream.url, new_keys(1))}
+        async with sidecar(pools, cache={"max_bytes": 4096}) as plane:
+            for _ in range(2):
+                with suppress(aiohttp.ClientError):
+                    assert cache_of(await plane.chat({"Connection": "close"})) == "miss"
+            assert len(upstream.heard) == 2
+
+
+async def test_what_a_caller_wishes_is_done(provider: StrictProvider) -> None:
+    """`no-store` leaves no trace, `no-cache` brings a new answer for all, `max-age` bounds how old one may be."""
+    async with cached(provider) as plane:
+        assert cache_of(await plane.chat({"Cache-Control": "no-store"})) == "bypass"
+        first = await plane.chat({"Cache-Control": "no-cache"})
+        assert (cache_of(first), cache_of(await plane.chat({"Cache-Control": "no-store"}))) == ("miss", "bypass")
+        assert (await plane.chat()).body == first.body
+        second = await plane.chat({"Cache-Control": "no-cache"})
+        assert second.body != first.body
+        kept = await plane.chat({"Cache-Control": "max-age=60"})
+        assert (cache_of(kept), kept.body) == ("hit", second.body)
+        assert cache_of(await plane.chat({"Cache-Control": "max-age=0"})) == "miss"
+
+
+async def test_an_answer_is_another_clients_only_where_that_may_be(provider: StrictProvider) -> None:
+    clients = [{"id": name, "token": f"token-of-{name}-0123456789"} for name in ("web", "app")]
+    web, app = ({"Authorization": f"Bearer token-of-{name}-0123456789"} for name in ("web", "app"))
+    pools = {"chat": pool(provider.url, list(provider.accounts))}
+    for scope, last in (("client", "miss"), ("all", "hit")):
+        async with sidecar(pools, cache={"scope": scope}, clients=clients) as plane:
+            assert [cache_of(await plane.chat(who)) for who in (web, web, app)] == ["miss", "hit", last]
+
+
+async def test_what_is_not_kept_is_not_marked(provider: StrictProvider) -> None:
+    async with cached(provider) as plane:
+        replies = [await plane.chat(store=True) for _ in range(2)]
+        assert not any("x-sidecar-cache" in reply.headers for reply in replies)
+        assert len(provider.arrivals) == 2
+
+
+# --- at the same moment -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_runs_for_all_that_ask_the_same(provider: StrictProvider, stream: bool) -> None:
+    provider.faults.append(Fault(hang=True))
+    async with cached(provider) as plane:
+        asking = [asyncio.ensure_future(plane.chat(stream=stream)) for _ in range(20)]
+        await provider.wait_for(lambda: provider.open)
+        while plane.replica.inflight < 20:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        provider.release()
+        replies = await asyncio.gather(*asking)
+        assert len({reply.body for reply in replies}) == 1
+        assert sorted(map(cache_of, replies)) == ["hit"] * 19 + ["miss"]
+        assert len(provider.arrivals) == 1
+        assert sorted(event.cache for event in plane.of(Answered)) == ["miss"] + ["waited"] * 19
+
+
+async def test_the_next_runs_where_the_one_that_runs_goes_away(provider: StrictProvider) -> None:
+    """And those that wait for it leave as they like."""
+    provider.faults.append(Fault(hang=True))
+    async with cached(provider) as plane:
+        runner = await begun(plane)
+        await provider.wait_for(lambda: provider.open)
+        leaving = await begun(plane)
+        asking = [asyncio.ensure_future(plane.chat()) for _ in range(5)]
+        while plane.replica.inflight < 7:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        leaving.close()
+        runner.close()
+        await provider.wait_for(lambda: len(provider.arrivals) == 2 and provider.open == 1)
+        provider.release()
+        replies = await asyncio.gather(*asking)
+        assert [reply.status for reply in replies] == [200] * 5
+        assert len(provider.arrivals) == 2
+
+
+async def test_all_go_by_themselves_where_nothing_comes_of_it(provider: StrictProvider) -> None:
+    """At once, not one after the other."""
+    provider.faults.append(Fault(hang=True, status=400, times=1))
+    provider.faults.append(Fault(hang=True))
+    async with cached(provider) as plane:
+        asking = [asyncio.ensure_future(plane.chat()) for _ in range(6)]
+        await provider.wait_for(lambda: provider.open)
+        while plane.replica.inflight < 6:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        provider.release()
+        await provider.wait_for(lambda: provider.open == 5)
+        provider.release()
+        assert sorted([reply.status for reply in await asyncio.gather(*asking)]) == [200] * 5 + [400]
+
+
+async def test_nobody_waits_for_an_answer_that_is_too_large() -> None:
+    """They go as soon as that is known, not when it has passed."""
+    more = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(CUT * 100)
+        await more.wait()
+        await exchange.chunk(b"data: [DONE]\n\n")
+        await exchange.chunk(b"")
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={"max_bytes": 1024}) as plane,
+    ):
+        asking = [asyncio.ensure_future(plane.chat(stream=True)) for _ in range(3)]
+        while len(upstream.heard) < 3:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        more.set()
+        assert {cache_of(reply) for reply in await asyncio.gather(*asking)} == {"miss"}
+
+
+async def test_a_wait_for_another_replica_ends_with_the_requests_time(provider: StrictProvider, redis_url: str) -> None:
+    """The other one runs on."""
+    provider.faults.append(Fault(hang=True))
+    shared = {"redis": redis_url, "namespace": "t-deadline"}
+    key = [*provider.accounts][:1]
+    async with (
+        sidecar({"chat": pool(provider.url, key)}, cache={"ttl": "5s"}, **shared) as one,
+        sidecar({"chat": pool(provider.url, key, timeout="300ms")}, cache={"ttl": "5s"}, **shared) as other,
+    ):
+        running = asyncio.ensure_future(one.chat())
+        await provider.wait_for(lambda: provider.open)
+        late = await other.chat()
+        assert (late.status, late.data["error"]["code"], late.attempts) == (504, "timeout", 0)
+        assert int(late.headers["x-sidecar-waited-ms"]) > 0
+        waiting = asyncio.ensure_future(other.chat())
+        await other.entered()
+        provider.release()
+        assert {(await running).status, (await waiting).status} == {200}
+        assert len(provider.arrivals) == 1
+
+
+# --- Redis ------------------------------------------------------------------------------------------
+
+
+async def test_a_cache_that_is_away_holds_nobody_up(provider: StrictProvider) -> None:
+    """Its Redis is another one than the budgets'; that it is away is told once."""
+    away = {"redis": f"redis://127.0.0.1:{free_port()}/0"}
+    async with cached(provider, away) as plane:
+        replies = [await plane.chat() for _ in range(3)]
+        assert [(reply.status, cache_of(reply)) for reply in replies] == [(200, "bypass")] * 3
+        assert [event.cache for event in plane.of(Answered)] == ["away"] * 3
+        told = plane.of(CacheChanged)
+        assert [event.works for event in told] == [False]
+        assert "away" in told[0].reason
+        assert (await plane.send("GET", "/health")).status == 200
+
+
+async def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(
+    provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands in Redis: a request is never an error for it."""
+    async with cached(provider) as plane:
+        await plane.chat()
+        monkeypatch.setattr(Kept, "body", lambda _: None)
+        reply = await plane.chat()
+        assert (reply.status, cache_of(reply)) == (200, "miss")
+        assert len(provider.arrivals) == 2
+
+
+async def test_answers_live_as_long_as_the_config_says(provider: StrictProvider) -> None:
+    async with cached(provider, {"ttl": "50ms"}) as plane:
+        first = await plane.chat()
+        await asyncio.sleep(0.06)
+        second = await plane.chat()
+        assert (cache_of(first), cache_of(second)) == ("miss", "miss")

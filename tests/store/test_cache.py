@@ -1,0 +1,266 @@
+"""Cached answers, and which request runs for all that ask the same, on every kind of store."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import redis
+
+from sidecar.model.events import CacheChanged, Event
+from sidecar.model.words import Usage
+from sidecar.store import cache as kept
+from sidecar.store import connect
+from sidecar.store.cache import Cache, Kept
+from sidecar.store.calls import Call
+from sidecar.store.commands import Store
+from sidecar.store.names import Names
+from tests.servers import RedisProcess
+from tests.store.asks import run
+from tests.store.conftest import Place
+
+NAMES = Names("test")
+ANSWER = Kept("application/json", "chat", "gpt-4o", Usage(12, 6, 18, None, 2), 60.0, zlib.compress(b'{"a":1}'))
+MOST = 1024 * 1024
+MINUTE_US = 60_000_000
+
+Open = Callable[..., Cache]
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+async def opened(events: list[Event]) -> AsyncIterator[Open]:
+    """Makes caches, each as another replica has it."""
+    made: list[Cache] = []
+
+    def make(opener: connect.Opener, own: bool = False) -> Cache:
+        made.append(Cache(opener, NAMES, events.append, own))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
+
+
+async def told(cache: Cache, digest: str = "d", token: str = "late") -> Kept | str:
+    """What a look finds once all that was queued before is done."""
+    return await cache.look(digest, token)
+
+
+async def test_one_runs_and_the_others_wait_for_what_it_keeps(place: Place, opened: Open) -> None:
+    """Over all replicas; what is read is what was written, and says how old it is."""
+    one, other = opened(place.open), opened(place.open)
+    assert await one.look("d", "a") == "runs"
+    assert await one.look("d", "b") == "waits"
+    assert await other.look("d", "c") == "waits"
+    assert await other.look("another", "c") == "runs"
+    one.keep("d", "a", ANSWER, MOST)
+    found = await told(one)
+    assert isinstance(found, Kept)
+    assert (found.content_type, found.pool, found.model, found.usage) == (
+        "application/json",
+        "chat",
+        "gpt-4o",
+        ANSWER.usage,
+    )
+    assert (found.body(), found.ttl_s) == (b'{"a":1}', 60.0)
+    assert 0 <= found.age_s < 30
+    assert isinstance(await told(other), Kept)
+    assert not place.raw.exists(NAMES.run("d"))
+    assert 0 < place.raw.pttl(NAMES.answer("d")) <= 60_000
+
+
+async def test_a_run_that_keeps_nothing_sends_all_on_alone(place: Place, opened: Open) -> None:
+    """For a moment: then the next one runs."""
+    cache = opened(place.open)
+    assert await cache.look("d", "a") == "runs"
+    cache.end("d", "a", alone=True)
+    assert [await told(cache), await told(cache)] == ["alone", "alone"]
+    assert 0 < place.raw.pttl(NAMES.run("d")) <= kept.ALONE_MS
+    place.raw.delete(NAMES.run("d"))
+    assert await told(cache) == "runs"
+
+
+async def test_the_next_one_runs_where_a_client_went_away(place: Place, opened: Open) -> None:
+    cache = opened(place.open)
+    assert await cache.look("d", "a") == "runs"
+    cache.end("d", "a", alone=False)
+    assert await cache.look("d", "b") == "runs"
+
+
+async def test_who_does_not_run_ends_nothing(place: Place, opened: Open) -> None:
+    """A run that was given up for lost may end later: another's is not its own."""
+    cache = opened(place.open)
+    assert await cache.look("d", "b") == "runs"
+    cache.renew("d", "a")
+    cache.end("d", "a", alone=True)
+    assert await told(cache) == "waits"
+    cache.keep("d", "a", ANSWER, MOST)
+    assert isinstance(await told(cache), Kept)
+    assert place.raw.get(NAMES.run("d")) == b"b"
+
+
+async def test_a_run_lasts_as_long_as_it_gives_signs_of_life(
+    place: Place, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = opened(place.open)
+    monkeypatch.setattr(kept, "HOLD_MS", 60_000)
+    assert await cache.look("d", "a") == "runs"
+    monkeypatch.setattr(kept, "HOLD_MS", 1)
+    cache.renew("d", "a")
+    while (seen := await told(cache, token="b")) == "waits":  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
+    assert seen == "runs"
+
+
+async def test_a_look_that_is_given_up_runs_nothing(place: Place, opened: Open) -> None:
+    cache = opened(place.open)
+    assert await cache.look("warm", "w") == "runs"  # connected
+    looking = asyncio.create_task(cache.look("d", "a"))
+    await asyncio.sleep(0)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    while (seen := await told(cache, token="b")) == "waits":  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
+    assert seen == "runs"
+
+
+@pytest.mark.parametrize("text", [b"", b"2[]\nx", b"1{}\nx", b'1["a","b","c",1.0,null', b"1\xff\nx"])
+async def test_what_cannot_be_read_is_no_answer(place: Place, opened: Open, text: bytes) -> None:
+    """Another version's, or somebody else's."""
+    place.raw.set(NAMES.answer("d"), text, px=60_000)
+    assert await told(opened(place.open)) == "alone"
+    assert Kept("", "", "", None, 1.0, b"no zlib").body() is None
+
+
+# --- bounds -----------------------------------------------------------------------------------------
+
+
+async def test_all_answers_together_are_bounded(place: Place, opened: Open, events: list[Event]) -> None:
+    """The first that would be too much is not kept, and those that wait for it go alone; it is told once."""
+    cache = opened(place.open)
+    most = 3 * (len(kept.write(ANSWER)) + 250)
+    for digest in "abcde":
+        cache.keep(digest, "", ANSWER, most)
+    assert await cache.look("x", "t") == "runs"
+    cache.keep("x", "t", ANSWER, most)
+    assert await told(cache, "x") == "alone"
+    assert [bool(place.raw.exists(NAMES.answer(digest))) for digest in "abcde"] == [True, True, True, False, False]
+    assert events == [CacheChanged(False, "the answers are 0.0 MiB of the 0.0 MiB of cache.max_total")]
+    cache.keep("a", "", ANSWER, most)  # in the place of what was there
+    assert isinstance(await told(cache, "a"), Kept)
+    assert events[1:] == [CacheChanged(True)]
+
+
+def test_what_has_expired_counts_no_more(place: Place) -> None:
+    """The sizes of what is there add up to the total, minute by minute."""
+    now = 1_790_000_000_000_000
+
+    def keep(digest: str, size: int, ttl_s: int, at_us: int) -> object:
+        keys = (NAMES.answer(digest), NAMES.run(digest), NAMES.sizes)
+        args = (str(at_us), "", "1", str(ttl_s * 1000), "10000", "0", "x" * size)
+        return run(place.raw, Call("cache_keep", keys, args))
+
+    assert keep("a", 4000, 60, now) == b"kept"
+    assert keep("b", 4000, 600, now) == b"kept"
+    assert keep("c", 4000, 60, now) == [b"total", b"8500", b"10000"]
+    later = now + 3 * MINUTE_US
+    assert keep("c", 4000, 60, later) == b"kept"
+    sizes = {name: int(text) for name, text in place.raw.hgetall(NAMES.sizes).items()}
+    total = sizes.pop(b"total")
+    assert sizes.pop(b"swept") == later // MINUTE_US
+    assert total == sum(sizes.values()) == 8500
+    assert place.raw.pttl(NAMES.sizes) > 600_000
+
+
+# --- Redis's memory ---------------------------------------------------------------------------------
+
+
+def bound(process: RedisProcess, most: int, policy: str) -> redis.Redis:
+    """A client of it, with this maxmemory in bytes above what it uses now."""
+    client = redis.Redis(port=process.port)
+    used: int = client.info("memory")["used_memory"]
+    client.config_set("maxmemory-policy", policy)
+    client.config_set("maxmemory", used + most if most else 0)
+    return client
+
+
+async def test_nothing_is_kept_above_half_of_redis(
+    redis_process: RedisProcess, opened: Open, events: list[Event]
+) -> None:
+    """What is there is still read, and when there is room again answers are kept again."""
+    cache = opened(connect.opener(redis_process.url))
+    cache.keep("a", "", ANSWER, MOST)
+    assert isinstance(await told(cache, "a"), Kept)
+    with bound(redis_process, 300_000, "noeviction") as client:
+        assert await cache.look("b", "t") == "runs"
+        cache.keep("b", "t", ANSWER, MOST)
+        assert await told(cache, "b") == "alone"
+        assert isinstance(await told(cache, "a"), Kept)
+        assert [event.works for event in events if isinstance(event, CacheChanged)] == [False]
+        assert "maxmemory" in str(events[0])
+        client.config_set("maxmemory", 100_000_000)
+        cache.keep("b", "", ANSWER, MOST)
+        assert isinstance(await told(cache, "b"), Kept)
+        assert [event.works for event in events if isinstance(event, CacheChanged)] == [False, True]
+
+
+@pytest.mark.parametrize(("own", "found"), [(True, True), (False, False)])
+async def test_a_redis_of_its_own_that_evicts_may_be_full(
+    redis_process: RedisProcess, opened: Open, own: bool, found: bool
+) -> None:
+    """One that has the budgets too may not, whatever it evicts."""
+    cache = opened(connect.opener(redis_process.url), own)
+    await told(cache)
+    with bound(redis_process, 300_000, "allkeys-lru"):
+        cache.keep("a", "", ANSWER, MOST)
+        assert isinstance(await told(cache, "a"), Kept) is found
+
+
+async def test_a_full_redis_is_no_error(redis_process: RedisProcess, opened: Open, events: list[Event]) -> None:
+    """Each goes alone, and what is there is read."""
+    cache = opened(connect.opener(redis_process.url))
+    cache.keep("a", "", ANSWER, MOST)
+    assert await cache.look("b", "t") == "runs"
+    with bound(redis_process, 0, "noeviction") as client:
+        client.config_set("maxmemory", 1)
+        assert await told(cache, "c") == "alone"
+        cache.keep("b", "t", ANSWER, MOST)
+        cache.end("b", "t", alone=True)
+        assert await told(cache, "b") == "alone"
+        assert isinstance(await told(cache, "a"), Kept)
+        assert not client.exists(NAMES.run("b"))
+    assert not any("away" in str(event) for event in events)
+
+
+@pytest.mark.parametrize(
+    ("policy", "bounded", "risky"),
+    [
+        ("noeviction", True, False),
+        ("allkeys-lru", False, False),
+        ("allkeys-lru", True, True),
+        ("volatile-ttl", True, True),
+    ],
+)
+async def test_whether_redis_may_evict_budgets(
+    redis_process: RedisProcess, policy: str, bounded: bool, risky: bool
+) -> None:
+    store = Store(connect.opener(redis_process.url), "test", lambda _: None)
+    with bound(redis_process, 10_000_000 if bounded else 0, policy):
+        told = await store.at_risk()
+    await store.close()
+    assert (policy in told, "noeviction" in told) == (risky, risky)
+
+
+async def test_a_redis_that_does_not_say_is_no_risk() -> None:
+    """fakeredis has no INFO in scripts, and where it is rented it may be closed."""
+    store = Store.at("memory", "test", lambda _: None)
+    assert await store.at_risk() == ""
+    await store.close()

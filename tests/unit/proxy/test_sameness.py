@@ -1,0 +1,199 @@
+"""Which requests ask the same: whatever says the same in other words does, and nothing that says something else."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from sidecar.model.configured import Auth, Cache, Config, Pool, Provider, Target
+from sidecar.providers.catalogue import DIALECTS
+from sidecar.proxy.call import Call, Place
+from sidecar.proxy.sameness import CANONICAL, LARGEST, canonical, use
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+PROVIDER = Provider("own", "http://127.0.0.1:1", Auth("bearer"), {})
+CONFIG = Config({"p": Pool("p", PROVIDER, ()), "q": Pool("q", PROVIDER, ())}, cache=Cache())
+TARGETS = (Target("p", "m"),)
+
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+text = st.text(st.characters(exclude_categories=["Cs"]))
+values = st.recursive(
+    st.none() | st.booleans() | numbers | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+    max_leaves=9,
+)
+# Apart from the fields by which an answer is nobody else's.
+objects = st.dictionaries(text.filter(lambda name: name not in {"store", "background", "conversation"}), values)
+
+
+def shuffled(value: Any, turn: int) -> Any:
+    """The same with the fields of every object in another order."""
+    match value:
+        case dict():
+            names = sorted(value, key=lambda name: hash((name, turn)))
+            return {name: shuffled(value[name], turn) for name in names}
+        case list():
+            return [shuffled(one, turn) for one in value]
+    return value
+
+
+def exactly(value: Any) -> Any:
+    """So that what is equal says the same: Python holds 1, 1.0 and true for equal."""
+    match value:
+        case dict():
+            return {name: exactly(one) for name, one in value.items()}
+        case list():
+            return [exactly(one) for one in value]
+    return type(value), repr(value)
+
+
+@given(objects, st.integers(), st.sampled_from([None, 1, "\t"]))
+def test_neither_order_nor_white_space_matters(value: Any, turn: int, indent: Any) -> None:
+    """Nor how a character is written."""
+    one = json.dumps(value).encode()
+    other = json.dumps(shuffled(value, turn), indent=indent, ensure_ascii=False).encode()
+    assert canonical(one) == canonical(other) is not None
+
+
+@given(objects, objects)
+def test_every_value_matters(one: Any, other: Any) -> None:
+    same = canonical(json.dumps(one).encode()) == canonical(json.dumps(other).encode())
+    assert same == (exactly(one) == exactly(other))
+
+
+@given(st.integers(min_value=2**60, max_value=2**80), st.integers(min_value=1, max_value=9))
+def test_every_digit_matters(number: int, more: int) -> None:
+    assert canonical(b'{"seed":%d}' % number) != canonical(b'{"seed":%d}' % (number + more))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1]", b'"x"', b'{"a":"\\ud800"}', b'{"a":1e999}', b"[" * 100_000, b"\xff{}"]
+)
+def test_what_is_no_object_is_the_same_as_nothing(body: bytes) -> None:
+    assert canonical(body) is None
+
+
+def test_of_a_large_body_every_byte_matters() -> None:
+    padding = "x" * CANONICAL
+    body = json.dumps({"a": padding, "b": 1}).encode()
+    assert canonical(body) == body
+    assert canonical(json.dumps({"store": True, "a": padding}).encode()) is None
+
+
+# --- calls ------------------------------------------------------------------------------------------
+
+
+def call(
+    body: dict[str, Any] = CHAT,
+    operation: str = "chat/completions",
+    dialect: str = "openai",
+    prefix: str = "/v1/",
+    query: str = "",
+    method: str = "POST",
+    **headers: str,
+) -> Call:
+    spoken, raw = DIALECTS[dialect], msgspec.json.encode(body)
+    reading = spoken.read_call(method, operation, "application/json", raw)
+    given = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    place = Place(spoken, spoken, prefix, operation)
+    return Call("r", method, place, query, given, "application/json", raw, reading, None)
+
+
+def digest(one: Call, config: Config = CONFIG, targets: tuple[Target, ...] = TARGETS, client: str = "web") -> str:
+    found = use(config, one, targets, client)
+    assert found is not None
+    return found.digest
+
+
+def test_who_calls_and_with_what_does_not_matter() -> None:
+    other = call(user_agent="OpenAI/Python 1.0", x_stainless_lang="python", idempotency_key="k", accept="*/*")
+    assert digest(call()) == digest(other, client="app")
+
+
+def test_what_is_called_and_where_it_leads_matters() -> None:
+    messages = CHAT | {"max_tokens": 1}
+    gemini: dict[str, Any] = {"contents": []}
+    name = "models/m:generateContent"
+    elsewhere = replace(
+        CONFIG, pools={"p": replace(CONFIG.pools["p"], provider=replace(PROVIDER, base_url="http://h:2"))}
+    )
+    assert len({
+        digest(call()),
+        digest(call(CHAT | {"stream": True})),
+        digest(call(operation="completions")),
+        digest(call(), elsewhere),
+        digest(call(), targets=(Target("q", "m"),)),
+        digest(call(), targets=(Target("p", "n"),)),
+        digest(call(), targets=(Target("p", "m"), Target("q", "m"))),
+        digest(call(openai_beta="assistants=v2")),
+        digest(call(messages, "messages", "anthropic")),
+        digest(call(messages, "messages", "anthropic", anthropic_beta="x")),
+        digest(call(messages, "messages", "anthropic", anthropic_version="2023-06-01")),
+        digest(call(gemini, name, "gemini", "/v1beta/")),
+        digest(call(gemini, name, "gemini", "/v1beta/", "alt=sse")),
+        digest(call(gemini, "models/n:generateContent", "gemini", "/v1beta/")),
+    }) == 14  # fmt: skip
+
+
+def test_each_client_has_its_own_answers_where_the_config_says_so() -> None:
+    own = replace(CONFIG, cache=Cache(scope="client"))
+    assert digest(call(), own, client="web") == digest(call(), own, client="web")
+    assert len({digest(call(), own, client="web"), digest(call(), own, client="app"), digest(call())}) == 3
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        call({"file": "x"}, "files"),
+        call({"model": "m", "prompt": "a cat"}, "images/generations"),
+        call({"model": "m", "input": "hello"}, "audio/speech"),
+        call({"input_file_id": "f"}, "batches"),
+        call({}, "models", method="GET"),
+        call(CHAT | {"store": True}),
+        call({"model": "m", "background": True}, "responses"),
+        call({"model": "m", "previous_response_id": "resp_1"}, "responses"),
+        call({"model": "m", "conversation": "conv_1"}, "responses"),
+        call(CHAT | {"container": "c"}, "messages", "anthropic"),
+        replace(call(), body=b'{"a":"%s"}' % (b"x" * LARGEST)),
+    ],
+    ids=lambda one: f"{one.place.operation} {sorted(one.body[:20])[-1]}",
+)
+def test_what_makes_a_thing_or_goes_on_from_one_is_not_kept(one: Call) -> None:
+    assert use(CONFIG, one, TARGETS, "web") is None
+
+
+def test_what_answers_alike_each_time_is_kept() -> None:
+    for operation in ("completions", "embeddings", "moderations", "responses"):
+        assert digest(call(CHAT | {"store": False, "previous_response_id": None}, operation))
+    assert digest(call(CHAT, "messages/count_tokens", "anthropic"))
+    assert digest(call({"requests": []}, "models/m:batchEmbedContents", "gemini", "/v1beta/"))
+
+
+def test_nothing_is_looked_up_where_nothing_is_kept() -> None:
+    assert use(replace(CONFIG, cache=None), call(), TARGETS, "web") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "keeps", "max_age_s"),
+    [
+        ("", True, math.inf),
+        ("no-cache", True, 0),
+        ("No-Store", False, math.inf),
+        ("max-age=30", True, 30),
+        ("max-age=0, no-store", False, math.inf),
+        ("max-age=30, no-cache", True, 0),
+        ("no-transform, max-age=soon", True, math.inf),
+    ],
+)
+def test_what_a_caller_wishes(said: str, keeps: bool, max_age_s: float) -> None:
+    found = use(CONFIG, call(cache_control=said), TARGETS, "web")
+    assert found is not None
+    assert (found.keeps, found.max_age_s if keeps else math.inf) == (keeps, max_age_s)
