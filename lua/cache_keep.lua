@@ -13,7 +13,7 @@
 --       answer   the text
 -- returns        `kept`; or why not: {`total`, bytes of all answers, most}, {`memory`, bytes used, maxmemory}, or
 --                {`refused`, Redis's words}
--- cost           at most 13 commands, one of them INFO (40 us); once a minute 2 more, in proportion to the minutes in which any expire
+-- cost           at most 13 commands, one of them INFO (40 us); once a minute 3 more, in proportion to the minutes in which any expire
 --
 -- The sizes expire with the last answer, so what Redis evicts is counted until it would have expired.
 --@ use args memory run

@@ -11,15 +11,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis
 
-from sidecar.model.events import Answered, CacheChanged
+from sidecar.model.events import Answered, CacheChanged, StoreAtRisk
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store.cache import Kept
 from tests.proxy.plane import CHAT, Reply, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.proxy.test_gone import begun
-from tests.servers import free_port
+from tests.servers import RedisProcess, free_port
 
 ONCE_A_MINUTE = {"requests": 1, "per": "minute"}
 CUT = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
@@ -303,3 +304,18 @@ async def test_answers_live_as_long_as_the_config_says(provider: StrictProvider)
         await asyncio.sleep(0.06)
         second = await plane.chat()
         assert (cache_of(first), cache_of(second)) == ("miss", "miss")
+
+
+async def test_a_redis_that_may_evict_budgets_is_told_of(provider: StrictProvider, redis_process: RedisProcess) -> None:
+    """In the log and by `/health`, also where nothing is cached; and that it may not any more."""
+    with redis.Redis(port=redis_process.port) as client:
+        client.config_set("maxmemory", 100_000_000)
+        client.config_set("maxmemory-policy", "volatile-lru")
+        async with sidecar({"chat": pool(provider.url, new_keys(1))}, redis=redis_process.url) as plane:
+            assert "volatile-lru" in plane.of(StoreAtRisk)[0].reason
+            health = await plane.send("GET", "/health")
+            assert (health.status, "volatile-lru" in health.data["warning"]) == (200, True)
+            client.config_set("maxmemory-policy", "noeviction")
+            await plane.replica._show_life()
+            assert [event.reason for event in plane.of(StoreAtRisk)][1:] == [""]
+            assert "warning" not in (await plane.send("GET", "/health")).data

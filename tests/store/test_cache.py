@@ -264,3 +264,29 @@ async def test_a_redis_that_does_not_say_is_no_risk() -> None:
     store = Store.at("memory", "test", lambda _: None)
     assert await store.at_risk() == ""
     await store.close()
+
+
+# --- cost -------------------------------------------------------------------------------------------
+
+
+def test_what_a_call_costs_is_what_its_script_says(real: Place) -> None:
+    """However many answers there are."""
+    entry, under_way = NAMES.answer("d"), NAMES.run("d")
+    look = Call("cache_look", (entry, under_way), ("a", "1000"))
+    keep = Call("cache_keep", (entry, under_way, NAMES.sizes), ("", "a", "1", "60000", "10000", "0", "text"))
+
+    def cost(call: Call) -> int:
+        real.raw.config_resetstat()
+        run(real.raw, call)
+        stats = real.raw.info("commandstats")
+        return sum(
+            stat["calls"] for name, stat in stats.items() if not name.startswith(("cmdstat_eval", "cmdstat_config"))
+        )
+
+    assert (cost(look), cost(look)) == (3, 2)
+    assert cost(Call("cache_renew", (under_way,), ("a", "1000"))) == 2
+    assert cost(keep) <= 13
+    assert (cost(keep) <= 13, cost(look)) == (True, 2)
+    real.raw.set(under_way, "b")
+    assert cost(Call("cache_end", (under_way,), ("b", "1000"))) == 2
+    assert cost(Call("memory", (NAMES.state,), ())) == 1

@@ -7,7 +7,7 @@ import re
 import redis
 
 from tests.embedded import Kept
-from tests.servers import free_port
+from tests.servers import RedisProcess, free_port
 from tests.unit.cli.conftest import SECRETS, Command, Written
 
 
@@ -32,6 +32,31 @@ def test_it_tells_pools_keys_accounts_limits_routes_clients_and_warnings(command
     ):
         assert part in told
     assert not [secret for secret in (*SECRETS, "tok-0a1b") if secret in done.output]
+
+
+def test_it_tells_what_is_cached_and_where(command: Command, written: Written) -> None:
+    written(cache={"ttl": "1h", "max_bytes": "64KiB", "scope": "client", "redis": "redis://:hush@127.0.0.1:6380/1"})
+    done = command("check")
+    line = next(line for line in done.output.splitlines() if line.startswith("cache"))
+    assert line.split(maxsplit=1)[1] == (
+        "answers for 3600 s, to the same client only, at most 64 KiB each, 256 MiB together, in a Redis of its own"
+    )
+    assert "hush" not in done.output
+
+
+def test_a_redis_that_may_evict_budgets_is_a_warning(
+    command: Command, written: Written, redis_process: RedisProcess
+) -> None:
+    with redis.Redis(port=redis_process.port) as client:
+        client.config_set("maxmemory", 100_000_000)
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    written(redis=redis_process.url)
+    done = command("check")
+    assert done.exit_code == 0
+    assert (
+        "warning  Redis may evict budgets, which start from zero then: its maxmemory-policy is allkeys-lru"
+        in done.output
+    )
 
 
 def test_keys_with_limits_of_their_own_are_told_apart(command: Command, written: Written) -> None:

@@ -68,6 +68,17 @@ def test_a_narrow_window_shows_why_a_key_rests() -> None:
     assert "█" not in shown.get()
 
 
+def test_what_the_cache_has_saved_is_told_once_it_was_asked() -> None:
+    nothing = {"cache_hits": 0, "cache_misses": 0, "saved_input_tokens": 0, "saved_output_tokens": 0}
+    some = {"cache_hits": 1, "cache_misses": 3, "saved_input_tokens": 12345, "saved_output_tokens": 6}
+    told = {"namespace": "x", "replicas": 1, "pools": {}}
+    assert show.status(told | {"cache": {"today": nothing, "total": nothing}}).caption is None
+    assert show.status(told | {"cache": {"today": nothing, "total": some}}).caption == (
+        "cache: today 0 of 0 requests, 0 input and 0 output tokens saved; "
+        "in all 1 of 4 requests (25 %), 12,345 input and 6 output tokens saved"
+    )
+
+
 def test_a_narrow_window_leaves_out_tokens_that_nobody_counted() -> None:
     counts = dict.fromkeys(("attempts", "successes", "output_tokens", "cached_tokens", "reasoning_tokens"), 0)
     row = {"pool": "chat", "key": "chat-1", "requests": 7, "input_tokens": 72, "failures": {}, **counts}

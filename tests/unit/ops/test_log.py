@@ -17,7 +17,7 @@ import pytest
 from aiohttp.http_exceptions import InvalidHeader
 
 from sidecar.model.configured import Client, Config, Secret, Token
-from sidecar.model.events import KeyChanged, LimitsNamed, StoreChanged
+from sidecar.model.events import CacheChanged, KeyChanged, LimitsNamed, StoreAtRisk, StoreChanged
 from sidecar.model.tokens import digest
 from sidecar.model.words import NamedLimit
 from sidecar.ops.log import DRIFT_S, Log, take_over
@@ -174,6 +174,19 @@ def test_an_emptied_store_is_said_loudly(log: Log, stream: Stream) -> None:
         ("error", "store is away"),
         ("info", "store is back"),
         ("error", "store was emptied: all budgets start from zero"),
+    ]
+
+
+def test_a_cache_that_keeps_nothing_and_budgets_at_risk_are_warnings(log: Log, stream: Stream) -> None:
+    log(CacheChanged(False, "Redis is half full"))
+    log(CacheChanged(True))
+    log(StoreAtRisk("Redis may evict budgets"))
+    log(StoreAtRisk(""))
+    assert [(record["level"], record["msg"]) for record in stream.records()] == [
+        ("warning", "the cache keeps no answers"),
+        ("info", "the cache keeps answers again"),
+        ("warning", "Redis may evict budgets"),
+        ("info", "Redis does not evict budgets any more"),
     ]
 
 

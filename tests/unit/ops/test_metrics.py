@@ -36,6 +36,14 @@ def test_a_request_is_counted_and_timed() -> None:
     assert round(value(metrics, "overhead_seconds_sum") or 0, 6) == 0.1
 
 
+def test_what_the_cache_was_to_a_request_is_counted_where_it_was_asked() -> None:
+    metrics = Metrics(CONFIG)
+    for cache in ("hit", "hit", "miss", "waited", ""):
+        metrics(answered(cache=cache))
+    counts = {name: value(metrics, "cache_requests_total", result=name) for name in ("hit", "miss", "waited", "")}
+    assert counts == {"hit": 2, "miss": 1, "waited": 1, "": None}
+
+
 def test_a_duration_counts_in_each_bucket_that_it_does_not_exceed() -> None:
     metrics = Metrics(CONFIG)
     for first_byte_s in (0.005, 0.25, 0.250001, 9999.0):
