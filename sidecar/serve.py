@@ -99,7 +99,10 @@ async def serve(config: Config, log: Log, grace_s: float = GRACE_S, source: Sour
     except ValueError as error:
         raise CannotStart(f"redis: {error}") from None
     follow = _follower(log, metrics, stream, failures, upstream.connections, certificates)
-    replica = Replica(config, store, emit, source, follow)
+    try:
+        replica = Replica(config, store, emit, source, follow)
+    except ValueError as error:
+        raise CannotStart(f"cache.redis: {error}") from None
     signals = Signals()
     with signals.caught():
         # Left from the last to the first: health can be asked until the last report is sent.

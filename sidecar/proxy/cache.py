@@ -59,8 +59,8 @@ class Copy:
             self._pieces.append(self._packer.compress(piece))
 
     def packed(self) -> bytes | None:
-        """All of it; None for one that was too large, or cannot be unpacked."""
-        if self._pieces is None or not self._inflate.whole:
+        """All of it; None for one that was too large, or cannot be unpacked, or says nothing."""
+        if not self._pieces or not self._inflate.whole:
             return None
         return b"".join((*self._pieces, self._packer.flush()))
 
