@@ -217,12 +217,12 @@ class Caching:
 
 
 def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:
-    """The answer that has passed, if it is whole and good: no error, nothing that was blocked, cut, or too large."""
+    """The answer that has passed, if it is whole and good: what was cut has another outcome, as what was blocked has."""
     answer = visit.answer
     if answer is None or answer.reply.status != 200 or visit.outcome != Class.OK:
         return None
     reply, packed = answer.reply, copy.packed()
-    if packed is None or reply.reader is None or not reply.reader.complete or reply.broke is not None:
+    if packed is None or reply.reader is None:
         return None
     content_type = reply.response.headers.get("Content-Type", "")
     pool, usage = answer.held.pool.name, reply.reader.usage

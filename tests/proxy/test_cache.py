@@ -16,6 +16,7 @@ import redis
 from sidecar.model.events import Answered, CacheChanged, StoreAtRisk
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
+from sidecar.store import cache as kept
 from sidecar.store.cache import Kept
 from tests.proxy.plane import CHAT, Reply, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
@@ -193,8 +194,11 @@ async def test_one_runs_for_all_that_ask_the_same(provider: StrictProvider, stre
         assert sorted(event.cache for event in plane.of(Answered)) == ["miss"] + ["waited"] * 19
 
 
-async def test_the_next_runs_where_the_one_that_runs_goes_away(provider: StrictProvider) -> None:
-    """And those that wait for it leave as they like."""
+async def test_the_next_runs_where_the_one_that_runs_goes_away(
+    provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, not when it is found to be silent; and those that wait for it leave as they like."""
+    monkeypatch.setattr(kept, "HOLD_MS", 3_600_000)
     provider.faults.append(Fault(hang=True))
     async with cached(provider) as plane:
         runner = await begun(plane)
