@@ -1,4 +1,4 @@
-"""What the file says of the cache: for all requests, and otherwise for those of a route."""
+"""What the file says of the cache: how answers are kept, and where."""
 
 from __future__ import annotations
 
@@ -17,20 +17,15 @@ _SCOPES: dict[str, Literal["all", "client"]] = {"all": "all", "client": "client"
 _DEFAULT, _NONE = Cache(), Config({})
 
 
-def cache(
-    entry: str | CacheEntry | None, path: Path, problems: Problems, base: Cache | None = None, clients: bool = True
-) -> Cache | None:
-    """How answers are kept; None: they are not. `base`: what a route's own words are about, and holds without any.
-
-    `clients`: whether there are any.
-    """
+def cache(entry: str | CacheEntry | None, path: Path, problems: Problems, clients: bool) -> Cache | None:
+    """How answers are kept; None: they are not. `clients`: whether there are any."""
+    base = _DEFAULT
     if entry is None:
-        return base
+        return None
     if isinstance(entry, str):
         if entry != "off":
             problems.error(path, f"{shown(entry)} is no cache. It is a mapping such as {{ttl: 10m}}, or off.")
         return None
-    base = base or _DEFAULT
     if entry.scope is not None and entry.scope not in _SCOPES:
         problems.error((*path, "scope"), f"{shown(entry.scope)} is no scope.", entry.scope, _SCOPES)
     if entry.scope == "client" and not clients:
@@ -41,16 +36,6 @@ def cache(
         max_bytes=_size(entry.max_bytes, (*path, "max_bytes"), problems, base.max_bytes, _LARGEST),
         scope=base.scope if entry.scope is None else _SCOPES.get(entry.scope, base.scope),
     )
-
-
-def of_route(
-    entry: str | CacheEntry | None, path: Path, problems: Problems, base: Cache | None, clients: bool
-) -> Cache | None:
-    """A route's: what all routes share is said once, at the top."""
-    for name in ("redis", "max_total"):
-        if isinstance(entry, CacheEntry) and getattr(entry, name) is not None:
-            problems.error((*path, name), f"is one for all routes. Say it in cache.{name} at the top of the file.")
-    return cache(entry, path, problems, base, clients)
 
 
 def place(entry: str | CacheEntry | None, problems: Problems) -> tuple[str, int]:

@@ -164,8 +164,6 @@ class ClientEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Of all requests; a route may say `ttl`, `max_bytes` and `scope` otherwise, or `off`."""
-
     ttl: Quantity | None = None
     max_bytes: Quantity | None = None
     scope: str | None = None

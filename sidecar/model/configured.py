@@ -361,7 +361,7 @@ class Config:
     redis: str = field(default="embedded", repr=False)  # may hold a password
     namespace: str = "default"
     max_body: int = 100 * 1024 * 1024
-    cache: Cache | None = None  # of requests without a route that says otherwise
+    cache: Cache | None = None
     cache_redis: str = field(default="", repr=False)  # may hold a password; "": `redis`
     cache_total: int = 256 * 1024 * 1024  # bytes of all answers
     max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429

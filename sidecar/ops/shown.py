@@ -61,7 +61,6 @@ def redis(url: str) -> str:
 
 
 def _cache(told: Config) -> Told:
-    """`on`: whether for requests of which no route says otherwise."""
     place = {"max_total": told.cache_total} | ({"redis": redis(told.cache_redis)} if told.cache_redis else {})
     return {"on": told.cache is not None} | (cached(told.cache) if told.cache is not None else {}) | place
 

@@ -217,7 +217,7 @@ class Caching:
 
 
 def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:
-    """The answer that has passed, if it is whole and good: what was cut has another outcome, as what was blocked has."""
+    """The answer that has passed, if it is whole and good: what was cut or blocked has another outcome."""
     answer = visit.answer
     if answer is None or answer.reply.status != 200 or visit.outcome != Class.OK:
         return None
