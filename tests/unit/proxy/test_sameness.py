@@ -75,7 +75,20 @@ def test_every_digit_matters(number: int, more: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b'"x"', b'{"a":"\\ud800"}', b'{"a":1e999}', b"[" * 100_000, b"\xff{}"]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'"x"',
+        b'{"a":"\\ud800"}',
+        b'{"a":1e999}',
+        b"[" * 100_000,
+        b"\xff{}",
+        b'{"a":1,"a":1}',
+        b'{"a":[{"b":1,"\\u0062":2}]}',
+        b'{"a":NaN}',
+    ],
 )
 def test_what_is_no_object_is_the_same_as_nothing(body: bytes) -> None:
     assert canonical(body) is None
