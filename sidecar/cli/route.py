@@ -103,6 +103,8 @@ def _answers(choice: Choice, model: str) -> Iterator[str]:
         yield f"answers call their model {model}"
     if choice.route.retry_empty:
         yield "an answer without content is asked for again"
+    if choice.route.cache is not None:
+        yield f"answers are kept: {_json(shown.cached(choice.route.cache))}"
 
 
 def _as_json(config: Config, choice: Choice) -> dict[str, object]:
@@ -119,4 +121,5 @@ def _as_json(config: Config, choice: Choice) -> dict[str, object]:
         "fallback_on": sorted(choice.route.fallback_on),
         "mask_model": choice.route.mask_model,
         "retry_empty": choice.route.retry_empty,
+        "cache": shown.cached(choice.route.cache),
     }

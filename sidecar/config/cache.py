@@ -1,4 +1,4 @@
-"""What the file says of the cache: how answers are kept, and where."""
+"""What the file says of the cache: where answers are kept, how, and how otherwise those of a route."""
 
 from __future__ import annotations
 
@@ -17,19 +17,33 @@ _SCOPES: dict[str, Literal["all", "client"]] = {"all": "all", "client": "client"
 _DEFAULT, _NONE = Cache(), Config({})
 
 
-def cache(entry: str | CacheEntry | None, path: Path, problems: Problems, clients: bool) -> Cache | None:
-    """How answers are kept; None: they are not. `clients`: whether there are any."""
-    base = _DEFAULT
+def cache(entry: str | CacheEntry | None, problems: Problems) -> Cache | None:
+    """How answers are kept where no route says otherwise; None: they are not."""
+    made = _cache(entry, ("cache",), problems, _DEFAULT)
+    return made if isinstance(made, Cache) else None
+
+
+def of_route(
+    entry: str | CacheEntry | None, path: Path, problems: Problems, base: Cache | None
+) -> Cache | Literal["off"] | None:
+    """How a route's answers are kept; None: as `base` says, by which also goes what it does not say itself."""
+    for name in ("redis", "max_total"):
+        if isinstance(entry, CacheEntry) and getattr(entry, name) is not None:
+            problems.error((*path, name), f"is one for all routes. Say cache.{name} at the top of the file.")
+    return _cache(entry, path, problems, base or _DEFAULT)
+
+
+def _cache(
+    entry: str | CacheEntry | None, path: Path, problems: Problems, base: Cache
+) -> Cache | Literal["off"] | None:
     if entry is None:
         return None
     if isinstance(entry, str):
         if entry != "off":
             problems.error(path, f"{shown(entry)} is no cache. It is a mapping such as {{ttl: 10m}}, or off.")
-        return None
+        return "off"
     if entry.scope is not None and entry.scope not in _SCOPES:
         problems.error((*path, "scope"), f"{shown(entry.scope)} is no scope.", entry.scope, _SCOPES)
-    if entry.scope == "client" and not clients:
-        problems.warn((*path, "scope"), "there are no clients, so whoever asks is the same to the cache.")
     ttl_us = bounded_us(entry.ttl, (*path, "ttl"), problems, least_us=1000, most_us=_LONGEST_US)
     return Cache(
         ttl_s=base.ttl_s if ttl_us is None else ttl_us / SECOND_US,

@@ -30,7 +30,8 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
     trusted = network.ca_bundle(document.ca_bundle, ("ca_bundle",), sources)
     drafts = [one for name, entry in pools.items() if (one := draft(name, entry, sources, namespace, trusted))]
     account = accounts.accounts(drafts, problems)
-    found = routes.routes(document.routes or {}, pools, problems)
+    everywhere = cache.cache(document.cache, problems)
+    found = routes.routes(document.routes or {}, pools, everywhere, problems)
     callers = clients.clients(document.clients or [], problems)
     said = document.admin_token
     token = clients.token(said, ("admin_token",), problems) if said is not None else None
@@ -50,7 +51,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         redis=_redis(document.redis, problems),
         namespace=namespace,
         max_body=_max_body(document.max_body, problems),
-        cache=cache.cache(document.cache, ("cache",), problems, clients=bool(callers)),
+        cache=everywhere,
         cache_redis=cache_redis,
         cache_total=cache_total,
         max_waiting=_max_waiting(document.max_waiting, problems),

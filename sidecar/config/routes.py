@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from sidecar.config import cache
 from sidecar.config.limits import check_model
 from sidecar.config.pools import Draft
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.schema import PoolEntry, RouteEntry, TargetEntry
 from sidecar.config.targets import target
 from sidecar.model.classes import Class
-from sidecar.model.configured import Pool, Route, Target
+from sidecar.model.configured import Cache, Pool, Route, Target
 from sidecar.model.rotations import may_serve
 
 FALLBACKS = (
@@ -27,13 +28,22 @@ FALLBACKS = (
 
 
 def routes(
-    entries: dict[str, list[TargetEntry] | RouteEntry], pools: dict[str, PoolEntry], problems: Problems
+    entries: dict[str, list[TargetEntry] | RouteEntry],
+    pools: dict[str, PoolEntry],
+    everywhere: Cache | None,
+    problems: Problems,
 ) -> dict[str, Route]:
-    """The route of each name, as far as it can be read."""
-    return {name: _route(name, entry, pools, problems) for name, entry in entries.items()}
+    """The route of each name, as far as it can be read. `everywhere`: how answers are kept that no route speaks of."""
+    return {name: _route(name, entry, pools, everywhere, problems) for name, entry in entries.items()}
 
 
-def _route(name: str, entry: list[TargetEntry] | RouteEntry, pools: dict[str, PoolEntry], problems: Problems) -> Route:
+def _route(
+    name: str,
+    entry: list[TargetEntry] | RouteEntry,
+    pools: dict[str, PoolEntry],
+    everywhere: Cache | None,
+    problems: Problems,
+) -> Route:
     path: Path = ("routes", name)
     check_model(name, path, problems)
     if isinstance(entry, list):
@@ -43,6 +53,7 @@ def _route(name: str, entry: list[TargetEntry] | RouteEntry, pools: dict[str, Po
         mask_model=bool(entry.mask_model),
         fallback_on=_fallback_on(entry, (*path, "fallback_on"), problems),
         retry_empty=bool(entry.retry_empty),
+        cache=cache.of_route(entry.cache, (*path, "cache"), problems, everywhere),
     )
 
 

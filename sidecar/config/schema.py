@@ -131,6 +131,14 @@ class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     headers: dict[str, str] | None = None
 
 
+class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    ttl: Quantity | None = None
+    max_bytes: Quantity | None = None
+    scope: str | None = None
+    max_total: Quantity | None = None
+    redis: str | None = None
+
+
 class RouteEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A route that says more than its targets."""
 
@@ -138,6 +146,7 @@ class RouteEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     mask_model: bool | None = None
     fallback_on: list[str] | None = None
     retry_empty: bool | None = None
+    cache: str | CacheEntry | None = None  # or `off`
 
 
 class TokenEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -161,14 +170,6 @@ class ClientEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     concurrency: int | None = None
     priority: str | None = None
     overage: str | None = None
-
-
-class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    ttl: Quantity | None = None
-    max_bytes: Quantity | None = None
-    scope: str | None = None
-    max_total: Quantity | None = None
-    redis: str | None = None
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -277,6 +277,15 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """How answers are kept for requests that ask the same."""
+
+    ttl_s: float = 600.0
+    max_bytes: int = 1024 * 1024  # of an answer; a larger one is not kept
+    scope: Literal["all", "client"] = "all"  # whose requests are the same
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where the calls for a name or a pattern go, and what is done with their answers."""
 
@@ -284,18 +293,10 @@ class Route:
     mask_model: bool = False  # answers call the model as the caller did
     fallback_on: frozenset[str] = frozenset()  # the answers that send a request to the next target at once
     retry_empty: bool = False  # an answer without content is one that another key may better
+    cache: Cache | Literal["off"] | None = None  # how its answers are kept; None: as all others are
 
 
 PLAIN = Route(())  # by which a name leads somewhere that is no route's
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """How answers are kept for requests that ask the same."""
-
-    ttl_s: float = 600.0
-    max_bytes: int = 1024 * 1024  # of an answer; a larger one is not kept
-    scope: Literal["all", "client"] = "all"  # whose requests are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +362,7 @@ class Config:
     redis: str = field(default="embedded", repr=False)  # may hold a password
     namespace: str = "default"
     max_body: int = 100 * 1024 * 1024
-    cache: Cache | None = None
+    cache: Cache | None = None  # of requests whose route does not say otherwise
     cache_redis: str = field(default="", repr=False)  # may hold a password; "": `redis`
     cache_total: int = 256 * 1024 * 1024  # bytes of all answers
     max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429

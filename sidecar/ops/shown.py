@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
@@ -62,10 +62,13 @@ def redis(url: str) -> str:
 
 def _cache(told: Config) -> Told:
     place = {"max_total": told.cache_total} | ({"redis": redis(told.cache_redis)} if told.cache_redis else {})
-    return {"on": told.cache is not None} | (cached(told.cache) if told.cache is not None else {}) | place
+    return {"of_all": cached(told.cache)} | place
 
 
-def cached(cache: Cache) -> Told:
+def cached(cache: Cache | Literal["off"] | None) -> Told | str | None:
+    """How answers are kept; None: nothing is said of that."""
+    if not isinstance(cache, Cache):
+        return cache
     return {
         "ttl": _duration(round(cache.ttl_s * SECOND_US)),
         "max_bytes": cache.max_bytes,
@@ -168,6 +171,7 @@ def _route(route: Route) -> Told:
         "mask_model": route.mask_model,
         "fallback_on": sorted(route.fallback_on),
         "retry_empty": route.retry_empty,
+        "cache": cached(route.cache),
     }
 
 

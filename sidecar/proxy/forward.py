@@ -63,7 +63,7 @@ class Forward:
         if client.models:
             check_models(client, call.names(), where.pool)
         visit.attempts = self._attempts(state, call, asked, client)
-        use = sameness.use(state.config, call, visit.attempts.search.targets, visit.client)
+        use = sameness.use(state.config, call, visit.attempts.search.route, visit.client)
         if use is None:
             return await self._answer(request, visit)
         return await self._caching.serve(request, visit, use, partial(self._answer, request, visit))

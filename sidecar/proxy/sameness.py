@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from multidict import CIMultiDict
 
-from sidecar.model.configured import Cache, Config, Target
+from sidecar.model.configured import Cache, Config, Route
 from sidecar.proxy.call import Call
 
 CANONICAL = 128 * 1024  # bytes of a body up to which the order of its fields does not matter: 2 ms
@@ -34,14 +34,19 @@ class Use:
     max_age_s: float = math.inf  # of an answer that its caller takes; 0: none
 
 
-def use(config: Config, call: Call, targets: tuple[Target, ...], client: str) -> Use | None:
+def use(config: Config, call: Call, route: Route, client: str) -> Use | None:
     """None where the config keeps no answers, or none of such calls.
 
     What may be executed twice may be answered from the cache: nothing that makes a thing, such as a file or an image,
     and nothing whose answer depends on what came before, or is still to come.
     """
-    policy = config.cache
-    if policy is None or call.method != "POST" or not call.reading.retry_safe or len(call.body) > LARGEST:
+    policy = config.cache if route.cache is None else route.cache
+    if (
+        not isinstance(policy, Cache)
+        or call.method != "POST"
+        or not call.reading.retry_safe
+        or len(call.body) > LARGEST
+    ):
         return None
     keeps, max_age_s = _wishes(call.headers)
     if not keeps:
@@ -49,7 +54,7 @@ def use(config: Config, call: Call, targets: tuple[Target, ...], client: str) ->
     body = canonical(call.body)
     if body is None:
         return None
-    digest = hashlib.blake2b(_around(config, call, targets, client if policy.scope == "client" else None))
+    digest = hashlib.blake2b(_around(config, call, route, client if policy.scope == "client" else None))
     digest.update(body)
     return Use(policy, config.cache_total, digest.hexdigest()[:40], True, max_age_s)
 
@@ -111,10 +116,11 @@ def _finite(text: str) -> float:
     return number
 
 
-def _around(config: Config, call: Call, targets: tuple[Target, ...], client: str | None) -> bytes:
+def _around(config: Config, call: Call, route: Route, client: str | None) -> bytes:
     """All but the body: what is called, where that leads by this config, and whose it is where that matters."""
+    pools = config.pools
     place = call.place
-    where = [(repr(target), config.pools[target.pool].provider.base_url) for target in targets]
+    where = [(repr(target), target.headers, pools[target.pool].provider.base_url) for target in route.targets]
     headers = [call.headers.getall(name, ()) for name in _HEADERS]
     asked = (place.dialect.name, place.judge.name, place.prefix, place.operation, call.query)
-    return msgspec.json.encode((asked, where, headers, client)) + b"\n"
+    return msgspec.json.encode((asked, where, route.mask_model, headers, client)) + b"\n"

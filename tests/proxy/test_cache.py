@@ -175,6 +175,24 @@ async def test_what_is_not_kept_is_not_marked(provider: StrictProvider) -> None:
         assert len(provider.arrivals) == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_route_keeps_its_answers_as_it_says(provider: StrictProvider, stream: bool) -> None:
+    """And as its callers got them: a masked model is what they called it."""
+    to = [{"pool": "chat", "model": "gpt-4o"}]
+    routes: dict[str, Any] = {"own": {"targets": to, "cache": {"ttl": "1m"}, "mask_model": True}, "plain": to}
+    pools = {"chat": pool(provider.url, list(provider.accounts))}
+    async with sidecar(pools, routes=routes) as plane:
+        first, second = [await plane.chat(model="own", stream=stream) for _ in range(2)]
+        assert (cache_of(first), cache_of(second)) == ("miss", "hit")
+        assert second.body == first.body
+        assert b'"model":"own"' in second.body
+        assert "x-sidecar-cache" not in (await plane.chat(model="plain", stream=stream)).headers
+    routes["own"] |= {"cache": "off"}
+    async with sidecar(pools, routes=routes, cache={}) as plane:
+        assert "x-sidecar-cache" not in (await plane.chat(model="own", stream=stream)).headers
+        assert cache_of(await plane.chat(model="plain", stream=stream)) == "miss"
+
+
 # --- at the same moment -----------------------------------------------------------------------------
 
 

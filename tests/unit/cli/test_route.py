@@ -47,6 +47,7 @@ def test_another_dialect_goes_elsewhere(command: Command, written: Written) -> N
         "fallback_on": [],
         "mask_model": False,
         "retry_empty": False,
+        "cache": None,
     }
 
 
@@ -70,6 +71,7 @@ FULL: dict[str, Any] = {
         "mask_model": True,
         "fallback_on": ["context_too_long", "blocked"],
         "retry_empty": True,
+        "cache": None,
     }
 }
 

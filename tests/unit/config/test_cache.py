@@ -37,11 +37,21 @@ def test_its_own_redis_is_no_part_of_what_is_printed(desk: Desk) -> None:
     assert "hush" not in repr(config)
 
 
-def test_one_answer_to_all_of_nobody_is_told(desk: Desk) -> None:
-    config = desk.load(POOLS + "cache: {scope: client}", ENVIRON)
-    assert config.warnings == (
-        "sidecar.yaml: cache.scope: there are no clients, so whoever asks is the same to the cache.",
-    )
+ROUTES = """
+routes:
+  own: {targets: [{pool: p}], cache: {ttl: 1h}}
+  off: {targets: [{pool: p}], cache: off}
+  as: {targets: [{pool: p}]}
+"""
+
+
+def test_a_route_may_keep_its_answers_otherwise(desk: Desk) -> None:
+    """What it does not say is as the top says, or by default."""
+    routes = desk.load(POOLS + "cache: {ttl: 1m, scope: client}" + ROUTES, ENVIRON).routes
+    assert [route.cache for route in routes.values()] == [Cache(ttl_s=3600.0, scope="client"), "off", None]
+    config = desk.load(POOLS + ROUTES, ENVIRON)
+    assert config.cache is None
+    assert config.routes["own"].cache == Cache(ttl_s=3600.0)
 
 
 def test_where_it_is_needs_a_restart(desk: Desk) -> None:

@@ -115,6 +115,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "mask_model": True,
         "fallback_on": frozenset({"blocked"}),
         "retry_empty": True,
+        "cache": "off",
     },
     Target: {
         "pool": "other",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from sidecar.model.configured import Auth, Cache, Config, Pool, Provider, Target
+from sidecar.model.configured import Auth, Cache, Config, Parameters, Pool, Provider, Route, Target
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.sameness import CANONICAL, LARGEST, canonical, use
@@ -21,7 +21,7 @@ from sidecar.proxy.sameness import CANONICAL, LARGEST, canonical, use
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 PROVIDER = Provider("own", "http://127.0.0.1:1", Auth("bearer"), {})
 CONFIG = Config({"p": Pool("p", PROVIDER, ()), "q": Pool("q", PROVIDER, ())}, cache=Cache())
-TARGETS = (Target("p", "m"),)
+ROUTE = Route((Target("p", "m"),))
 
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -120,8 +120,8 @@ def call(
     return Call("r", method, place, query, given, "application/json", raw, reading, None)
 
 
-def digest(one: Call, config: Config = CONFIG, targets: tuple[Target, ...] = TARGETS, client: str = "web") -> str:
-    found = use(config, one, targets, client)
+def digest(one: Call, config: Config = CONFIG, route: Route = ROUTE, client: str = "web") -> str:
+    found = use(config, one, route, client)
     assert found is not None
     return found.digest
 
@@ -143,9 +143,12 @@ def test_what_is_called_and_where_it_leads_matters() -> None:
         digest(call(CHAT | {"stream": True})),
         digest(call(operation="completions")),
         digest(call(), elsewhere),
-        digest(call(), targets=(Target("q", "m"),)),
-        digest(call(), targets=(Target("p", "n"),)),
-        digest(call(), targets=(Target("p", "m"), Target("q", "m"))),
+        digest(call(), route=Route((Target("q", "m"),))),
+        digest(call(), route=Route((Target("p", "n"),))),
+        digest(call(), route=Route((Target("p", "m"), Target("q", "m")))),
+        digest(call(), route=Route((Target("p", "m", headers=(("x-a", "b"),)),))),
+        digest(call(), route=Route((Target("p", "m", parameters=Parameters(most=(("max_tokens", 9.0),))),))),
+        digest(call(), route=replace(ROUTE, mask_model=True)),
         digest(call(openai_beta="assistants=v2")),
         digest(call(messages, "messages", "anthropic")),
         digest(call(messages, "messages", "anthropic", anthropic_beta="x")),
@@ -153,7 +156,7 @@ def test_what_is_called_and_where_it_leads_matters() -> None:
         digest(call(gemini, name, "gemini", "/v1beta/")),
         digest(call(gemini, name, "gemini", "/v1beta/", "alt=sse")),
         digest(call(gemini, "models/n:generateContent", "gemini", "/v1beta/")),
-    }) == 14  # fmt: skip
+    }) == 17  # fmt: skip
 
 
 def test_each_client_has_its_own_answers_where_the_config_says_so() -> None:
@@ -180,7 +183,7 @@ def test_each_client_has_its_own_answers_where_the_config_says_so() -> None:
     ids=lambda one: f"{one.place.operation} {sorted(one.body[:20])[-1]}",
 )
 def test_what_makes_a_thing_or_goes_on_from_one_is_not_kept(one: Call) -> None:
-    assert use(CONFIG, one, TARGETS, "web") is None
+    assert use(CONFIG, one, ROUTE, "web") is None
 
 
 def test_what_answers_alike_each_time_is_kept() -> None:
@@ -190,8 +193,15 @@ def test_what_answers_alike_each_time_is_kept() -> None:
     assert digest(call({"requests": []}, "models/m:batchEmbedContents", "gemini", "/v1beta/"))
 
 
+def test_how_a_route_is_kept_goes_before_how_all_are() -> None:
+    own = use(replace(CONFIG, cache=None), call(), replace(ROUTE, cache=Cache(ttl_s=9.0)), "web")
+    assert own is not None
+    assert own.policy == Cache(ttl_s=9.0)
+    assert use(CONFIG, call(), replace(ROUTE, cache="off"), "web") is None
+
+
 def test_nothing_is_looked_up_where_nothing_is_kept() -> None:
-    assert use(replace(CONFIG, cache=None), call(), TARGETS, "web") is None
+    assert use(replace(CONFIG, cache=None), call(), ROUTE, "web") is None
 
 
 @pytest.mark.parametrize(
@@ -207,6 +217,6 @@ def test_nothing_is_looked_up_where_nothing_is_kept() -> None:
     ],
 )
 def test_what_a_caller_wishes(said: str, keeps: bool, max_age_s: float) -> None:
-    found = use(CONFIG, call(cache_control=said), TARGETS, "web")
+    found = use(CONFIG, call(cache_control=said), ROUTE, "web")
     assert found is not None
     assert (found.keeps, found.max_age_s if keeps else math.inf) == (keeps, max_age_s)
