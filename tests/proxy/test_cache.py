@@ -201,7 +201,7 @@ async def test_one_runs_for_all_that_ask_the_same(provider: StrictProvider, stre
     provider.faults.append(Fault(hang=True))
     async with cached(provider) as plane:
         asking = [asyncio.ensure_future(plane.chat(stream=stream)) for _ in range(20)]
-        await provider.wait_for(lambda: provider.open)
+        await provider.wait_for(lambda: provider.calls)
         while plane.replica.inflight < 20:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
         provider.release()
@@ -220,14 +220,14 @@ async def test_the_next_runs_where_the_one_that_runs_goes_away(
     provider.faults.append(Fault(hang=True))
     async with cached(provider) as plane:
         runner = await begun(plane)
-        await provider.wait_for(lambda: provider.open)
+        await provider.wait_for(lambda: provider.calls)
         leaving = await begun(plane)
         asking = [asyncio.ensure_future(plane.chat()) for _ in range(5)]
         while plane.replica.inflight < 7:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
         leaving.close()
         runner.close()
-        await provider.wait_for(lambda: len(provider.arrivals) == 2 and provider.open == 1)
+        await provider.wait_for(lambda: len(provider.calls) == 2)
         provider.release()
         replies = await asyncio.gather(*asking)
         assert [reply.status for reply in replies] == [200] * 5
@@ -240,11 +240,11 @@ async def test_all_go_by_themselves_where_nothing_comes_of_it(provider: StrictPr
     provider.faults.append(Fault(hang=True))
     async with cached(provider) as plane:
         asking = [asyncio.ensure_future(plane.chat()) for _ in range(6)]
-        await provider.wait_for(lambda: provider.open)
+        await provider.wait_for(lambda: provider.calls)
         while plane.replica.inflight < 6:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
         provider.release()
-        await provider.wait_for(lambda: provider.open == 5)
+        await provider.wait_for(lambda: len(provider.calls) == 6)
         provider.release()
         assert sorted([reply.status for reply in await asyncio.gather(*asking)]) == [200] * 5 + [400]
 
@@ -281,7 +281,7 @@ async def test_a_wait_for_another_replica_ends_with_the_requests_time(provider: 
         sidecar({"chat": pool(provider.url, key, timeout="300ms")}, cache={"ttl": "5s"}, **shared) as other,
     ):
         running = asyncio.ensure_future(one.chat())
-        await provider.wait_for(lambda: provider.open)
+        await provider.wait_for(lambda: provider.calls)
         late = await other.chat()
         assert (late.status, late.data["error"]["code"], late.attempts) == (504, "timeout", 0)
         assert int(late.headers["x-sidecar-waited-ms"]) > 0

@@ -48,6 +48,7 @@ async def test_a_stampede_over_three_replicas_is_one_call(redis_url: str, stream
         async with fleet(3, config(provider, redis_url, 3) | {"cache": CACHE}) as replicas:
             asking = [asyncio.ensure_future(asked(http, replicas[n % 3], stream=stream)) for n in range(60)]
             await under_way(http, replicas, 60)
+            await provider.wait_for(lambda: provider.calls)
             provider.release()
             answers = await asyncio.gather(*asking)
             assert {status for status, _, _ in answers} == {200}
@@ -63,12 +64,12 @@ async def test_another_runs_where_the_replica_that_runs_is_killed(redis_url: str
         async with fleet(3, config(provider, redis_url, 3) | {"cache": CACHE}) as replicas:
             holder, *others = replicas
             lost = asyncio.ensure_future(asked(http, holder))
-            await provider.wait_for(lambda: provider.open)
+            await provider.wait_for(lambda: provider.calls)
             asking = [asyncio.ensure_future(asked(http, others[n % 2])) for n in range(20)]
             await under_way(http, others, 20)
             await holder.kill()
             assert (await lost)[0] == 0
-            await provider.wait_for(lambda: len(provider.arrivals) == 2)
+            await provider.wait_for(lambda: len(provider.calls) == 2)
             provider.release()
             answers = await asyncio.gather(*asking)
             assert Counter((status, cache) for status, cache, _ in answers) == {(200, "miss"): 1, (200, "hit"): 19}
