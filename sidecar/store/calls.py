@@ -381,10 +381,6 @@ def beat(names: Names, replica: str, silence_us: int, leaves: bool = False, now:
     return Call("beat", (names.replicas,), (now, replica, str(silence_us), "1" if leaves else "0"))
 
 
-def memory(names: Names) -> Call:
-    return Call("memory", (names.state,), ())
-
-
 def count(names: Names, replica: str, number: int, day: date, rows: Mapping[Row, Counts], now: str = "") -> Call:
     """Adds rows to the usage of a day, which must be today by Redis's clock. `number`: of this replica's flush."""
     keys = (names.usage(day), names.usage(None), names.flushed(replica))

@@ -288,7 +288,7 @@ class Store:
 
     async def at_risk(self) -> str:
         """Why Redis may evict budgets; "": it may not, or does not say."""
-        return evicting.risk(await self._call_behind(calls.memory(self.names)))
+        return evicting.risk(await self._call_behind(evicting.memory(self.names)))
 
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()

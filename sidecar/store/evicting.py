@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sidecar.store.calls import Call
+from sidecar.store.names import Names
+
 _MIB = 1024 * 1024
+
+
+def memory(names: Names) -> Call:
+    """Asks it."""
+    return Call("memory", (names.state,), ())
 
 
 def risk(reply: Sequence[bytes]) -> str:
