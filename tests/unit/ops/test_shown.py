@@ -132,7 +132,13 @@ OTHER: dict[type, dict[str, Any]] = {
     },
 }
 # What no file says: a secret, what follows from the rest, and what is told elsewhere.
-UNSAID = {Config: {"warnings"}, Pool: {"names_models"}, Key: {"secret"}, Token: {"secret"}}
+UNSAID = {
+    Config: {"warnings"},
+    Pool: {"names_models"},
+    Key: {"secret"},
+    Target: {"account"},
+    Token: {"secret"},
+}
 
 
 def _with(changed: Any) -> Config:
