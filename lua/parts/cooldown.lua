@@ -6,8 +6,8 @@
 -- text. So nobody hits a key that was just refused all at once, and who goes away leaves a moment to others.
 --
 -- kind 0 is a suspicion, which the request that set it may take back; 1 is proved; 2 is dead: it ends by the success of
--- a prober's call, nobody else is granted it; 3 is no rest yet, but counts faults (parts/breaker.lua). `streak` counts the refusals in a row whose length nobody named: each
--- doubles the rest.
+-- a prober's call, nobody else is granted it; 3 is no rest yet, but counts faults (parts/breaker.lua). `streak` counts
+-- the refusals in a row whose length nobody named: each doubles the rest.
 local cooldown = {
   NEVER = 9e15,
   LONG = 900e6, -- a longer rest is probed

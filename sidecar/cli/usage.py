@@ -9,7 +9,7 @@ import orjson
 
 from sidecar.cli import given, reach, show
 from sidecar.ops.usage import BadQuestion, as_csv, summed_by
-from sidecar.store.calls import USAGE_DAYS
+from sidecar.store.upkeep import USAGE_DAYS
 
 
 @click.command("usage")

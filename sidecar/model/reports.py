@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sidecar.model import rests, room
+from sidecar.model import bearing, rests
 from sidecar.model.configured import SECOND_US
 from sidecar.model.rules import Refused, State, tick, wake
 from sidecar.model.words import Failed, Report, Reported, Rest, Subject
@@ -45,7 +45,7 @@ def report(state: State, report: Report, raw: int) -> Reported:
             whose = NOBODYS if _names_length(rest) else rest.subject
             lately[rest.subject.account] = Refused(now, set_now.ends, whose)
     clears = tuple(_take_back(state, subject, report.request, now) for subject in report.clears)
-    subjects = [*report.ends, *([room.resting_pool(report.pool)] if report.pool else [])]
+    subjects = [*report.ends, *([bearing.resting_pool(report.pool)] if report.pool else [])]
     subjects += [report.works] if report.works else []
     ends = tuple(_end(state, subject, report.moment_us, now) for subject in subjects)
     provider_rests = _failed(state, report.failed, report.moment_us, now) if report.failed else 0
@@ -66,7 +66,7 @@ def _is_alike(refused: Refused, rest: Rest, now: int) -> bool:
 def _throttled(state: State, rest: Rest, moment: int, now: int, freed: list[Subject]) -> int | None:
     """Until when the pool rests for a refusal without details; None: it may still be the key's. What it was taken for
     before, where no length was named, ends, and is added to `freed`."""
-    pool, known = room.resting_pool(rest.throttle), state.shared.rests
+    pool, known = bearing.resting_pool(rest.throttle), state.shared.rests
     resting = known.get(pool)
     if resting is None or resting.ends + THROTTLE.most_us <= now:
         lately = state.refused.get(rest.throttle, {})

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sidecar.model import counters, leases, rests, windows
+from sidecar.model import bearing, counters, leases, rests, windows
+from sidecar.model.bearing import Window
 from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER, Resting
 from sidecar.model.words import ONE, Amounts, Member, Rotation, Subject, guard_us, unit_of
 
 Held = tuple[tuple[int, int], ...]  # a window's pairs, of whatever kind
-Window = tuple[str, Limit]  # the account whose it is, and the limit
 
 DAY_US = 24 * 3600 * 1_000_000
 GUARD_US = 1_000_000  # between two grants once a rest is over, where no window's guard says it
@@ -44,58 +44,6 @@ class Shared:
     def known(self) -> tuple[dict[tuple[str, str], Held], dict[Subject, Resting]]:
         """Copies of the windows and the rests."""
         return dict(self.windows), dict(self.rests)
-
-
-def account_of(pool: str) -> str:
-    """Whose the windows of a pool's total are."""
-    return f"+{pool}"
-
-
-def resting_pool(pool: str) -> Subject:
-    """What rests when the provider throttles a pool."""
-    return Subject(account_of(pool))
-
-
-def resting_provider(door: str, model: str) -> Subject:
-    """What rests when the breaker of a provider is open: a model at a time, for so they overload."""
-    return Subject(f"!{door}", None, model)
-
-
-def _of_all(rotation: Rotation) -> tuple[Subject, ...]:
-    """The rests that bear on a pool's grants whatever the key: its own, and its provider's."""
-    pool = resting_pool(rotation.pool)
-    return (pool, resting_provider(rotation.door, rotation.model)) if rotation.door else (pool,)
-
-
-def subjects(member: Member, model: str) -> tuple[Subject, ...]:
-    """The four rests that bear on a key's grant for a model, those of its pool aside."""
-    return (
-        Subject(member.account, member.key),
-        Subject(member.account, member.key, model),
-        Subject(member.account),
-        Subject(member.account, None, model),
-    )
-
-
-def own(rotation: Rotation, member: Member) -> list[Window]:
-    return [(member.account, limit) for limit in rotation.limits[member.limits]]
-
-
-def all_windows(rotation: Rotation, member: Member) -> list[Window]:
-    return [*_common(rotation, member), *_client(rotation)]
-
-
-def _common(rotation: Rotation, member: Member) -> list[Window]:
-    """Those that are asked for every client."""
-    return [*own(rotation, member), *_total(rotation)]
-
-
-def _total(rotation: Rotation) -> list[Window]:
-    return [(account_of(rotation.pool), limit) for limit in rotation.total]
-
-
-def _client(rotation: Rotation) -> list[Window]:
-    return [(rotation.client.account, limit) for limit in rotation.client.limits]
 
 
 def need(limit: Limit, amounts: Amounts | None, share: float) -> int:
@@ -154,7 +102,7 @@ def _free_at(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> in
 
 def free_in_windows(shared: Shared, rotation: Rotation, member: Member, now: int) -> int:
     """From when on the account's windows have room for anybody."""
-    of = own(rotation, member)
+    of = bearing.own(rotation, member)
     t = _free_at(shared, _Bearing(of, []), now, Asked(), now)
     return place_at(shared, of, t, 0, now)
 
@@ -162,13 +110,13 @@ def free_in_windows(shared: Shared, rotation: Rotation, member: Member, now: int
 def is_busy(shared: Shared, rotation: Rotation, member: Member, now: int, share: float) -> bool:
     """Whether as many requests of the account, or the client, are in flight as may be, for one that leaves `share` of
     the account's to others."""
-    at = place_at(shared, own(rotation, member), now, share, now)
+    at = place_at(shared, bearing.own(rotation, member), now, share, now)
     return max(at, crowded_until(shared, rotation, now)) > now
 
 
 def crowded_until(shared: Shared, rotation: Rotation, now: int) -> int:
     """Until when as many requests of the client are in flight as may be, if they do not end sooner; else `now`."""
-    return place_at(shared, _client(rotation), now, 0, now)
+    return place_at(shared, bearing.client(rotation), now, 0, now)
 
 
 def freed_at(shared: Shared, of: Iterable[Window], now: int) -> int:
@@ -191,12 +139,14 @@ def free_in_account(
     shared: Shared, rotation: Rotation, member: Member, t: int, now: int, probing: bool
 ) -> tuple[int, int]:
     """The same from `t` on, the key's own rests aside."""
-    of = _bearing_of(shared, rotation, member, own(rotation, member), subjects(member, rotation.model)[2:])
+    of_account = bearing.subjects(member, rotation.model)[2:]
+    of = _bearing_of(shared, rotation, member, bearing.own(rotation, member), of_account)
     return _with_place(shared, of, t, Asked(probing=probing), now)
 
 
 def _of_key(shared: Shared, rotation: Rotation, member: Member) -> _Bearing:
-    return _bearing_of(shared, rotation, member, own(rotation, member), subjects(member, rotation.model))
+    whose = bearing.subjects(member, rotation.model)
+    return _bearing_of(shared, rotation, member, bearing.own(rotation, member), whose)
 
 
 def _bearing_of(
@@ -233,22 +183,22 @@ def free_for(shared: Shared, rotation: Rotation, member: Member, t: int, asked: 
 
 def free_of_client(shared: Shared, rotation: Rotation, asked: Asked, now: int) -> int:
     """From `now` on, when the client has room for this ask, whatever the key."""
-    return _free_at(shared, _Bearing([], [], _client(rotation)), now, asked, now)
+    return _free_at(shared, _Bearing([], [], bearing.client(rotation)), now, asked, now)
 
 
 def free_of_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
     """From `t` on, when the pool as a whole and the client have room for this ask, whatever the key."""
-    of = _bearing_of(shared, rotation, member, _total(rotation), _of_all(rotation))
-    return _free_at(shared, replace(of, clients=_client(rotation)), t, asked, now)
+    of = _bearing_of(shared, rotation, member, bearing.total(rotation), bearing.of_all(rotation))
+    return _free_at(shared, replace(of, clients=bearing.client(rotation)), t, asked, now)
 
 
 def free_in_pool(shared: Shared, rotation: Rotation, member: Member, t: int, asked: Asked, now: int) -> int:
     """From `t` on, which is what it was for the key, when the key, its pool and the client have room for this ask."""
-    if not (rotation.total or rotation.client.limits) and not _that_rest(shared, _of_all(rotation)):
+    if not (rotation.total or rotation.client.limits) and not _that_rest(shared, bearing.of_all(rotation)):
         return t
-    whose = (*subjects(member, rotation.model), *_of_all(rotation))
-    of = _bearing_of(shared, rotation, member, _common(rotation, member), whose)
-    return _free_at(shared, replace(of, clients=_client(rotation)), t, asked, now)
+    whose = (*bearing.subjects(member, rotation.model), *bearing.of_all(rotation))
+    of = _bearing_of(shared, rotation, member, bearing.common(rotation, member), whose)
+    return _free_at(shared, replace(of, clients=bearing.client(rotation)), t, asked, now)
 
 
 def free_before(shared: Shared, of: Iterable[Window], moment: int, amounts: Amounts, now: int) -> int:
@@ -295,7 +245,7 @@ def rests_of(shared: Shared, rotation: Rotation, member: Member) -> list[Resting
 
 
 def _resting(shared: Shared, rotation: Rotation, member: Member) -> list[Subject]:
-    return _that_rest(shared, (*subjects(member, rotation.model), *_of_all(rotation)))
+    return _that_rest(shared, (*bearing.subjects(member, rotation.model), *bearing.of_all(rotation)))
 
 
 def _that_rest(shared: Shared, asked: Iterable[Subject]) -> list[Subject]:
@@ -305,7 +255,7 @@ def _that_rest(shared: Shared, asked: Iterable[Subject]) -> list[Subject]:
 
 def enter(shared: Shared, rotation: Rotation, member: Member, moment: int, now: int, amounts: Amounts) -> None:
     """A grant of `moment`, in every window and in what the rests let through."""
-    _enter(shared, all_windows(rotation, member), moment, now, amounts)
+    _enter(shared, bearing.all_windows(rotation, member), moment, now, amounts)
     for subject in _resting(shared, rotation, member):
         shared.rests[subject] = rests.granted(shared.rests[subject], moment, now, _apart_us(rotation, member, subject))
 
@@ -337,7 +287,7 @@ def leave(
     Returns how many did, and which rests had let it through. Only one that runs is in flight: another may be, of the
     same moment.
     """
-    of = [window for window in all_windows(rotation, member) if runs or window[1].kind != "leases"]
+    of = [window for window in bearing.all_windows(rotation, member) if runs or window[1].kind != "leases"]
     held = sum(_leave(shared, window, moment, now, amounts[unit_of(window[1])]) for window in of)
     let_through = set[Subject]()
     for subject in _resting(shared, rotation, member):
@@ -376,7 +326,7 @@ def settle(shared: Shared, of: Iterable[Window], moment: int, now: int, expected
 
 def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:
     """What the request of a grant may end: 0 nothing, 1 a rest that is over or a run of faults, 2 a rest that lasts."""
-    counts = any(one in shared.rests for one in _of_all(rotation))
+    counts = any(one in shared.rests for one in bearing.of_all(rotation))
     return max((2 if rest.ends > moment else 1 for rest in rests_of(shared, rotation, member)), default=int(counts))
 
 
@@ -387,8 +337,8 @@ def _apart_us(rotation: Rotation, member: Member, resting: Subject) -> int:
     """
     if resting.account.startswith("!"):
         return rests.PROVIDER_PROBE_US
-    guard = guard_us(limit for _, limit in _common(rotation, member))
-    return GUARD_US if guard is None or resting == resting_pool(rotation.pool) else guard
+    guard = guard_us(limit for _, limit in bearing.common(rotation, member))
+    return GUARD_US if guard is None or resting == bearing.resting_pool(rotation.pool) else guard
 
 
 def grants_today(shared: Shared, key: str, now: int) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from sidecar.model import leases, lines, orders, rests, room, turns
+from sidecar.model import bearing, leases, lines, orders, rests, room, turns
+from sidecar.model.bearing import Window
 from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER
 from sidecar.model.words import (
@@ -259,7 +260,7 @@ def _candidate(state: State, ask: Ask, of: _Candidate, now: int) -> _Candidate:
 
 def _stands_back(state: State, ask: Ask, target: int, member: Member, now: int) -> bool:
     rotation = ask.rotations[target]
-    freed = room.freed_at(state.shared, room.own(rotation, member), now)
+    freed = room.freed_at(state.shared, bearing.own(rotation, member), now)
     line = state.lines.get(lines.name(rotation, _share(ask, target)), ())
     return lines.has_earlier(line, _came(ask, now), freed, now)
 
@@ -288,8 +289,8 @@ def _grant(state: State, ask: Ask, candidate: _Candidate, moment: int, raw: int)
 # --- what becomes of a grant ------------------------------------------------------------------------
 
 
-def _windows(grant: Grant) -> list[room.Window]:
-    return room.all_windows(grant.rotation, grant.member)
+def _windows(grant: Grant) -> list[Window]:
+    return bearing.all_windows(grant.rotation, grant.member)
 
 
 def wake(state: State, accounts: set[str], now: int) -> None:
@@ -363,7 +364,7 @@ def advance(state: State, grant: Grant, raw: int, only_tells: bool = False) -> N
     return NotYet(at - now, at, finds)
 
 
-def renew(state: State, of: list[room.Window], moment: int, now: int) -> None:
+def renew(state: State, of: list[Window], moment: int, now: int) -> None:
     """The request of a grant is in flight."""
     for account, limit in of:
         if limit.kind == "leases":

@@ -11,9 +11,9 @@ from sidecar.model.events import KeyManaged
 from sidecar.model.words import Subject
 from sidecar.ops.redact import redactor
 from sidecar.ops.survey import known_models
-from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from sidecar.store.names import rest_field, window_field
+from sidecar.store.upkeep import SHARED
 
 Deed = Literal["disable", "enable", "reset"]
 DEEDS: dict[Deed, Literal["disabled", "enabled", "reset"]] = {

@@ -16,8 +16,8 @@ from sidecar.ops.metrics import Metrics
 from sidecar.ops.survey import Cooldown, Survey, known_models, survey
 from sidecar.pool.resting import DEAD
 from sidecar.replica import Replica
-from sidecar.store.calls import SHARED
 from sidecar.store.connect import StoreAway, StoreUnable
+from sidecar.store.upkeep import SHARED
 
 FRESH_S = 5.0
 MOST_FIELDS = 20_000  # of cooldowns for single models: what a scrape may make of the store's time

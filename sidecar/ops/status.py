@@ -15,9 +15,9 @@ from sidecar.ops.survey import Budget, Cooldown, Survey, known_models, survey
 from sidecar.ops.usage import CACHE, usage
 from sidecar.ops.usage import told as shown_counts
 from sidecar.replica import SILENCE_US
-from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from sidecar.store.drifts import Drift
+from sidecar.store.upkeep import SHARED
 
 Told = dict[str, Any]  # becomes JSON
 

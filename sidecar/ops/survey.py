@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from sidecar.model import rests, room
+from sidecar.model.bearing import account_of, resting_pool, resting_provider
 from sidecar.model.configured import SECOND_US, Config, Key, Limit
 from sidecar.model.labels import named_models
-from sidecar.model.room import account_of, resting_pool, resting_provider
 from sidecar.model.words import Subject
-from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
 from sidecar.store.names import off_field, rest_field, window_field
 from sidecar.store.texts import Disabled, Inspected, read_off
+from sidecar.store.upkeep import SHARED
 
 
 @dataclass(frozen=True, slots=True)

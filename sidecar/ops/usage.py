@@ -15,8 +15,8 @@ from sidecar.model.configured import Config
 from sidecar.model.counting import HITS, MISSES, OUTCOMES, REQUESTS, SAVED, TOKENS, UNSERVED, Counts, Row, ids
 from sidecar.ops import health
 from sidecar.replica import Replica
-from sidecar.store.calls import USAGE_DAYS
 from sidecar.store.commands import Store
+from sidecar.store.upkeep import USAGE_DAYS
 
 CACHE = ("cache_hits", "cache_misses", "saved_input_tokens", "saved_output_tokens")
 BY = ("day", "pool", "key", "client", "model")

@@ -9,9 +9,9 @@ from dataclasses import replace
 from time import monotonic
 
 from sidecar.model.adoption import owners
+from sidecar.model.bearing import resting_provider, subjects
 from sidecar.model.configured import Config, Key, Pool
 from sidecar.model.events import Drifted, Emit
-from sidecar.model.room import resting_provider, subjects
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
     Amounts,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from sidecar.model import rests
+from sidecar.model.bearing import resting_provider
 from sidecar.model.configured import SECOND_US, Pool, Target
-from sidecar.model.room import resting_provider
 from sidecar.model.words import Rotation, Subject
 from sidecar.pool.resting import DEAD
 from sidecar.pool.search import Search

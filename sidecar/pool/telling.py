@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sidecar.model import rests
+from sidecar.model.bearing import resting_pool
 from sidecar.model.configured import SECOND_US, Config, Key, Pool
 from sidecar.model.events import Drifted, Emit, KeyChanged
 from sidecar.model.reports import THROTTLED_WITHIN_US
-from sidecar.model.room import resting_pool
 from sidecar.model.words import Report, Reported, Rest, Subject
 from sidecar.pool.drifting import is_doubtful
 from sidecar.pool.search import Held

@@ -25,7 +25,7 @@ from sidecar.model.words import (
     Rotation,
     Withdrawn,
 )
-from sidecar.store import calls, connect, drifts, embedded, evicting, memory
+from sidecar.store import calls, connect, drifts, embedded, evicting, memory, upkeep
 from sidecar.store.connect import Opener, StoreAway, StoreUnable
 from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
@@ -199,7 +199,7 @@ class Store:
         for start in range(0, max(1, len(fields)), INSPECT_MOST):
             part = fields[start : start + INSPECT_MOST]
             asked = rotations if start == 0 else ()
-            now, *rest = await self._call_behind(calls.inspect(self.names, part, asked))
+            now, *rest = await self._call_behind(upkeep.inspect(self.names, part, asked))
             found |= {name: text and text.decode() for name, text in zip(part, rest[: len(part)], strict=True)}
             numbers += rest[len(part) :]
         return Inspected(int(now), found, tuple(None if text is None else int(float(text)) for text in numbers))
@@ -210,7 +210,7 @@ class Store:
         What an operator does goes with the acquires: the next one knows of it.
         """
         async with self._managing:
-            changed = bool(await self._call(calls.disable(self.names, key, who)))
+            changed = bool(await self._call(upkeep.disable(self.names, key, who)))
             if changed:
                 self._off[key.fingerprint] = write_off(Disabled(self._clock_us(), who))
                 self._born = self._born or await self._birth()
@@ -219,7 +219,7 @@ class Store:
     async def enable(self, key: Key, pools: Iterable[str]) -> bool:
         """Whether the key was disabled until now. `pools`: all that have a key of its account."""
         async with self._managing:
-            changed = bool(await self._call(calls.enable(self.names, key, pools)))
+            changed = bool(await self._call(upkeep.enable(self.names, key, pools)))
             self._off[key.fingerprint] = None
             return changed
 
@@ -244,11 +244,11 @@ class Store:
 
     async def _restore(self) -> None:
         if off := {key: text for key, text in self._off.items() if text}:
-            await self._call(calls.restore(self.names, self._born, off))
+            await self._call(upkeep.restore(self.names, self._born, off))
 
     async def reset(self, key: Key, fields: Sequence[str], pools: Iterable[str]) -> int:
         """Forgets these fields of the state, and its drift; returns how many there were. `pools`: as for enable."""
-        return int(await self._call(calls.reset(self.names, key, fields, pools)))
+        return int(await self._call(upkeep.reset(self.names, key, fields, pools)))
 
     def adopt(self) -> None:
         """Says whose each key is, once for each config: what is known of keys that had another account goes along.
@@ -263,28 +263,28 @@ class Store:
         def told(_: Any) -> None:
             self._owners_told = self._owners is owners
 
-        self._lanes.queue(calls.adopt(self.names, owners), told)
+        self._lanes.queue(upkeep.adopt(self.names, owners), told)
 
     async def models(self, pools: Collection[str]) -> dict[str, tuple[str, ...]]:
         """The models of each pool that have a rotation of their own, sorted; "" for calls without one."""
-        reply = await self._call_behind(calls.models(self.names, pools))
-        return calls.read_models(pools, reply)
+        reply = await self._call_behind(upkeep.models(self.names, pools))
+        return upkeep.read_models(pools, reply)
 
     def drifted(self, key: str, grant: Grant, event: Drifted, told: Callable[[int], None]) -> None:
         """Counts a drift of the key with this fingerprint; queued, and `told` hears how many it has had.
 
         0: it belongs to one that was counted before.
         """
-        call = calls.drift(self.names, key, grant.moment_us, drifts.write(event))
+        call = upkeep.drift(self.names, key, grant.moment_us, drifts.write(event))
         self._lanes.queue(call, lambda reply: told(int(reply)))
 
     async def drifts(self) -> tuple[int, dict[str, Drift]]:
         """Redis's now, and each key's last drift by its fingerprint: those of the last 30 days."""
-        return calls.read_drifts(await self._call_behind(calls.drifts(self.names)))
+        return upkeep.read_drifts(await self._call_behind(upkeep.drifts(self.names)))
 
     async def beat(self, replica: str, silence_us: int, leaves: bool = False) -> int:
         """Says that this replica ("": nobody) is alive, or that it `leaves`, and returns how many are alive."""
-        return int(await self._call_behind(calls.beat(self.names, replica, silence_us, leaves)))
+        return int(await self._call_behind(upkeep.beat(self.names, replica, silence_us, leaves)))
 
     async def at_risk(self) -> str:
         """Why Redis may evict budgets; "": it may not, or does not say."""
@@ -293,8 +293,8 @@ class Store:
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()
         self.adopt()
-        reply = await self._call(calls.register(self.names, rotation))
-        own, born = calls.read_register(reply)
+        reply = await self._call(upkeep.register(self.names, rotation))
+        own, born = upkeep.read_register(reply)
         if self._began(born):
             self.adopt()
             for grants in self.in_flight():  # all before whatever ends of them from now on
@@ -320,8 +320,8 @@ class Store:
     async def _share(self, rotation: Rotation) -> None:
         if len(self._shared) >= MOST_SHARED:
             del self._shared[next(iter(self._shared))]
-        self._shared[rotation] = replace(rotation, model=calls.SHARED)
-        await self._call(calls.register(self.names, self._shared[rotation]))
+        self._shared[rotation] = replace(rotation, model=upkeep.SHARED)
+        await self._call(upkeep.register(self.names, self._shared[rotation]))
 
     def _with_shared(self, ask: Ask) -> Ask:
         if not self._shared:

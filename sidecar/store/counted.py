@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sidecar.model.counting import Counts, Row
-from sidecar.store import calls
+from sidecar.store import calls, upkeep
 from sidecar.store.names import Names
 
 
@@ -26,7 +26,7 @@ class Counted:
         day: date | None = None
         while day != self._today:
             day = self._today
-            self._today = calls.read_day(await self._call(calls.count(self._names, replica, number, day, rows)))
+            self._today = upkeep.read_day(await self._call(upkeep.count(self._names, replica, number, day, rows)))
 
     async def days(self, days: int) -> AsyncIterator[tuple[date, dict[Row, Counts]]]:
         """What was counted on each of the last days (UTC), today, which is the first of them, by Redis's clock."""
@@ -42,5 +42,5 @@ class Counted:
         return await self._read(None)
 
     async def _read(self, day: date | None) -> dict[Row, Counts]:
-        self._today, rows = calls.read_usage(await self._call(calls.usage(self._names, day)))
+        self._today, rows = upkeep.read_usage(await self._call(upkeep.usage(self._names, day)))
         return rows

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from sidecar.model.configured import SECOND_US, Limit
 from sidecar.model.words import Ask, Member, Rotation
-from sidecar.store import calls, scripts
+from sidecar.store import calls, scripts, upkeep
 from sidecar.store.names import Names
 from tests.servers import real_redis
 
@@ -83,7 +83,7 @@ def measure(raw: redis.Redis, state: State, keys: int) -> Cost:
     """One round: a new rotation, brought into its state."""
     raw.flushall()
     rotation = turns(keys, state.maximum)
-    cost(raw, 1, *evalsha(raw, calls.register(NAMES, rotation)))
+    cost(raw, 1, *evalsha(raw, upkeep.register(NAMES, rotation)))
     acquire = evalsha(raw, calls.acquire(NAMES, Ask((rotation,), (0,)), time.time_ns() // 1000))
     if state.before:
         cost(raw, state.before * keys, *acquire)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sidecar.model import reports, room, rules
+from sidecar.model import bearing, reports, room, rules
+from sidecar.model.bearing import Window
 from sidecar.model.configured import Key, Secret
 from sidecar.model.rests import DEAD, DEAD_PROBE_US, LONG_US, NEVER
 from sidecar.model.words import (
@@ -28,10 +29,10 @@ from sidecar.model.words import (
     Subject,
     Withdrawn,
 )
-from sidecar.store import calls
+from sidecar.store import calls, upkeep
 from sidecar.store.names import Names, rest_field
 from tests.property.judge import Judge
-from tests.property.worlds import CLIENTS, GUARD, MODELS, SECOND, WORLDS, World
+from tests.property.worlds import CLIENTS, GUARD, MODELS, SECOND, WORLDS, World, alone
 
 # Twenty seconds before a day of 25 hours and a month begin in New York.
 START = 1_793_505_580_000_000
@@ -175,8 +176,8 @@ class Play:
 
     def _register(self, rotation: Rotation) -> None:
         rules.register(self.state, rotation, self.raw)
-        call = calls.register(NAMES, rotation, str(self.raw))
-        self._expect(call, lambda reply: calls.read_register(reply)[0], True)
+        call = upkeep.register(NAMES, rotation, str(self.raw))
+        self._expect(call, lambda reply: upkeep.read_register(reply)[0], True)
 
     def _is_right(self, ask: Ask, answer: Grant | Refusal | Exhausted) -> None:
         """What a plain look at every key says of this answer, without any rotation."""
@@ -337,9 +338,9 @@ class Play:
         if not self.open:
             return
         _, grant, _ = self.open[choice % len(self.open)]
-        ends = room.subjects(grant.member, grant.rotation.model)
+        ends = bearing.subjects(grant.member, grant.rotation.model)
         pool = grant.rotation.pool if choice % 2 else ""
-        works = room.resting_provider(grant.rotation.door, grant.rotation.model) if choice % 2 else None
+        works = bearing.resting_provider(grant.rotation.door, grant.rotation.model) if choice % 2 else None
         self._report(Report("r0", ends=ends, pool=pool, works=works, moment_us=grant.moment_us), grant.member.account)
 
     def manage(self, choice: int) -> None:
@@ -349,16 +350,16 @@ class Play:
         member = self.world.rotation("p", MODELS[0]).members[choice % 4]
         key = Key(member.id, Secret("none"), member.key, member.account)
         pools = list(WORLDS[0].pools)
-        subjects = room.subjects(member, MODELS[model])
+        subjects = bearing.subjects(member, MODELS[model])
         if what == 0:
             answer = int(reports.disable(self.state, member.key, self.raw))
-            call = calls.disable(NAMES, key, "somebody", str(self.raw))
+            call = upkeep.disable(NAMES, key, "somebody", str(self.raw))
         elif what == 1:
             answer = int(reports.enable(self.state, member.key, member.account, self.raw))
-            call = calls.enable(NAMES, key, pools, str(self.raw))
+            call = upkeep.enable(NAMES, key, pools, str(self.raw))
         else:
             answer = reports.reset(self.state, subjects, (), member.account, self.raw)
-            call = calls.reset(NAMES, key, [rest_field(subject) for subject in subjects], pools, str(self.raw))
+            call = upkeep.reset(NAMES, key, [rest_field(subject) for subject in subjects], pools, str(self.raw))
         self._expect(call, int, answer)
         self.words.append(f"{('disable', 'enable', 'reset')[what]} {member.id} -> {answer}")
 
@@ -373,17 +374,11 @@ class Play:
 def failed(choice: int, model: str) -> Failed:
     """A fault of the provider, of which one to three in a row open its breaker."""
     choice, failures = divmod(choice, 3)
-    return Failed(room.resting_provider("door", model), failures + 1, 30 * SECOND, DELAYS[choice % len(DELAYS)])
+    return Failed(bearing.resting_provider("door", model), failures + 1, 30 * SECOND, DELAYS[choice % len(DELAYS)])
 
 
-def alone(rotation: Rotation, choice: int) -> Rotation:
-    """What a prober asks for: one key, in a rotation of its own."""
-    member = rotation.members[choice % len(rotation.members)]
-    return replace(rotation, digest=f"{rotation.digest}-{member.id}", members=(member,))
-
-
-def windows(grant: Grant) -> list[room.Window]:
-    return room.all_windows(grant.rotation, grant.member)
+def windows(grant: Grant) -> list[Window]:
+    return bearing.all_windows(grant.rotation, grant.member)
 
 
 def tell(answer: Grant | Refusal | Exhausted) -> str:

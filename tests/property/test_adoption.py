@@ -15,7 +15,7 @@ from sidecar.model.adoption import adopt
 from sidecar.model.rests import Resting
 from sidecar.model.room import Held, Shared
 from sidecar.model.words import Subject
-from sidecar.store import calls
+from sidecar.store import upkeep
 from sidecar.store.names import Names, rest_field
 from tests.store.asks import run
 
@@ -87,7 +87,7 @@ def test_script_and_model_move_the_same(
     )
     client.delete(NAMES.state)
     client.hset(NAMES.state, mapping=_state(shared) | {"moved": str(NOW + 1), "clock": "0" * 32})  # type: ignore[arg-type]
-    answer = run(client, calls.adopt(NAMES, told, str(NOW)))
+    answer = run(client, upkeep.adopt(NAMES, told, str(NOW)))
     assert answer == adopt(shared, told)
     found = {name.decode(): text.decode() for name, text in client.hgetall(NAMES.state).items()}  # type: ignore[union-attr]
     others = {name.removeprefix("sa|"): text for name, text in found.items() if name.startswith("sa|")}

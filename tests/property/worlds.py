@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from sidecar.model.configured import LEASE_US, Calendar, Limit, Strategy, Unit
@@ -66,6 +66,12 @@ class World:
     def pools_of(self, account: str) -> list[str]:
         """The pools that have a key of this account."""
         return [pool for pool, keys in self.pools.items() if any(owner == account for _, owner in keys)]
+
+
+def alone(rotation: Rotation, choice: int) -> Rotation:
+    """What a prober asks for: one key, in a rotation of its own."""
+    member = rotation.members[choice % len(rotation.members)]
+    return replace(rotation, digest=f"{rotation.digest}-{member.id}", members=(member,))
 
 
 CLIENTS = (

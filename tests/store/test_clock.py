@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sidecar.model.configured import SECOND_US, Limit
 from sidecar.model.words import Confirmed, Grant, Refusal
-from sidecar.store import calls
+from sidecar.store import calls, upkeep
 from sidecar.store.names import Names
 from tests.store.asks import GUARD_US, ask, granted, limit, rotation, run
 from tests.store.conftest import Place
@@ -17,7 +17,7 @@ HOUR = 3600 * SECOND_US
 def acquire(place: Place, now: int, *limits: Limit, max_wait_s: float = 0) -> Grant | Refusal:
     """At the moment that Redis's own clock says."""
     asked = ask(rotation(1, *limits), max_wait_s=max_wait_s)
-    run(place.raw, calls.register(NAMES, asked.rotations[0], str(now)))
+    run(place.raw, upkeep.register(NAMES, asked.rotations[0], str(now)))
     answer = calls.read_acquire(asked, run(place.raw, calls.acquire(NAMES, asked, now, str(now))))
     assert isinstance(answer, Grant | Refusal)
     return answer
@@ -25,7 +25,7 @@ def acquire(place: Place, now: int, *limits: Limit, max_wait_s: float = 0) -> Gr
 
 def now_of(place: Place, raw: int) -> int:
     """What the scripts take for now while Redis's clock says `raw`."""
-    return int(run(place.raw, calls.inspect(NAMES, (), now=str(raw)))[0])
+    return int(run(place.raw, upkeep.inspect(NAMES, (), now=str(raw)))[0])
 
 
 def test_clock_stepped_back_goes_on_from_the_last_write_and_slower(place: Place) -> None:

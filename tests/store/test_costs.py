@@ -12,7 +12,7 @@ import redis
 
 from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
 from sidecar.model.words import Failed, Grant, Refusal, Report, Rest, Rotation, Subject
-from sidecar.store import calls, scripts
+from sidecar.store import calls, scripts, upkeep
 from sidecar.store.names import Names, window_field
 from tests.store.asks import ask, granted, limit, rotation, run
 from tests.store.conftest import Place
@@ -57,7 +57,7 @@ def acquire(raw: redis.Redis, *rotations: Rotation, now: int = NOW) -> Grant | R
 
 def spend(raw: redis.Redis, turns: Rotation) -> Grant:
     """Grants every key once; returns the last grant."""
-    run(raw, calls.register(NAMES, turns, str(NOW)))
+    run(raw, upkeep.register(NAMES, turns, str(NOW)))
     asked = ask(turns)
     call = calls.acquire(NAMES, asked, NOW, str(NOW))
     sha = raw.script_load(scripts.load("acquire").text)
@@ -71,7 +71,7 @@ def spend(raw: redis.Redis, turns: Rotation) -> Grant:
 @LIMITS
 def test_granted_acquire(real: Place, keys: int, limits: int) -> None:
     turns = turns_of(keys, limits)
-    run(real.raw, calls.register(NAMES, turns))
+    run(real.raw, upkeep.register(NAMES, turns))
     (cost,) = promised("acquire", r"granted at the head: (\d+) commands")
     assert commands(real.raw, calls.acquire(NAMES, ask(turns), NOW)) == cost
 
@@ -96,7 +96,7 @@ def test_refused_acquire(real: Place, keys: int, limits: int, targets: int) -> N
     turns = [rotation(keys, *turns_of(keys, limits).limits[0], model=f"m{i}") for i in range(targets)]
     spend(real.raw, turns[0])
     for other in turns[1:]:
-        run(real.raw, calls.register(NAMES, other, str(NOW)))
+        run(real.raw, upkeep.register(NAMES, other, str(NOW)))
         assert isinstance(acquire(real.raw, other), Refusal)
     always, target = promised("acquire", r"refused with every key parked: (\d+) and (\d+) a target")
     refused = calls.acquire(NAMES, ask(*turns), NOW, str(NOW))
@@ -109,7 +109,7 @@ def test_key_met_without_room_is_parked_and_not_met_again(real: Place, keys: int
     turns = turns_of(keys, 1)
     spend(real.raw, turns)
     other = rotation(keys, *turns.limits[0], model="other")
-    run(real.raw, calls.register(NAMES, other, str(NOW)))
+    run(real.raw, upkeep.register(NAMES, other, str(NOW)))
     refused = calls.acquire(NAMES, ask(other), NOW, str(NOW))
     first, second = commands(real.raw, refused), commands(real.raw, refused)
     (met,) = promised("acquire", r"(\d+) for each key that is met without room")
@@ -122,7 +122,7 @@ def test_keys_of_one_account_without_room_are_parked_at_once(real: Place, keys: 
     turns = rotation(keys, limit(1, 60), account="acme")
     spent = rotation(1, limit(1, 60), account="acme", model="other")
     for each in (turns, spent):
-        run(real.raw, calls.register(NAMES, each, str(NOW)))
+        run(real.raw, upkeep.register(NAMES, each, str(NOW)))
     assert isinstance(acquire(real.raw, spent), Grant)
     refused = calls.acquire(NAMES, ask(turns), NOW, str(NOW))
     first, second = commands(real.raw, refused), commands(real.raw, refused)
@@ -132,7 +132,7 @@ def test_keys_of_one_account_without_room_are_parked_at_once(real: Place, keys: 
 
 def test_once_a_day_a_grant_keeps_what_it_used(real: Place) -> None:
     turns = turns_of(3, 1)
-    run(real.raw, calls.register(NAMES, turns, str(NOW)))
+    run(real.raw, upkeep.register(NAMES, turns, str(NOW)))
     cost, more = promised("acquire", r"granted at the head: (\d+) commands, .+?, and (\d+) more once a day")
     late = NOW + 2 * 86_400 * SECOND_US
     assert commands(real.raw, calls.acquire(NAMES, ask(turns), late, str(late))) == cost - 1 + more
@@ -143,7 +143,7 @@ def test_once_a_day_a_grant_keeps_what_it_used(real: Place) -> None:
 def test_key_with_some_room_but_not_for_this_request_is_stepped_over(real: Place, keys: int) -> None:
     """A look at each of the first ones; the rotation is not changed for it."""
     turns = rotation(keys, Limit("tokens", 100, 60 * SECOND_US, 50_000))
-    run(real.raw, calls.register(NAMES, turns, str(NOW)))
+    run(real.raw, upkeep.register(NAMES, turns, str(NOW)))
     half = replace(ask(turns), amounts=(1, 60, 60, 0, 60, 60))
     for _ in turns.members:
         run(real.raw, calls.acquire(NAMES, half, NOW, str(NOW)))
@@ -160,7 +160,7 @@ def test_key_that_waits_for_a_request_in_flight_is_remembered_once(real: Place) 
     turns = rotation(3, Limit("concurrency", 1, LEASE_US, 0))
     spend(real.raw, turns)
     other = rotation(3, Limit("concurrency", 1, LEASE_US, 0), model="other")
-    run(real.raw, calls.register(NAMES, other, str(NOW)))
+    run(real.raw, upkeep.register(NAMES, other, str(NOW)))
     asked = calls.acquire(NAMES, ask(other), NOW, str(NOW))
     (met,) = promised("acquire", r"(\d+) for each key that is met without room")
     (more,) = promised("acquire", r"(\d+) for each key that waits for a request in flight to end")
@@ -219,7 +219,7 @@ def test_report(real: Place, keys: int, models: int) -> None:
     """A rest costs the same for one model and for a hundred."""
     turns = turns_of(keys, 1)
     for model in range(models):
-        run(real.raw, calls.register(NAMES, rotation(keys, *turns.limits[0], model=f"m{model}"), str(NOW)))
+        run(real.raw, upkeep.register(NAMES, rotation(keys, *turns.limits[0], model=f"m{model}"), str(NOW)))
     member = turns.members[0]
     suspicion = Rest(Subject(member.account, member.key), SECOND_US, "invalid_key", proved=False)
     always, a_rest, a_clear, a_pool = promised("report", A_REPORT)
@@ -284,13 +284,13 @@ def test_renew(real: Place, requests: int) -> None:
 
 def test_inspect_models_and_beat(real: Place) -> None:
     always, a_rotation = promised("inspect", r"(\d+) commands and (\d+) a rotation")
-    inspecting = calls.inspect(NAMES, [f"f{i}" for i in range(100)], [rotation(1), rotation(2)])
+    inspecting = upkeep.inspect(NAMES, [f"f{i}" for i in range(100)], [rotation(1), rotation(2)])
     assert commands(real.raw, inspecting) == always + 2 * a_rotation
     (a_pool,) = promised("models", r"(\d+) command a pool")
-    assert commands(real.raw, calls.models(NAMES, ["p", "q", "r"])) == 3 * a_pool
+    assert commands(real.raw, upkeep.models(NAMES, ["p", "q", "r"])) == 3 * a_pool
     (cost,) = promised("beat", r"(\d+) commands")
     for leaves in (False, True):
-        assert commands(real.raw, calls.beat(NAMES, "a", SECOND_US, leaves)) == cost
+        assert commands(real.raw, upkeep.beat(NAMES, "a", SECOND_US, leaves)) == cost
 
 
 @pytest.mark.parametrize("fields", [1, 1000, 1001])
@@ -299,9 +299,9 @@ def test_admin(real: Place, fields: int) -> None:
     (disable,) = promised("admin", r"disable (\d+) commands")
     enable, a_pool = promised("admin", r"enable (\d+) and (\d+) a pool")
     reset, some_fields, of_pool = promised("admin", r"reset (\d+), (\d+) for each 1,000 fields and (\d+) a pool")
-    assert commands(real.raw, calls.disable(NAMES, key, "op", str(NOW))) == disable - 1
-    assert commands(real.raw, calls.enable(NAMES, key, ["p", "q"], str(NOW))) == enable - 1 + 2 * a_pool
-    forgetting = calls.reset(NAMES, key, [f"w|acc-k0|{n}" for n in range(fields)], ["p", "q"], str(NOW))
+    assert commands(real.raw, upkeep.disable(NAMES, key, "op", str(NOW))) == disable - 1
+    assert commands(real.raw, upkeep.enable(NAMES, key, ["p", "q"], str(NOW))) == enable - 1 + 2 * a_pool
+    forgetting = upkeep.reset(NAMES, key, [f"w|acc-k0|{n}" for n in range(fields)], ["p", "q"], str(NOW))
     assert commands(real.raw, forgetting) == reset - 1 + -(-fields // 1000) * some_fields + 2 * of_pool
 
 
@@ -309,8 +309,8 @@ def test_admin(real: Place, fields: int) -> None:
 def test_restore(real: Place, keys: int) -> None:
     same, more, a_key = promised("restore", r"(\d+) command; of a state that is another (\d+) more and (\d+) a key")
     off = {f"fp-k{number}": "0|op" for number in range(keys)}
-    assert commands(real.raw, calls.restore(NAMES, "1", off, str(NOW))) == same + more - 1 + keys * a_key
-    assert commands(real.raw, calls.restore(NAMES, str(NOW), off, str(NOW))) == same
+    assert commands(real.raw, upkeep.restore(NAMES, "1", off, str(NOW))) == same + more - 1 + keys * a_key
+    assert commands(real.raw, upkeep.restore(NAMES, str(NOW), off, str(NOW))) == same
 
 
 @pytest.mark.parametrize("accounts", [1, 1000])
@@ -323,7 +323,7 @@ def test_adopt(real: Place, accounts: int) -> None:
     own = {f"fp-k{n}": f"acc-k{n}" for n in range(1000)}
 
     def cost(**changed: str) -> int:
-        return commands(real.raw, calls.adopt(NAMES, own | changed, str(NOW)))
+        return commands(real.raw, upkeep.adopt(NAMES, own | changed, str(NOW)))
 
     assert cost() == always - 1 + new
     assert cost() == always - 1 + same
@@ -335,13 +335,13 @@ def test_drift_and_drifts(real: Place, keys: int) -> None:
     """The same however many keys have drifted, but for the sweep of once a day."""
     always, a_sweep = promised("drift", r"(\d+) commands; once a day (\d+) more")
     for key in range(keys):
-        run(real.raw, calls.drift(NAMES, f"fp-{key}", NOW - 1, "{}", str(NOW)))
-    again = calls.drift(NAMES, "fp-0", NOW + 1, "{}", str(NOW + 2))
+        run(real.raw, upkeep.drift(NAMES, f"fp-{key}", NOW - 1, "{}", str(NOW)))
+    again = upkeep.drift(NAMES, "fp-0", NOW + 1, "{}", str(NOW + 2))
     assert commands(real.raw, again) == always - 1
-    sweeping = calls.drift(NAMES, "fp-0", NOW + 86400 * SECOND_US, "{}", str(NOW + 86400 * SECOND_US + 1))
+    sweeping = upkeep.drift(NAMES, "fp-0", NOW + 86400 * SECOND_US, "{}", str(NOW + 86400 * SECOND_US + 1))
     assert commands(real.raw, sweeping) == always - 1 + a_sweep
     (cost,) = promised("drifts", r"(\d+) commands")
-    assert commands(real.raw, calls.drifts(NAMES)) == cost
+    assert commands(real.raw, upkeep.drifts(NAMES)) == cost
 
 
 @pytest.mark.parametrize("things", [1, 256])

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from sidecar.model.counting import Counts, Row
-from sidecar.store import calls, connect
+from sidecar.store import connect, upkeep
 from sidecar.store.commands import Store
 from sidecar.store.connect import StoreAway
 from sidecar.store.names import Names
@@ -31,11 +31,11 @@ def rows(count: int, model: str = "m") -> dict[Row, Counts]:
 
 
 def count(place: Place, number: int, told: dict[Row, Counts], day: date = DAY, replica: str = "a") -> date:
-    return calls.read_day(run(place.raw, calls.count(NAMES, replica, number, day, told, NOON)))
+    return upkeep.read_day(run(place.raw, upkeep.count(NAMES, replica, number, day, told, NOON)))
 
 
 def read(place: Place, day: date | None = DAY) -> dict[Row, Counts]:
-    today, found = calls.read_usage(run(place.raw, calls.usage(NAMES, day, NOON)))
+    today, found = upkeep.read_usage(run(place.raw, upkeep.usage(NAMES, day, NOON)))
     assert today == DAY
     return found
 
@@ -69,14 +69,14 @@ def test_flush_of_another_day_counts_nothing_and_says_which_day_it_is(place: Pla
 def test_flush_that_counted_yesterday_counts_no_second_time_today(place: Place) -> None:
     """Sent before midnight, its answer lost, and sent again after it."""
     count(place, 1, {ROW: {"ok": 1}})
-    after = calls.count(NAMES, "a", 1, DAY + timedelta(days=1), {ROW: {"ok": 1}}, str(int(NOON) + DAY_US))
-    assert calls.read_day(run(place.raw, after)) == DAY + timedelta(days=1)
+    after = upkeep.count(NAMES, "a", 1, DAY + timedelta(days=1), {ROW: {"ok": 1}}, str(int(NOON) + DAY_US))
+    assert upkeep.read_day(run(place.raw, after)) == DAY + timedelta(days=1)
     assert read(place, None) == {ROW: {"ok": 1}}
 
 
 def test_models_beyond_the_most_rows_count_as_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost, known rows go on, and one key and client make one row more."""
-    monkeypatch.setattr(calls, "MOST_ROWS", 3)
+    monkeypatch.setattr(upkeep, "MOST_ROWS", 3)
     told = {Row("chat", "k0", "web", f"m{at}"): {"ok": 1} for at in range(6)}
     count(place, 1, told)
     count(place, 2, told | {Row("chat", "k0", "web", "other"): {"ok": 10}})
@@ -89,8 +89,8 @@ def test_models_beyond_the_most_rows_count_as_other(place: Place, monkeypatch: p
 
 def test_days_are_kept_for_400_days_and_the_total_for_ever(place: Place) -> None:
     count(place, 1, rows(1))
-    assert place.raw.ttl(NAMES.usage(DAY)) == calls.USAGE_DAYS * 86_400 == 400 * 86_400
-    assert place.raw.ttl(NAMES.flushed("a")) == calls.FLUSHED_S
+    assert place.raw.ttl(NAMES.usage(DAY)) == upkeep.USAGE_DAYS * 86_400 == 400 * 86_400
+    assert place.raw.ttl(NAMES.flushed("a")) == upkeep.FLUSHED_S
     assert place.raw.ttl(NAMES.usage(None)) == -1
 
 
@@ -103,12 +103,12 @@ def test_names_carry_the_namespaces_hash_tag() -> None:
 def test_cost_does_not_grow_with_the_rows(real: Place, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     always, beyond = promised("count", r"(\d+) commands whatever the number of rows, and (\d+) for each row")
     for number in (1, 2):
-        assert commands(real.raw, calls.count(NAMES, "a", number, DAY, rows(size), NOON)) == always - 1  # asks no TIME
-    monkeypatch.setattr(calls, "MOST_ROWS", 0)
-    spared = calls.count(NAMES, "a", 3, DAY, rows(size, "new"), NOON)
+        assert commands(real.raw, upkeep.count(NAMES, "a", number, DAY, rows(size), NOON)) == always - 1  # asks no TIME
+    monkeypatch.setattr(upkeep, "MOST_ROWS", 0)
+    spared = upkeep.count(NAMES, "a", 3, DAY, rows(size, "new"), NOON)
     assert commands(real.raw, spared) == always - 1 + 2 * size * beyond
     (cost,) = promised("usage", r"(\d+) commands, in proportion")
-    assert commands(real.raw, calls.usage(NAMES, DAY, NOON)) == cost - 1
+    assert commands(real.raw, upkeep.usage(NAMES, DAY, NOON)) == cost - 1
 
 
 def test_a_row_takes_as_many_bytes_as_is_said(real: Place) -> None:

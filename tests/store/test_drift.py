@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.model.events import Drifted
 from sidecar.model.words import NamedLimit
-from sidecar.store import calls, drifts
+from sidecar.store import drifts, upkeep
 from sidecar.store.commands import Store
 from sidecar.store.drifts import Told
 from sidecar.store.names import Names
@@ -22,16 +22,16 @@ EVENT = Drifted("r", "p", "k0", "m|1", "rate_limit_minute", (limit(10),), NAMED,
 
 
 def drift(place: Place, key: str, moment: int, now: int) -> int:
-    return int(run(place.raw, calls.drift(NAMES, key, moment, drifts.write(EVENT), str(now))))
+    return int(run(place.raw, upkeep.drift(NAMES, key, moment, drifts.write(EVENT), str(now))))
 
 
 def kept(place: Place, now: int = NOW) -> dict[str, Any]:
-    return calls.read_drifts(run(place.raw, calls.drifts(NAMES, str(now))))[1]
+    return upkeep.read_drifts(run(place.raw, upkeep.drifts(NAMES, str(now))))[1]
 
 
 def test_what_was_told_is_read_again_as_it_was(place: Place) -> None:
     assert drift(place, "fp", NOW - 5, NOW) == 1
-    now, found = calls.read_drifts(run(place.raw, calls.drifts(NAMES, str(NOW + 7))))
+    now, found = upkeep.read_drifts(run(place.raw, upkeep.drifts(NAMES, str(NOW + 7))))
     assert now == NOW + 7
     assert list(found) == ["fp"]
     assert (found["fp"].at_us, found["fp"].count) == (NOW, 1)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sidecar.model.configured import LEASE_US, SECOND_US, Limit
 from sidecar.model.words import Confirmed, Grant, Withdrawn
-from sidecar.store import calls
+from sidecar.store import calls, upkeep
 from sidecar.store.names import Names
 from tests.store.asks import ask, rotation, run
 from tests.store.conftest import Place
@@ -36,7 +36,7 @@ def over(place: Place, grant: Grant, now: int) -> None:
 
 def two_of_one_moment(place: Place) -> tuple[Grant, Grant]:
     """Two are spent, two wait, the first of them goes, and who comes then is given the moment of the second."""
-    run(place.raw, calls.register(NAMES, TURNS, str(NOW)))
+    run(place.raw, upkeep.register(NAMES, TURNS, str(NOW)))
     for second in range(2):
         over(place, acquire(place, NOW + second * SECOND_US), NOW + second * SECOND_US)
     now = NOW + 2 * SECOND_US

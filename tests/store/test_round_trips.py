@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from sidecar.model.configured import SECOND_US
 from sidecar.model.words import Grant, Refusal, Report, Rest, Subject
-from sidecar.store import batch, calls, scripts
+from sidecar.store import batch, calls, scripts, upkeep
 from sidecar.store.batch import Lane
 from sidecar.store.commands import Store
 from sidecar.store.connect import Opener, StoreAway
@@ -91,7 +91,7 @@ async def test_report_runs_before_the_acquire_behind_it_on_a_redis_that_knows_on
     """Else the first report of a new Redis would rest its key too late."""
     turns = rotation(2)
     script = scripts.load("acquire")
-    run(place.raw, calls.register(NAMES, turns))
+    run(place.raw, upkeep.register(NAMES, turns))
     place.raw.script_load(script.text)
     rest = Rest(Subject("acc-k0"), SECOND_US * 3600, "rate_limit_day")
     store.report(Report("r", (rest,)), (), lambda _: None)

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.model.configured import LEASE_US, SECOND_US, Limit, Strategy
 from sidecar.model.words import Grant, Refusal, Rotation
-from sidecar.store import calls
+from sidecar.store import calls, upkeep
 from sidecar.store.names import Names
 from tests.store.asks import ask, limit, rotation, run
 from tests.store.conftest import Place
@@ -25,7 +25,7 @@ def served(place: Place, *limits: Limit, strategy: Strategy, every_us: int, time
     `lasts`: how many asks later a request is over.
     """
     turns = rotation(4, *limits, account="acme", strategy=strategy)
-    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    run(place.raw, upkeep.register(NAMES, turns, str(NOW)))
     asked, letters, running = ask(turns), "", list[Grant | None]()
     for step in range(times):
         now = NOW + step * every_us
@@ -70,7 +70,7 @@ def test_they_take_turns_also_where_other_accounts_are_served_in_between(place: 
     turns = rotation(4, limit(1, 1), account="acme")
     others = tuple(replace(one, account=f"acc-{one.id}") for one in turns.members[2:])
     turns = replace(turns, members=(*turns.members[:2], *others), digest="mixed")
-    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    run(place.raw, upkeep.register(NAMES, turns, str(NOW)))
     asked, letters = ask(turns), ""
     for step in range(60):
         now = NOW + step * 110_000
@@ -92,7 +92,7 @@ def reserved(place: Place, turns: Rotation, times: int) -> str:
 @EVERY
 def test_who_waits_is_given_them_in_turn(place: Place, strategy: Strategy) -> None:
     turns = rotation(4, limit(1, 10), account="acme", strategy=strategy)
-    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    run(place.raw, upkeep.register(NAMES, turns, str(NOW)))
     assert reserved(place, turns, 16) == "0123" * 4
 
 
@@ -100,7 +100,7 @@ def test_who_waits_is_given_them_in_turn(place: Place, strategy: Strategy) -> No
 def test_who_waits_is_given_keys_in_turn_that_have_room_at_one_moment(place: Place, strategy: Strategy) -> None:
     """Each of the sixtieths in which a burst was granted frees many at once."""
     turns = rotation(3, limit(100, 60), strategy=strategy)
-    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    run(place.raw, upkeep.register(NAMES, turns, str(NOW)))
     reserved(place, turns, 300)
     assert reserved(place, turns, 12) == "012" * 4
 
@@ -109,6 +109,6 @@ def test_who_waits_is_given_the_lowest_priority_that_has_room_at_the_moment(plac
     turns = rotation(3, limit(100, 60), strategy="priority")
     members = tuple(replace(one, priority=2 - one.order) for one in turns.members)
     turns = replace(turns, members=members, digest="other")
-    run(place.raw, calls.register(NAMES, turns, str(NOW)))
+    run(place.raw, upkeep.register(NAMES, turns, str(NOW)))
     reserved(place, turns, 300)
     assert reserved(place, turns, 12) == "2" * 12

@@ -18,8 +18,8 @@ from sidecar.model.events import Drifted
 from sidecar.model.rotations import rotation
 from sidecar.model.words import Ask, Grant, NamedLimit, Report, Rest, Subject
 from sidecar.ops.survey import Budget, Survey
-from sidecar.store.calls import SHARED
 from sidecar.store.commands import Store
+from sidecar.store.upkeep import SHARED
 from tests.embedded import Kept
 from tests.servers import free_port
 from tests.unit.cli.conftest import Command, Written
