@@ -148,7 +148,7 @@ async def test_shared_models_have_their_own_rotation_again_after_a_flush(
     raw: redis.Redis, witness: Witness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a replica knew of an earlier Redis does not split a rotation between replicas."""
-    monkeypatch.setattr("sidecar.store.calls.MOST_MODELS", 1)
+    monkeypatch.setattr("sidecar.store.upkeep.MOST_MODELS", 1)
     models = [rotation(2, model=f"m{i}") for i in range(3)]
     served = [granted(await witness.store.acquire(ask(m), unexpected)).rotation.model for m in models]
     assert served == ["m0", "*", "*"]
