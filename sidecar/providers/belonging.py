@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
@@ -121,7 +122,8 @@ def uploads(query: str) -> Iterator[str]:
     return (f"upload_id={value}" for name, value in parse_qsl(query) if name == "upload_id") if query else iter(())
 
 
-def named_in_path(operation: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def named_in_path(operation: str) -> tuple[str, ...]:
     """The ids in a raw path: `files/file-abc/content`, `cachedContents/abc`, `tunedModels/abc:generateContent`."""
     found, before = [], ""
     for segment in operation.split("/"):
@@ -131,7 +133,7 @@ def named_in_path(operation: str) -> list[str]:
         elif text and _COLLECTION.fullmatch(before.encode("utf-8", "surrogateescape")):
             found.append(f"{before}/{text.partition(':')[0]}")
         before = text
-    return found
+    return tuple(found)
 
 
 def _id(found: re.Match[bytes]) -> str:

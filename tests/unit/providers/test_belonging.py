@@ -47,7 +47,7 @@ def of(operation: str, body: object, query: str = "") -> list[str]:
     ],
 )
 def test_path(operation: str, found: list[str]) -> None:
-    assert named_in_path(operation) == found
+    assert named_in_path(operation) == tuple(found)
 
 
 def test_query() -> None:
