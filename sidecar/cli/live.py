@@ -31,7 +31,8 @@ from sidecar.pool.search import Held, Search
 from sidecar.providers import limits
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.call import Call
-from sidecar.proxy.connections import Late, Lost, NotSent
+from sidecar.proxy.connections import Late, NotSent
+from sidecar.proxy.incoming import Lost
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.reviving import cheap_call
 from sidecar.proxy.upstream import Reply, Upstream
@@ -193,7 +194,7 @@ class _Trial:
             return Verdict("has no room left since the connection was made: not tried")
         finally:
             self._pools.finish(held, None)
-        reply.response.close()
+        reply.incoming.close()
         verdict = judged(reply, reply.first_byte_at - began, self._redact)
         refused = (reply.outcome.named,) if reply.outcome.named else ()
         return replace(verdict, named=(*refused, *limits.told(reply.seen.headers, reply.seen.now_s)))

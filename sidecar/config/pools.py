@@ -13,7 +13,7 @@ from sidecar.config.limits import check_model, concurrency, limits
 from sidecar.config.outcomes import overrides
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.read import bounded_us, share
-from sidecar.config.schema import BreakerEntry, CooldownEntry, KeyEntry, PoolEntry
+from sidecar.config.schema import BreakerEntry, CooldownEntry, KeyEntry, PoolEntry, Quantity
 from sidecar.config.secrets import Found, Sources, fingerprint, gather, unique
 from sidecar.model.configured import (
     SECOND_US,
@@ -243,9 +243,9 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
     """A pool with the times and numbers of the entry; defaults give way to what was said beside them."""
     timeout_us = bounded_us(entry.timeout, (*path, "timeout"), problems, least_us=1, most_us=_DAY_US)
     timeout_us = int(_DEFAULT.timeout_s * SECOND_US) if timeout_us is None else timeout_us
-    max_wait_us = bounded_us(entry.max_wait, (*path, "max_wait"), problems, least_us=0, most_us=_DAY_US)
-    if max_wait_us is not None and max_wait_us > timeout_us and not problems.under((*path, "timeout")):
-        problems.error((*path, "max_wait"), f"{shown(entry.max_wait)} is longer than timeout, the whole request.")
+    max_wait_us = _within(entry.max_wait, "max_wait", timeout_us, path, problems, least_us=0)
+    first_byte_us = _within(entry.first_byte_timeout, "first_byte_timeout", timeout_us, path, problems)
+    idle_us = _within(entry.idle_timeout, "idle_timeout", timeout_us, path, problems)
     attempts = _DEFAULT.max_attempts if entry.max_attempts is None else entry.max_attempts
     if not 1 <= attempts <= _MOST_ATTEMPTS:
         problems.error((*path, "max_attempts"), f"{attempts} is no number of attempts. It is 1 to {_MOST_ATTEMPTS}.")
@@ -256,10 +256,22 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
         max_attempts=attempts,
         interactive_share=_interactive_share(entry.interactive_share, (*path, "interactive_share"), problems),
         timeout_s=timeout_us / SECOND_US,
+        first_byte_s=None if first_byte_us is None else first_byte_us / SECOND_US,
+        idle_s=_DEFAULT.idle_s if idle_us is None else idle_us / SECOND_US,
         retry_unsafe=bool(entry.retry_unsafe),
         retry_budget=_retry_budget(entry.retry_budget, (*path, "retry_budget"), problems),
         breaker=_breaker(entry.breaker, (*path, "breaker"), problems),
     )
+
+
+def _within(
+    value: Quantity | None, name: str, timeout_us: int, path: Path, problems: Problems, least_us: int = 1
+) -> int | None:
+    """A part of `timeout`, which it may not be longer than."""
+    found = bounded_us(value, (*path, name), problems, least_us=least_us, most_us=_DAY_US)
+    if found is not None and found > timeout_us and not problems.under((*path, "timeout")):
+        problems.error((*path, name), f"{shown(value)} is longer than timeout, the whole request.")
+    return found
 
 
 def _cooldowns(entry: CooldownEntry, path: Path, problems: Problems) -> Cooldowns:

@@ -110,6 +110,8 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_wait: Quantity | None = None
     max_attempts: int | None = None
     timeout: Quantity | None = None
+    first_byte_timeout: Quantity | None = None
+    idle_timeout: Quantity | None = None
     retry_unsafe: bool | None = None
     proxy: str | None = None  # a URL, or `off`
     ca_bundle: str | None = None  # a PEM file, or `system`

@@ -72,6 +72,11 @@ class _Whole:
         self.held = b""
         self.oversized = False
 
+    @property
+    def pending(self) -> int:
+        """All of it, where it may be an error: that is not to be shown before it is whole."""
+        return len(self.held) if not self.oversized and b"error" in self.held else 0
+
     def feed(self, data: bytes) -> list[bytes]:
         self.held += data
         if len(self.held) > HEAD_BYTES or self.oversized:
@@ -147,11 +152,22 @@ class AnswerReader:
         return not (stream and self._grammar.ends) or self._finished or self._error is not None
 
     @property
-    def may_fail(self) -> bool:
-        framer = self._framer
-        if framer is None or (isinstance(framer, _Whole) and framer.oversized):
-            return False
-        return b"error" in framer.held
+    def is_stream(self) -> bool:
+        if self._framer is None:
+            return self._kind in {"events", "lines"}
+        return not isinstance(self._framer, _Whole)
+
+    @property
+    def pending(self) -> int:
+        return len(self._start) if self._framer is None else self._framer.pending
+
+    def last(self, event: bytes, error: bytes) -> bytes:
+        match self._framer:
+            case Blocks():
+                return self._framer.last(event)
+            case Objects():
+                return self._framer.last(error)
+        return {"events": event, "lines": error + b"\n"}.get(self._kind, b"") if self._framer is None else b""
 
     def feed(self, data: bytes) -> None:
         if self._kind == "opaque" or not data:

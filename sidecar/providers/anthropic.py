@@ -11,7 +11,7 @@ import orjson
 
 from sidecar.model.configured import Provider
 from sidecar.model.words import Outcome
-from sidecar.providers import jsonhead, multipart, refusals
+from sidecar.providers import jsonhead, multipart, refusals, sse
 from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
 from sidecar.providers.edits import NOTHING, Edits
@@ -65,6 +65,10 @@ class Anthropic:
     def write_error(self, status: int, code: str, message: str) -> bytes:
         kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
         return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+
+    def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
+        """docs.claude.com/en/api/messages-streaming, "Error events"."""
+        return sse.event("error", sse.with_status(error, status))
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         models = [

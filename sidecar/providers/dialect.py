@@ -73,12 +73,22 @@ class Reader(Protocol):
         """The beginning of the first event that says an error, at most HEAD_BYTES of it; b"" where none does."""
 
     @property
-    def may_fail(self) -> bool:
-        """Whether the event that has come in part has a sign of an error: it is not to be shown before it is whole."""
+    def is_stream(self) -> bool:
+        """Whether the answer comes as events, or as objects one after another, rather than as one whole."""
+
+    @property
+    def pending(self) -> int:
+        """How many of the last bytes are not to be shown yet: of an event in part, or of what may be an error."""
 
     @property
     def usage(self) -> Usage | None:
         """The latest usage told so far."""
+
+    def last(self, event: bytes, error: bytes) -> bytes:
+        """What to write behind all but the pending bytes so that an error is the last that the answer says.
+
+        `event`: the error as an event of a stream, `error`: as JSON. b"" where the answer leaves no place for it.
+        """
 
     def feed(self, data: bytes) -> None: ...
 
@@ -126,6 +136,12 @@ class Dialect(Protocol):
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         """The JSON body of one of the sidecar's own errors."""
+
+    def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
+        """The same as an event of a stream that has begun, in which alone its status is told.
+
+        `error`: an error's JSON body, the sidecar's own or the provider's.
+        """
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         """The JSON body that lists what can be asked for."""

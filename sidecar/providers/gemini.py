@@ -11,7 +11,7 @@ import orjson
 
 from sidecar.model.configured import Provider
 from sidecar.model.words import Outcome
-from sidecar.providers import jsonhead, refusals
+from sidecar.providers import jsonhead, refusals, sse
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, BadCall, Body, Pieces, Reader, Reading
 from sidecar.providers.edits import ANY, NOTHING, Edits
@@ -84,11 +84,16 @@ class Gemini:
         return refusals.classify(provider, answer)
 
     def reader(self, operation: str, content_type: str) -> Reader:
-        return AnswerReader(_GRAMMAR, content_type)
+        """What streams an answer ends with a reason, else it was cut; nothing is known of the end of other streams."""
+        return AnswerReader(_ENDS if operation.endswith(_STREAMS) else _GRAMMAR, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         name = _STATUS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
         return orjson.dumps({"error": {"code": status, "message": message, "status": name}})
+
+    def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
+        """Its `code` is the status; google-genai raises for an event that begins with `{"error":`."""
+        return sse.event("", orjson.loads(error))
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         verbs = ["generateContent", "countTokens", "embedContent", "batchEmbedContents"]
@@ -150,3 +155,4 @@ def _says(candidate: object) -> bool:
 
 
 _GRAMMAR = Grammar(look, ends=False)
+_ENDS = Grammar(look, ends=True)

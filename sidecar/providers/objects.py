@@ -18,6 +18,8 @@ class Objects:
         self._open = 0  # brackets of the object at hand
         self._begin = 0  # of that object in held
         self._array = False
+        self._whole = 0  # objects so far
+        self._behind = 0  # bytes that came after the last of them
         self.oversized = False
         self.ended = True  # whether the array that was opened was closed
 
@@ -26,6 +28,7 @@ class Objects:
         if self.oversized:
             return []
         self.held += data
+        self._behind += len(data)
         found = self._scan()
         done = self._begin if self._open else self._scanned
         self.held, self._scanned, self._begin = self.held[done:], self._scanned - done, 0
@@ -46,6 +49,7 @@ class Objects:
                 self._opened(text, token.start())
             elif self._closed():
                 found.append(self.held[self._begin : token.end()])
+                self._whole, self._behind = self._whole + 1, len(self.held) - token.end()
         self._scanned = end
         return [text for text in found if text[:1] == b"{"]
 
@@ -64,6 +68,21 @@ class Objects:
             return False
         self._open -= 1
         return not self._open
+
+    @property
+    def pending(self) -> int:
+        """How many of the last bytes nobody can use yet: of an object in part, in an array those before it too."""
+        if self.oversized or (self._array and self.ended):
+            return 0
+        return self._behind if self._array else len(self.held) if self._open else 0
+
+    def last(self, error: bytes) -> bytes:
+        """What makes an error the last object of what came whole, without what is pending."""
+        if self.oversized or (self._array and self.ended):
+            return b""
+        if self._array:
+            return (b"," if self._whole else b"[") + error + b"]"
+        return (b"" if self._behind or not self._whole else b"\n") + error + b"\n"
 
     def close(self) -> list[bytes]:
         """An object that was cut off, for the reader to find it broken."""

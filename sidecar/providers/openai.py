@@ -11,7 +11,7 @@ import orjson
 
 from sidecar.model.configured import Provider
 from sidecar.model.words import Outcome
-from sidecar.providers import jsonhead, multipart, refusals
+from sidecar.providers import jsonhead, multipart, refusals, sse
 from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
 from sidecar.providers.edits import NOTHING, Edits
@@ -67,6 +67,13 @@ class OpenAI:
     def write_error(self, status: int, code: str, message: str) -> bytes:
         error = {"message": message, "type": _TYPES.get(status, _other_type(status)), "param": None, "code": code}
         return orjson.dumps({"error": error})
+
+    def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
+        """Chat's streams have nameless events; the others' name their type (openai-python, `_streaming.py`, raises for
+        an `error` in either; types/responses/response_error_event.py)."""
+        if operation.strip("/").endswith("completions"):
+            return sse.event("", sse.with_status(error, status))
+        return sse.event("error", sse.with_status(error, status) | {"type": "error"})
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "sidecar"} for name in names]

@@ -11,7 +11,7 @@ import orjson
 
 from sidecar.model.configured import Provider
 from sidecar.model.words import Outcome
-from sidecar.providers import jsonhead, refusals
+from sidecar.providers import jsonhead, refusals, sse
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
 from sidecar.providers.edits import NOTHING, Edits
@@ -50,6 +50,9 @@ class Plain:
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         return orjson.dumps({"error": {"status": status, "code": code, "message": message}})
+
+    def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
+        return sse.event("error", orjson.loads(error))
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         return orjson.dumps({"models": list(names)})

@@ -8,7 +8,9 @@ the grammar would drop.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 BLOCK_BYTES = 4 * 1024 * 1024  # a longer event passes unread
 _BOM = b"\xef\xbb\xbf"
@@ -22,6 +24,18 @@ class Event(NamedTuple):
     data: bytes
 
 
+def event(name: str, value: object) -> bytes:
+    """An event that says this as JSON, on one line."""
+    return (b"event: %s\n" % name.encode() if name else b"") + b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def with_status(error: bytes, status: int) -> dict[str, Any]:
+    """An error's JSON body, with its status where a body needs none."""
+    value: dict[str, Any] = orjson.loads(error)
+    inner = value.get("error")
+    return value | ({"error": inner | {"status": status}} if isinstance(inner, dict) else {"status": status})
+
+
 class Blocks:
     """Cuts the bytes at blank lines, whichever of CRLF, LF and CR end them."""
 
@@ -29,6 +43,7 @@ class Blocks:
 
     def __init__(self) -> None:
         self.held = b""
+        self.pending = 0  # how many of the last bytes, as they came, belong to a block that is not complete
         self._after_cr = False
         self.oversized = False  # whether a block was too long to be kept
         self._skipping = False
@@ -39,8 +54,10 @@ class Blocks:
         held = self.held + self._lines(data)
         cut = held.rfind(b"\n\n", known)
         if cut < 0:
+            self.pending += len(data)
             self._hold(held)
             return b""
+        self.pending = _behind(b"\n" * self.held.endswith(b"\n") + data) if b"\r" in data else len(held) - cut - 2
         self.held = held[cut + 2 :]
         text = held[:cut]
         if self._skipping:
@@ -60,8 +77,12 @@ class Blocks:
     def _hold(self, held: bytes) -> None:
         if self._skipping or len(held) > BLOCK_BYTES:
             self._skipping = self.oversized = True
-            held = held[-1:]
+            self.pending, held = 0, held[-1:]
         self.held = held
+
+    def last(self, event: bytes) -> bytes:
+        """What to say behind the blocks that were complete; nothing, where a part of one too long was shown."""
+        return b"" if self._skipping else event
 
     def close(self) -> list[bytes]:
         """What was still held, as if a blank line followed."""
@@ -84,3 +105,9 @@ class Blocks:
                 bare.append(line)
         events = [Event(name, b"\n".join(data))] if data else []
         return [*events, Event("", b"\n".join(bare))] if bare else events
+
+
+def _behind(data: bytes) -> int:
+    """How many bytes follow the last blank line, whichever signs end it and the line before."""
+    at = max(data.rfind(ends) for ends in (b"\n\n", b"\n\r", b"\r\r")) + 2
+    return len(data) - at - (data[at - 1 : at + 1] == b"\r\n")

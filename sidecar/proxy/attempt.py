@@ -17,7 +17,7 @@ from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
-from sidecar.proxy.connections import Late, Lost, NotSent
+from sidecar.proxy.connections import Late, NotSent
 from sidecar.proxy.errors import (
     LONGEST_RETRY_AFTER_US,
     Refused,
@@ -28,10 +28,12 @@ from sidecar.proxy.errors import (
     overloaded,
     retry_after,
     store_away,
+    unanswered,
 )
+from sidecar.proxy.incoming import TIMED_OUT, Lost
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.progress import Next, Progress
-from sidecar.proxy.upstream import BROKEN, TIMED_OUT, UNREACHED, Reply, Upstream
+from sidecar.proxy.upstream import UNREACHED, Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable
 
 TOLD_BYTES = 64 * 1024  # of a failure's body: more than is kept of it, so that a secret at the cut can be found whole
@@ -179,7 +181,7 @@ class Attempts:
             reply = await self.upstream.send(self.call, self.search, held, self.pools)
         except (NotSent, Lost) as error:
             self.under_way = False
-            outcome = UNREACHED if isinstance(error, NotSent) else BROKEN
+            outcome = UNREACHED if isinstance(error, NotSent) else error.outcome
             self._unanswered(held, outcome.kind, str(error))
             self.pools.finish(held, None)
             return self.progress.learn(held, outcome, None, monotonic())
@@ -193,7 +195,7 @@ class Attempts:
         if follows is Next.OVER and reply.outcome.scope is Scope.REQUEST:
             self.passed_over = self.passed_over or self.last
         if follows is not Next.PASS:
-            reply.response.close()
+            reply.incoming.close()
             self.pools.finish(held, _came_to(reply.outcome))
         if follows is not Next.PASS or not reply.streams:
             self.emit(self.last.attempted(self.search.request_id, self.client, reply.outcome))
@@ -221,9 +223,7 @@ class Attempts:
 
     def _passed(self, answer: Answer | None) -> Answer:
         if answer is None:
-            raise Refused(
-                502, "upstream_unreachable", "The provider could not be reached, or broke off before it answered."
-            )
+            raise unanswered(self.progress.kinds)
         self.held = answer.held
         return answer
 
@@ -264,7 +264,7 @@ class Attempts:
         if dead:
             raise await self._dead(got.wait_us if isinstance(got, Refusal) else LONGEST_RETRY_AFTER_US)
         if not kinds or self.last is None:
-            raise Refused(502, "upstream_unreachable", "No provider could be reached.")
+            raise unanswered(self.progress.kinds)
         told = ", ".join(sorted(kinds))
         raise Refused(
             502, "upstream_failed", f"No key led to an answer; {self.progress.attempts} attempts met: {told}."

@@ -109,7 +109,7 @@ class Belongs:
                 reply.before_write = partial(self._add_shown, maker, reply.shown)
                 await reply.before_write()
         except BaseException:
-            reply.response.close()
+            reply.incoming.close()
             raise
 
     def _deleted(self) -> dict[str, int]:

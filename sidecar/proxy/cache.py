@@ -44,7 +44,9 @@ class Copy:
 
     def of(self, answer: Answer) -> Copy:
         """Ready for the bytes of this one."""
-        self._inflate = Inflate(answer.reply.response.headers.get("Content-Encoding", ""))
+        coding, reader = answer.reply.response.headers.get("Content-Encoding", ""), answer.reply.reader
+        packed = Inflate(coding)
+        self._inflate = Inflate("") if reader is not None and reader.is_stream and not packed.broken else packed
         return self
 
     def __call__(self, data: bytes) -> None:

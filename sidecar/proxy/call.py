@@ -204,12 +204,15 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
     except BadCall as bad:
         raise bad_request(str(bad)) from None
     _check_model(reading.model)
+    headers = _upstream_headers(request.headers)
+    if reading.stream:
+        headers["Accept-Encoding"] = "identity"  # events are small, and nothing can be added to packed ones
     return Call(
         request_id=request_id,
         method=request.method,
         place=where,
         query=without_credentials(query),
-        headers=_upstream_headers(request.headers),
+        headers=headers,
         content_type=content_type,
         body=body,
         reading=reading,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -19,6 +20,7 @@ from yarl import URL
 from sidecar.model.configured import DIRECT, CaBundle, Config, Key, Pool, Proxy
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
+from sidecar.proxy.incoming import Lost, Stalled
 
 CONNECT_S = 10.0
 PROXIED_S = 20.0  # until a connection through a proxy is there, that to the proxy included
@@ -32,10 +34,6 @@ class Late(Exception):
 
 class NotSent(Exception):
     """No connection could be made; nothing was sent. The text says why."""
-
-
-class Lost(Exception):
-    """The connection broke after the request was sent, before its answer was whole enough to judge."""
 
 
 class ProxyRefused(aiohttp.ClientError):
@@ -54,6 +52,7 @@ class Sending:
     held: Held
     pools: Pools
     sent: bool = False
+    patience: asyncio.Timeout | None = None  # for the head of its answer, from when it was sent
 
 
 _SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
@@ -90,6 +89,8 @@ async def _let_through(sending: Sending, connection: Connection) -> None:
     if connection.transport is None:
         raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
     sending.sent = True
+    if sending.patience is not None and (first_byte_s := sending.held.pool.first_byte_s) is not None:
+        sending.patience.reschedule(asyncio.get_running_loop().time() + first_byte_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +135,20 @@ class Connections:
         if session is None:
             session = self._sessions[way] = _session(way)
         try:
-            response = await session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                allow_redirects=False,
-                proxy_headers=_log_in(way.proxy, url, headers) if way.proxy.login else None,
-            )
+            async with AsyncExitStack() as stack:
+                if sending.held.pool.first_byte_s is not None:
+                    sending.patience = await stack.enter_async_context(asyncio.timeout(None))
+                response = await session.request(
+                    method,
+                    url,
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy_headers=_log_in(way.proxy, url, headers) if way.proxy.login else None,
+                )
         except (aiohttp.ClientError, OSError, _SentBefore) as error:
+            if sending.patience is not None and sending.patience.expired():
+                raise Stalled("no answer within first_byte_timeout") from None
             if sending.sent:
                 raise Lost(_how(error)) from None
             raise NotSent(_reason(error, way.proxy)) from None

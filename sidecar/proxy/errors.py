@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from sidecar.model.classes import Class
 from sidecar.model.configured import SECOND_US
 
 LONGEST_RETRY_AFTER_S = 86_400
@@ -73,3 +74,18 @@ def over_limit(client: str, wait_us: int) -> Refused:
 def crowded(client: str) -> Refused:
     message = f'The client "{client}" has as many requests in flight as it may, and none ended in time.'
     return Refused(429, "client_limit_exceeded", message, retry_after(SECOND_US))
+
+
+def unanswered(kinds: Sequence[Class]) -> Refused:
+    """Of a request to whose attempts no answer came, by what they came to."""
+    if kinds and set(kinds) == {Class.TIMEOUT}:
+        return Refused(504, "timeout", "The provider did not begin to answer within the pool's timeouts.")
+    message = "The provider could not be reached, or broke off before it answered."
+    return Refused(502, "upstream_unreachable", message)
+
+
+def broken_off(*, timed_out: bool) -> Refused:
+    """What the client of a stream is told that has begun, and does not come to its end."""
+    if timed_out:
+        return Refused(504, "timeout", "The provider's stream stalled, or took longer than the pool's timeout.")
+    return Refused(502, "upstream_broken", "The provider's stream broke off before its end.")

@@ -80,7 +80,7 @@ class Forward:
             await belongs.keep(answer, attempts)
             search = attempts.search
             called = visit.model if search.route.mask_model else ""
-            return await relay.send(request, answer, visit.headers(), search.deadline, called, tee)
+            return await relay.send(request, attempts.call, answer, visit.headers(), search.deadline, called, tee)
         finally:
             visit.outcome = attempts.finished(answer).kind
             self._naming.see(answer)

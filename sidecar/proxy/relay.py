@@ -16,14 +16,16 @@ from sidecar.providers.dialect import ERROR_BYTES, Reader
 from sidecar.providers.masking import Mask
 from sidecar.proxy import belonging
 from sidecar.proxy.attempt import Answer
-from sidecar.proxy.call import HOP_BY_HOP, connection_named
-from sidecar.proxy.connections import Lost
-from sidecar.proxy.errors import SHOULD_RETRY, Refused
-from sidecar.proxy.inflate import PLAIN, unpacked
-from sidecar.proxy.upstream import BROKEN, TIMED_OUT, Reply, chunk
+from sidecar.proxy.call import HOP_BY_HOP, Call, connection_named
+from sidecar.proxy.errors import SHOULD_RETRY, Refused, broken_off
+from sidecar.proxy.incoming import TIMED_OUT, Lost
+from sidecar.proxy.inflate import PLAIN, Inflate, unpacked
+from sidecar.proxy.upstream import Reply
 
 # Of one hidden key, so they would mislead a client that shares many; and what only we may say.
 _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-", "x-sidecar-")
+
+LAST_WORD_S = 5.0  # that a client has to take the error with which its stream ends
 
 _DROPPED = HOP_BY_HOP | {"content-length"}
 
@@ -33,13 +35,14 @@ Tee = Callable[[bytes], None]
 
 async def send(
     request: web.BaseRequest,
+    call: Call,
     answer: Answer,
     ours: CIMultiDict[str],
     deadline: float,
     called: str = "",
     tee: Tee | None = None,
 ) -> web.StreamResponse:
-    """Sends the whole answer. A provider that breaks off breaks the client's connection off too.
+    """Sends the whole answer. A stream that breaks off ends with an error, anything else with the connection.
 
     `called`: what the answer is to call its model; "": as the provider does. `tee` hears each byte of its body that the
     client gets.
@@ -62,7 +65,7 @@ async def send(
         if tee is not None:
             tee(body)
         return await _whole(request, reply, headers, body)
-    return await _stream(request, answer, headers, deadline, mask, tee)
+    return await _stream(request, call, answer, headers, deadline, called, tee)
 
 
 def _mask(reply: Reply, called: str) -> Mask | None:
@@ -100,76 +103,125 @@ async def send_whole(request: web.BaseRequest, response: web.Response) -> web.St
 
 async def _stream(
     request: web.BaseRequest,
+    call: Call,
     answer: Answer,
     headers: CIMultiDict[str],
     deadline: float,
-    mask: Mask | None,
+    called: str,
     tee: Tee | None,
 ) -> web.StreamResponse:
     reply, reader = answer.reply, answer.reply.reader
     assert reader is not None
+    passing = _Passing(answer, reader, called, tee)
+    if passing.unpacks:
+        headers.popall("Content-Encoding", None)
     response = web.StreamResponse(status=reply.status, headers=headers)
-    if mask is None and (length := reply.response.headers.get("Content-Length")) and length.isdigit():
+    length = reply.response.headers.get("Content-Length", "")
+    if length.isdigit() and not passing.unpacks and passing.mask is None:
         response.content_length = int(length)
     await response.prepare(request)
     try:
         async with asyncio.timeout_at(deadline):
-            await _pass(answer, reader, response, mask, tee)
-    except Lost:
-        reply.broke = BROKEN
+            await passing.run(response)
+    except Lost as lost:
+        reply.broke = lost.outcome
     except TimeoutError:
         reply.broke = TIMED_OUT
     finally:
-        reply.response.close()
-    if reply.broke is None and reader.complete:
+        reply.incoming.close()
+    if (reply.broke is None and reader.complete) or (passing.unpacks and await _say_so(call, reply, response)):
         await response.write_eof()
     else:
         _break_off(request, response)
     return response
 
 
-async def _pass(
-    answer: Answer, reader: Reader, response: web.StreamResponse, mask: Mask | None, tee: Tee | None
-) -> None:
-    """Every byte as it comes, read along; an event that may be an error once it is whole. Raises Lost."""
-    reply = answer.reply
-    data, ended = reply.held, reply.ended
-    while True:
-        if ended:
-            reader.close()
-        if data and (ended or not reader.may_fail):
-            if reply.before_write is not None:
-                await reply.before_write()
-            shown, data = _shown(answer, reader, data), b""
-            if mask is not None:
-                shown = mask.feed(shown)
-            if tee is not None:
-                tee(shown)
-            await response.write(shown)
-        if ended:
-            return
-        more = await chunk(reply.response)
-        for piece in reply.inflate(more):
-            reader.feed(piece)
-        data, ended = data + more, not more
+class _Passing:
+    """A body on its way: every byte as it comes, but no event before it is whole: a part of one is of use to nobody,
+    and nothing could be said behind it."""
+
+    def __init__(self, answer: Answer, reader: Reader, called: str, tee: Tee | None) -> None:
+        self._tee = tee
+        self._reply, self._key, self._reader = answer.reply, answer.held.key, reader
+        headers = answer.reply.response.headers
+        coding = headers.get("Content-Encoding", "")
+        inflate = Inflate(coding)
+        # Nothing can be added to packed bytes, or to a length that was told.
+        self.unpacks = reader.is_stream and not inflate.broken
+        self._packed = not self.unpacks and coding.strip().lower() not in PLAIN
+        self._fixed = self._packed or (not self.unpacks and "Content-Length" in headers)
+        masks = called and not self._packed
+        self.mask = masking.mask(called, headers.get("Content-Type", "")) if masks else None
+        self._held = b"".join(inflate(self._reply.held)) if self.unpacks else self._reply.held
+
+    async def run(self, response: web.StreamResponse) -> None:
+        """To its end. Raises Lost."""
+        reply, reader = self._reply, self._reader
+        data, ended = self._held, reply.ended
+        while True:
+            pending = reader.pending
+            if ended:
+                reader.close()
+                pending = pending if self.unpacks and not reader.complete else 0
+            shown = len(data) - (len(data) if pending and self._packed else pending)
+            if shown > 0:
+                if reply.before_write is not None:
+                    await reply.before_write()
+                told = self._clean(data[:shown])
+                told = self.mask.feed(told) if self.mask else told
+                if self._tee is not None:
+                    self._tee(told)
+                await response.write(told)
+                data = data[shown:]
+            if ended:
+                return
+            more = await reply.incoming.chunk()
+            data, ended = data + self._read(more), not more
+
+    def _read(self, more: bytes) -> bytes:
+        """What these bytes are to the client. Raises Lost where they cannot be unpacked, and must be."""
+        if not self.unpacks:
+            for piece in self._reply.inflate(more):
+                self._reader.feed(piece)
+            return more
+        plain = []
+        for piece in self._reply.inflate(more):
+            self._reader.feed(piece)
+            plain.append(piece)
+        if self._reply.inflate.broken:
+            raise Lost("the stream cannot be unpacked")
+        return b"".join(plain)
+
+    def _clean(self, data: bytes) -> bytes:
+        """The bytes as they are, from an error event on with the key's id where its secret stood.
+
+        Raises Lost where it stands in what cannot be changed any more.
+        """
+        if not self._reader.failing:
+            return data
+        text = self._reader.failing if self._packed else data
+        clean = finder(self._key.secret).replace(text.decode("latin-1"), self._key.id).encode("latin-1")
+        if clean == text:
+            return data
+        if self._fixed:
+            raise Lost("an error that shows the key cannot be passed on")
+        return clean
 
 
-def _shown(answer: Answer, reader: Reader, data: bytes) -> bytes:
-    """The bytes as they are, from an error event on with the key's id where its secret stood.
-
-    Raises Lost where it stands in what cannot be changed any more: in packed bytes, or in a body whose length was told.
-    """
-    if not reader.failing:
-        return data
-    headers, key = answer.reply.response.headers, answer.held.key
-    packed = headers.get("Content-Encoding", "").strip().lower() not in PLAIN
-    text = reader.failing if packed else data
-    clean = finder(key.secret).replace(text.decode("latin-1"), key.id).encode("latin-1")
-    if clean == text:
-        return data
-    if packed or "Content-Length" in headers:
-        raise Lost("an error that shows the key cannot be passed on")
-    return clean
+async def _say_so(call: Call, reply: Reply, response: web.StreamResponse) -> bool:
+    """Whether a stream that broke could be ended with an error in the client's dialect."""
+    assert reply.reader is not None
+    why, dialect = broken_off(timed_out=reply.broke is TIMED_OUT), call.place.judge
+    error = dialect.write_error(why.status, why.code, why.message)
+    last = reply.reader.last(dialect.write_error_event(call.place.operation, why.status, error), error)
+    if not last:
+        return False
+    try:
+        async with asyncio.timeout(LAST_WORD_S):
+            await response.write(last)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:

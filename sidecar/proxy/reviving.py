@@ -31,7 +31,8 @@ from sidecar.pool.search import Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import Reading
 from sidecar.proxy.call import DECODABLE, Call, Place
-from sidecar.proxy.connections import Late, Lost, NotSent
+from sidecar.proxy.connections import Late, NotSent
+from sidecar.proxy.incoming import Lost
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Replica, State
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -132,7 +133,7 @@ async def _try(state: State, upstream: Upstream, pool: Pool, key: Key) -> None:
         return
     finally:
         state.pools.finish(held, None)
-    reply.response.close()
+    reply.incoming.close()
     if reply.outcome.kind is Class.OK:
         state.pools.succeeded(held, call.request_id)
     elif reply.outcome.kind in ACCEPTED:

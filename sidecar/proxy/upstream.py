@@ -25,7 +25,8 @@ from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
 from sidecar.proxy.call import Call
 from sidecar.proxy.clients import without_credentials
-from sidecar.proxy.connections import Connections, Lost, Sending
+from sidecar.proxy.connections import Connections, Sending
+from sidecar.proxy.incoming import Incoming, Lost
 from sidecar.proxy.inflate import Inflate, unpacked
 from sidecar.proxy.places import Places
 
@@ -35,8 +36,6 @@ SLICE = 64 * 1024  # of a large request body, written at once
 UNREACHED = Outcome(Class.CONNECT, Scope.PROVIDER, other=True)
 BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
 SHOWN = Outcome(Class.OK, Scope.REQUEST, other=False)
-BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
-TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
 
 
 @dataclass(slots=True)
@@ -44,6 +43,7 @@ class Reply:
     """An answer whose outcome is known. `held` is as much of its body as was read for that, as it came."""
 
     response: aiohttp.ClientResponse
+    incoming: Incoming
     seen: Answer
     outcome: Outcome
     reader: Reader | None  # of a 2xx, to be fed with what still comes
@@ -85,10 +85,11 @@ class Upstream:
             if not sending.sent:
                 pools.release(held)
             raise
+        incoming = Incoming(response, held.pool.idle_s)
         try:
-            return await _judge(call, wire.operation, search, held, response)
+            return await _judge(call, wire.operation, search, held, response, incoming)
         except BaseException:
-            response.close()
+            incoming.close()
             raise
 
 
@@ -153,7 +154,9 @@ async def _slices(body: Pieces) -> AsyncIterator[bytes]:
             yield bytes(piece[start : start + SLICE])
 
 
-async def _judge(call: Call, operation: str, search: Search, held: Held, response: aiohttp.ClientResponse) -> Reply:
+async def _judge(
+    call: Call, operation: str, search: Search, held: Held, response: aiohttp.ClientResponse, incoming: Incoming
+) -> Reply:
     """Reads as much of the answer as its outcome needs."""
     first_byte_at = monotonic()
     dialect, provider = call.place.judge, held.pool.provider
@@ -167,7 +170,7 @@ async def _judge(call: Call, operation: str, search: Search, held: Held, respons
         shown_things = belonging.shown(call.method, operation, call.body, answer.now_s)
         if shown_things is not None:
             reader = belonging.watched(reader, shown_things)
-        raw, ended = await _until_it_speaks(response, reader, inflate)
+        raw, ended = await _until_it_speaks(incoming, reader, inflate)
         # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
         outcome = SHOWN if reader.first == "event" and not ended else reader.outcome(provider, answer)
         shown = reader.first != "error"
@@ -178,25 +181,25 @@ async def _judge(call: Call, operation: str, search: Search, held: Held, respons
             if said.kind is not Class.OK:
                 outcome, shown = said, False
         if not shown and not ended:
-            more, ended = await _rest_of_error(response, HOLD_S)
+            more, ended = await _rest_of_error(incoming, HOLD_S)
             raw += more
-        return Reply(
-            response, answer, outcome, reader, inflate, raw, ended, first_byte_at, streams=shown, shown=shown_things
-        )
-    raw, ended = await _rest_of_error(response, HOLD_S)
+        reply = Reply(response, incoming, answer, outcome, reader, inflate, raw, ended, first_byte_at, streams=shown)
+        reply.shown = shown_things
+        return reply
+    raw, ended = await _rest_of_error(incoming, HOLD_S)
     answer = replace(answer, head=unpacked(coding, raw, ERROR_BYTES)[0])
     outcome = dialect.classify(provider, answer)
-    return Reply(response, answer, outcome, None, inflate, raw, ended, first_byte_at, streams=False)
+    return Reply(response, incoming, answer, outcome, None, inflate, raw, ended, first_byte_at, streams=False)
 
 
-async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
+async def _until_it_speaks(incoming: Incoming, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
     """Reads until the answer has said something, or has been silent too long, or is too long to be held back."""
     if reader.first != "waiting":
         return b"", False
-    data = await chunk(response)
+    data = await incoming.chunk()
     for piece in inflate(data):
         reader.feed(piece)
-    ended = not data or (reader.first == "waiting" and response.content.at_eof())
+    ended = not data or (reader.first == "waiting" and incoming.at_end)
     if ended:
         reader.close()
     if ended or reader.first != "waiting":  # as mostly, without the cost of a deadline
@@ -205,7 +208,7 @@ async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inf
     with suppress(TimeoutError):
         async with asyncio.timeout(HOLD_S):
             while reader.first == "waiting" and not inflate.broken and len(raw) < HEAD_BYTES:
-                data = await chunk(response)
+                data = await incoming.chunk()
                 if not data:
                     ended = True
                     reader.close()
@@ -216,7 +219,7 @@ async def _until_it_speaks(response: aiohttp.ClientResponse, reader: Reader, inf
     return bytes(raw), ended
 
 
-async def _rest_of_error(response: aiohttp.ClientResponse, within_s: float) -> tuple[bytes, bool]:
+async def _rest_of_error(incoming: Incoming, within_s: float) -> tuple[bytes, bool]:
     """The body of an error, at most ERROR_BYTES of it, and whether that is all.
 
     One that is cut or stalls keeps the status and the headers that it came with: they say most of it.
@@ -225,17 +228,9 @@ async def _rest_of_error(response: aiohttp.ClientResponse, within_s: float) -> t
     with suppress(TimeoutError, Lost):
         async with asyncio.timeout(within_s):
             while len(raw) <= ERROR_BYTES:
-                data = await chunk(response)
+                data = await incoming.chunk()
                 if not data:
                     return bytes(raw), True
                 raw += data
-    response.close()
+    incoming.close()
     return bytes(raw), False
-
-
-async def chunk(response: aiohttp.ClientResponse) -> bytes:
-    """What has come, b"" at the end. Raises Lost."""
-    try:
-        return await response.content.readany()
-    except (aiohttp.ClientError, OSError) as error:
-        raise Lost(type(error).__name__) from None

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -34,7 +33,7 @@ async def opened(plane: Plane, path: str = "/v1/chat/completions") -> aiohttp.Cl
 
 @pytest.mark.parametrize("coding", ["", "gzip", "deflate"])
 async def test_each_event_passes_before_the_next_is_made(coding: str) -> None:
-    """The provider says the next one only when the client has the one before; compressed, the bytes are its own."""
+    """The provider says the next one only when the client has the one before; a compressed stream arrives unpacked."""
     seen = asyncio.Semaphore(0)
     sent = b""
 
@@ -44,7 +43,7 @@ async def test_each_event_passes_before_the_next_is_made(coding: str) -> None:
         await exchange.begin(*([f"Content-Encoding: {coding}"] if coding else []))
         for event in (DELTA % 0, DELTA % 1, DELTA % 2, FINISH, USAGE, DONE):
             piece = packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH) if coding else event
-            sent += piece
+            sent += event
             await exchange.chunk(piece)
             await seen.acquire()
         await exchange.chunk(b"")
@@ -53,7 +52,7 @@ async def test_each_event_passes_before_the_next_is_made(coding: str) -> None:
         async with await opened(plane) as response:
             assert response.status == 200
             assert response.headers["Content-Type"] == "text/event-stream"
-            assert response.headers.get("Content-Encoding", "") == coding
+            assert "Content-Encoding" not in response.headers
             assert response.headers["x-sidecar-key"] == "k0"
             got = b""
             while piece := await response.content.readany():
@@ -165,71 +164,6 @@ async def test_an_error_in_the_middle_passes_and_the_stream_ends_as_it_came(
     assert [(await plane.chat()).key for _ in range(3)] == ["k1", "k2", "k1"]
 
 
-def chunked(exchange: Exchange) -> Awaitable[None]:
-    return exchange.begin()
-
-
-async def sized(exchange: Exchange) -> None:
-    await exchange.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100000\r\n\r\n")
-
-
-async def until_close(exchange: Exchange) -> None:
-    await exchange.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-
-
-@pytest.mark.parametrize("begin", [chunked, sized, until_close])
-async def test_a_stream_that_is_cut_is_cut_for_the_client_too(begin: Callable[[Exchange], Awaitable[None]]) -> None:
-    """What came before still arrives; a clean end would be taken for the whole answer, whatever the framing."""
-
-    async def answer(exchange: Exchange) -> None:
-        await begin(exchange)
-        event = DELTA % 1
-        await exchange.say(event if begin is not chunked else b"%x\r\n%s\r\n" % (len(event), event))
-        exchange.cut()
-
-    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
-        async with await opened(plane) as response:
-            got = b""
-            with pytest.raises(aiohttp.ClientPayloadError):
-                while piece := await response.content.readany():
-                    got += piece
-            assert got == DELTA % 1
-        event = await plane.answered()
-        assert (event.status, event.outcome) == (200, "server_error")
-        assert len(upstream.heard) == 1
-
-
-async def test_a_stream_without_its_last_word_is_cut_even_where_http_ends_well() -> None:
-    """No [DONE] and no finish reason: the provider's front has closed for a backend that died."""
-
-    async def answer(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.chunk(DELTA % 1)
-        await exchange.chunk(b"")
-
-    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
-        response = await opened(plane)
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await response.read()
-
-
-async def test_a_client_of_http_1_0_sees_a_cut_stream_as_a_reset() -> None:
-    """There the connection's clean end is the end of the body."""
-
-    async def answer(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.chunk(DELTA % 1)
-        exchange.cut()
-
-    body = json.dumps(STREAM).encode()
-    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
-        with pytest.raises(ConnectionResetError):
-            await plane.speak(
-                b"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
-                % (len(body), body)
-            )
-
-
 async def test_an_answer_cut_before_anything_was_shown_goes_to_another_key() -> None:
     async def answer(exchange: Exchange) -> None:
         if len(upstream.heard) == 1:
@@ -244,22 +178,6 @@ async def test_an_answer_cut_before_anything_was_shown_goes_to_another_key() -> 
     async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
         reply = await plane.chat()
         assert (reply.status, reply.attempts, reply.body) == (200, 3, b'{"choices": []}')
-
-
-async def test_a_stalled_stream_ends_with_the_pools_timeout() -> None:
-    async def answer(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.chunk(DELTA % 1)
-        await asyncio.Event().wait()
-
-    async with (
-        RawUpstream(answer) as upstream,
-        sidecar({"chat": pool(upstream.url, new_keys(1), timeout="500ms", max_wait="0s")}) as plane,
-    ):
-        async with await opened(plane) as response:
-            with pytest.raises(aiohttp.ClientPayloadError):
-                await response.read()
-        assert (await plane.answered()).outcome == "timeout"
 
 
 async def test_a_whole_answer_passes_byte_for_byte_compressed_or_not() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-import aiohttp
 import pytest
 
 from sidecar.model.events import CANCELLED, Attempted
@@ -31,8 +30,7 @@ async def test_a_failure_tells_what_its_provider_said_unpacked(
 async def test_what_was_already_with_the_client_is_not_told(plane: Plane, provider: StrictProvider) -> None:
     """A stream that breaks off held an answer, which is nobody else's business."""
     provider.faults.append(Fault(close="middle", times=1))
-    with pytest.raises(aiohttp.ClientError):
-        await plane.chat(stream=True)
+    await plane.chat(stream=True)
     await plane.answered()
     (failed,) = plane.of(Attempted)
     assert (failed.outcome, failed.told) == ("server_error", b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -167,3 +168,39 @@ def test_stream_cut_inside_an_event_is_not_complete(about: dict[str, Any], data:
     reader = read(about, [data[: data.index(LOST[about["id"]])]])
     assert not reader.complete
     assert outcome(reader).kind is Class.SERVER_ERROR
+
+
+ERROR = b'{"error":{"code":502,"message":"broke off","status":"UNAVAILABLE","type":"server_error"}}'
+
+
+@pytest.mark.parametrize(("about", "data"), [stream for stream in streams() if stream.id != "edge-cut-mid-event"])
+def test_a_stream_cut_anywhere_can_be_ended_with_an_error(about: dict[str, Any], data: bytes) -> None:
+    """What is shown are its whole events and nothing of the one that was cut; the error is read as the last."""
+    whole = events_of(about, data)
+    for at in range(1, len(data), max(1, len(data) // 800)):
+        reader = reader_of(about)
+        reader.feed(data[:at])
+        shown = data[: at - reader.pending]
+        last = reader.last(b"data: " + ERROR + b"\n\n", ERROR)
+        if not last:
+            assert about["dialect"] == "gemini-array"
+            assert shown.rstrip() == data.rstrip()  # the array is closed: nothing can follow it
+            continue
+        seen = events_of(about, shown + last)
+        assert seen == [*whole[: len(seen) - 1], json.loads(ERROR)], at
+
+
+def events_of(about: dict[str, Any], data: bytes) -> list[Any]:
+    """Every event's data: JSON where it is that, as a strict reader takes them; of Google's array its objects."""
+    if about["dialect"] == "gemini-array":
+        found: list[Any] = json.loads(data)
+        return found
+    lines = re.sub(rb"\r\n|\r", b"\n", data.removeprefix(b"\xef\xbb\xbf")).split(b"\n")
+    events, held = [], list[bytes]()
+    for line in lines:
+        if line.startswith(b"data:"):
+            held.append(line[5:].removeprefix(b" "))
+        elif not line and held:
+            events.append(b"\n".join(held))
+            held = []
+    return [json.loads(event) if event[:1] == b"{" else event for event in [*events, *filter(None, [b"\n".join(held)])]]

@@ -1,0 +1,68 @@
+"""The body of one answer as it comes: nobody waits for its next bytes longer than its pool allows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from sidecar.model.classes import Class, Scope
+from sidecar.model.words import Outcome
+
+BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
+TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
+
+
+class Lost(Exception):
+    """The connection broke after the request was sent, before its answer was whole."""
+
+    outcome = BROKEN
+
+
+class Stalled(Lost):
+    """Nothing came for too long."""
+
+    outcome = TIMED_OUT
+
+
+class Incoming:
+    """One body. Its timer is not moved with each wait: it looks, when it fires, how long the one of then has lasted."""
+
+    def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
+        self._response, self._idle_s = response, idle_s
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None  # on the loop's clock; None: nobody waits
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all of it has come and was taken."""
+        return self._response.content.at_eof()
+
+    async def chunk(self) -> bytes:
+        """What has come, b"" at the end. Raises Lost."""
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._since + self._idle_s, self._look)
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise Lost(type(error).__name__) from None
+        finally:
+            self._since = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._since is None:
+            return
+        until = self._since + self._idle_s
+        if self._loop.time() < until:
+            self._timer = self._loop.call_at(until, self._look)
+        else:
+            self._response.content.set_exception(Stalled(f"nothing came for {self._idle_s:g} s"))
+
+    def close(self) -> None:
+        """Nobody wants the rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._response.close()

@@ -1,0 +1,251 @@
+"""Answers that do not come to their end: a stream ends with an error in its client's dialect, anything else is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sidecar.model.events import Attempted
+from tests.proxy.plane import Plane, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
+from tests.proxy.test_streams import DELTA, DONE, FINISH, STREAM, opened
+
+BROKEN = b"The provider's stream broke off before its end."
+STALLED = b"The provider's stream stalled, or took longer than the pool's timeout."
+
+
+def error_of(event: bytes) -> Any:
+    """What the one event says."""
+    assert event.startswith(b"data: ")
+    assert event.endswith(b"\n\n")
+    return json.loads(event[6:])["error"]
+
+
+def chunked(exchange: Exchange) -> Awaitable[None]:
+    return exchange.begin()
+
+
+async def sized(exchange: Exchange) -> None:
+    await exchange.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100000\r\n\r\n")
+
+
+async def until_close(exchange: Exchange) -> None:
+    await exchange.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+
+
+@pytest.mark.parametrize("begin", [chunked, sized, until_close])
+async def test_a_stream_that_is_cut_ends_with_an_error(begin: Callable[[Exchange], Awaitable[None]]) -> None:
+    """What came whole arrives, half an event does not; there is no [DONE], whatever the framing."""
+
+    async def answer(exchange: Exchange) -> None:
+        await begin(exchange)
+        events = DELTA % 1 + (DELTA % 2)[:20]
+        await exchange.say(events if begin is not chunked else b"%x\r\n%s\r\n" % (len(events), events))
+        exchange.cut()
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        reply = await plane.post("/v1/chat/completions", STREAM)
+        assert reply.body.startswith(DELTA % 1)
+        error = error_of(reply.body.removeprefix(DELTA % 1))
+        assert (error["message"].encode(), error["status"], error["code"]) == (BROKEN, 502, "upstream_broken")
+        event = await plane.answered()
+        assert (event.status, event.outcome) == (200, "server_error")
+        assert len(upstream.heard) == 1
+
+
+async def test_a_stream_without_its_last_word_ends_with_an_error_even_where_http_ends_well() -> None:
+    """No [DONE] and no finish reason: the provider's front has closed for a backend that died."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(DELTA % 1)
+        await exchange.chunk(b"")
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        reply = await plane.post("/v1/chat/completions", STREAM)
+        assert error_of(reply.body.removeprefix(DELTA % 1))["status"] == 502
+
+
+async def test_a_client_of_http_1_0_is_told_as_well() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(DELTA % 1)
+        exchange.cut()
+
+    body = json.dumps(STREAM).encode()
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        got = await plane.speak(
+            b"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        assert error_of(got.partition(b"\r\n\r\n")[2].removeprefix(DELTA % 1))["status"] == 502
+
+
+async def test_a_compressed_stream_that_is_cut_ends_with_an_error_too() -> None:
+    """It is asked for plain; a provider that packs it all the same is unpacked."""
+
+    async def answer(exchange: Exchange) -> None:
+        assert exchange.header("accept-encoding") == ["identity"]
+        await exchange.begin("Content-Encoding: gzip")
+        packer = zlib.compressobj(wbits=31)
+        await exchange.chunk(packer.compress(DELTA % 1) + packer.flush(zlib.Z_SYNC_FLUSH))
+        exchange.cut()
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        reply = await plane.post("/v1/chat/completions", STREAM, {"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in reply.headers
+        assert error_of(reply.body.removeprefix(DELTA % 1))["status"] == 502
+
+
+@pytest.mark.parametrize("begun", [b'[{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}', b""])
+@pytest.mark.parametrize("more", [b"", b"\n,\r\n", b'\n,\r\n{"candidates":[{"cont'])
+async def test_googles_array_is_closed_behind_the_error(begun: bytes, more: bytes) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin(kind="application/json; charset=UTF-8")
+        await exchange.chunk(begun + more if begun else b'[{"candidates":[{"content":{"parts":[{"text":"a"}]}}]},\n{"a')
+        exchange.cut()
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1), dialect="gemini")}) as plane,
+    ):
+        reply = await plane.post("/v1beta/models/gemini-2.0-flash:streamGenerateContent", {"contents": []})
+        first, error = json.loads(reply.body)
+        assert first["candidates"][0]["content"]["parts"] == [{"text": "a"}]
+        assert error["error"]["code"] == 502
+
+
+async def test_json_lines_end_with_a_line_that_says_the_error() -> None:
+    """As Ollama itself tells of one."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin(kind="application/x-ndjson")
+        await exchange.chunk(b'{"response":"a"}\n{"resp')
+        exchange.cut()
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1), dialect="plain")}) as plane,
+    ):
+        reply = await plane.post("/pools/chat/api/generate", {"model": "llama3", "stream": True})
+        first, error = map(json.loads, reply.body.splitlines())
+        assert (first, error["error"]["status"]) == ({"response": "a"}, 502)
+
+
+@pytest.mark.parametrize("kind", ["audio/mpeg", "application/json"])
+async def test_what_is_no_stream_is_cut_for_the_client_too(kind: str) -> None:
+    """Nothing can be said inside it, and a clean end would be taken for the whole."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin(kind=kind)
+        await exchange.chunk(b'{"data": "' + b"x" * 100_000)
+        exchange.cut()
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        response = await plane.http.get(f"{plane.url}/v1/files/f/content")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+
+@pytest.mark.parametrize("limit", ["timeout", "idle_timeout"])
+async def test_a_stalled_stream_ends_with_an_error(limit: str) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(DELTA % 1)
+        await asyncio.Event().wait()
+
+    waits: dict[str, Any] = {limit: "300ms"} | ({"max_wait": "0s"} if limit == "timeout" else {})
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1), **waits)}) as plane,
+    ):
+        reply = await plane.post("/v1/chat/completions", STREAM)
+        error = error_of(reply.body.removeprefix(DELTA % 1))
+        assert (error["message"].encode(), error["status"], error["code"]) == (STALLED, 504, "timeout")
+        assert (await plane.answered()).outcome == "timeout"
+
+
+async def outcomes(plane: Plane) -> list[tuple[str, str]]:
+    await plane.answered()
+    return [(event.key, event.outcome) for event in plane.of(Attempted)]
+
+
+async def test_a_provider_that_is_silent_before_it_says_anything_is_left_for_another_key() -> None:
+    """Only the pauses count: a stream of pings that lasts longer than the timeout goes on."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        if len(upstream.heard) == 1:
+            await asyncio.Event().wait()
+        for _ in range(8):
+            await exchange.chunk(b": thinking\n\n")
+            await asyncio.sleep(0.1)
+        await exchange.chunk(DELTA % 1 + FINISH + DONE)
+        await exchange.chunk(b"")
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(2), idle_timeout="400ms")}) as plane,
+    ):
+        reply = await plane.post("/v1/chat/completions", STREAM)
+        assert (reply.status, reply.key, reply.attempts) == (200, "k1", 2)
+        assert reply.body.endswith(DONE)
+        assert await outcomes(plane) == [("k0", "timeout"), ("k1", "ok")]
+
+
+async def test_a_provider_that_does_not_begin_is_left_for_another_key() -> None:
+    async def answer(exchange: Exchange) -> None:
+        if len(upstream.heard) == 1:
+            await asyncio.Event().wait()
+        await exchange.reply(b'{"choices": []}')
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(2), first_byte_timeout="300ms")}) as plane,
+    ):
+        reply = await plane.chat()
+        assert (reply.status, reply.key, reply.attempts) == (200, "k1", 2)
+        assert await outcomes(plane) == [("k0", "timeout"), ("k1", "ok")]
+
+
+async def test_a_request_that_may_have_been_executed_is_not_repeated_after_first_byte_timeout() -> None:
+    """An image costs money: 504, and one request at the provider."""
+
+    async def answer(exchange: Exchange) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(2), first_byte_timeout="300ms")}) as plane,
+    ):
+        reply = await plane.post("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a cat"})
+        assert (reply.status, len(upstream.heard)) == (504, 1)
+        failed = await plane.chat()
+        assert failed.status == 504
+        assert len(upstream.heard) > 2
+
+
+async def test_a_client_that_is_in_no_hurry_is_not_taken_for_a_silent_provider() -> None:
+    piece = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 60_000}}]}).encode() + b"\n\n"
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        for _ in range(400):
+            await exchange.chunk(piece)
+        await exchange.chunk(FINISH + DONE)
+        await exchange.chunk(b"")
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1), idle_timeout="200ms")}) as plane,
+    ):
+        async with await opened(plane) as response:
+            await asyncio.sleep(0.6)
+            body = await response.read()
+        assert body == piece * 400 + FINISH + DONE
+        assert (await plane.answered()).outcome == "ok"
