@@ -261,6 +261,7 @@ def _told(entry: PoolEntry, path: Path, problems: Problems) -> Pool:
         retry_unsafe=bool(entry.retry_unsafe),
         retry_budget=_retry_budget(entry.retry_budget, (*path, "retry_budget"), problems),
         breaker=_breaker(entry.breaker, (*path, "breaker"), problems),
+        include_usage=entry.include_usage,
     )
 
 

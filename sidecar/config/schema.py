@@ -118,6 +118,7 @@ class PoolEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     connections: ConnectionsEntry | None = None
     retry_budget: str | float | None = None  # `0.2`, `20%` or `off`
     breaker: str | BreakerEntry | None = None  # or `off`
+    include_usage: bool | None = None
 
 
 class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -185,6 +185,7 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict)  # added where the client sent none
     models_by_account: bool = True  # whether a model that one account does not find may be there for another
     overrides: tuple[Override, ...] = ()  # the pool's own, asked before the dialect
+    asks_usage: bool = True  # whether OpenAI's streams tell their usage only where it is asked for
     probe: str | None = None  # a path below base_url, see catalogue.probe; None: the dialect's own; "": none is known
 
     @property
@@ -247,6 +248,7 @@ class Pool:
     connections: Connections = Connections()
     retry_budget: float = 0.2  # the share of a provider's traffic that may be retries after its faults; inf: any
     breaker: Breaker | None = Breaker()
+    include_usage: bool | None = None  # whether a stream is asked for its usage; None: where a limit counts its tokens
 
 
 @dataclass(frozen=True, slots=True)

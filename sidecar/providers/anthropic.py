@@ -56,6 +56,12 @@ class Anthropic:
             return f"models/{quote(model, safe='/:')}", [body]
         return operation, jsonhead.edit(body, also.renaming(_MODEL_PATHS, lambda _: model))
 
+    def ask_usage(self, operation: str, body: Body) -> Pieces | None:
+        return None  # its streams tell it unasked
+
+    def without_usage(self, events: bytes) -> bytes:
+        return events
+
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 

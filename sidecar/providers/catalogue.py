@@ -51,6 +51,7 @@ class Preset:
     headers: Mapping[str, str]
     models_by_account: bool
     probe: str | None
+    asks_usage: bool
 
     def at(self, base_url: str) -> Provider:
         """The provider at an address: its own, or one that stands for it."""
@@ -64,6 +65,7 @@ class Preset:
             headers=self.headers,
             models_by_account=self.models_by_account,
             probe=self.probe,
+            asks_usage=self.asks_usage,
         )
 
 
@@ -158,6 +160,7 @@ def _preset(name: str, entry: Mapping[str, Any]) -> Preset:
         headers=entry.get("headers", {}),
         models_by_account=entry.get("models_by_account", True),
         probe=entry.get("probe"),
+        asks_usage=entry.get("asks_usage", True),
     )
 
 

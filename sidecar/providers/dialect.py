@@ -128,6 +128,15 @@ class Dialect(Protocol):
         `also`: what else is to be done to a body of JSON.
         """
 
+    def ask_usage(self, operation: str, body: Body) -> Pieces | None:
+        """The body of a streaming call so that its stream tells what it cost.
+
+        None where that needs no asking, or was asked for: then what tells it is the client's.
+        """
+
+    def without_usage(self, events: bytes) -> bytes:
+        """These whole events without those that are there only because usage was asked for."""
+
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         """What an answer that is no 2xx came to; of a 2xx, whose head is its opening, what its pool says of it."""
 

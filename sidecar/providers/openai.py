@@ -14,7 +14,7 @@ from sidecar.model.words import Outcome
 from sidecar.providers import jsonhead, multipart, refusals, sse
 from sidecar.providers.answers import EMPTY, SHOWS, AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
-from sidecar.providers.edits import NOTHING, Edits
+from sidecar.providers.edits import NOTHING, Added, Edits
 
 _NEED_MODEL = frozenset({"chat/completions", "completions", "embeddings"})
 _RETRY_SAFE = _NEED_MODEL | {"responses", "moderations", "responses/input_tokens"}
@@ -22,6 +22,8 @@ _RETRY_SAFE = _NEED_MODEL | {"responses", "moderations", "responses/input_tokens
 _GENERATING = re.compile(
     r"(?:^|/)(?:(?:chat/)?completions|embeddings|responses(?:/input_tokens)?|moderations|(?:audio|images)/\w+)/?$"
 )
+_COUNTED_STREAMS = re.compile(r"(?:^|/)(?:chat/)?completions/?$")
+_OPTIONS = ("stream_options",)
 _MODEL_PATHS = frozenset({("model",)})
 _MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
 
@@ -57,6 +59,19 @@ class OpenAI:
             return operation, multipart.replace(content_type, body, model)
         return operation, jsonhead.edit(body, also.renaming(_MODEL_PATHS, lambda _: model))
 
+    def ask_usage(self, operation: str, body: Body) -> Pieces | None:
+        """As `stream_options` of chat/completions and completions has it (developers.openai.com/api/reference)."""
+        if not _COUNTED_STREAMS.search(operation):
+            return None
+        asking = jsonhead.edit(body, _ASKING_USAGE)
+        return asking if len(asking) > 1 else None
+
+    def without_usage(self, events: bytes) -> bytes:
+        """Without the chunk whose `choices` are empty. The `usage: null` of the others stays."""
+        if b'"usage"' not in events or b"[]" not in events:
+            return events
+        return sse.without(events, _only_usage)
+
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
@@ -78,6 +93,25 @@ class OpenAI:
     def write_models(self, names: tuple[str, ...]) -> bytes:
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "sidecar"} for name in names]
         return orjson.dumps({"object": "list", "data": models})
+
+
+def _with_usage(options: bytes) -> bytes:
+    """The same `stream_options` with usage asked for; what is no object stays, to be refused."""
+    value = orjson.loads(options)
+    if not isinstance(value, dict | None) or (value or {}).get("include_usage") is True:
+        return options
+    return orjson.dumps((value or {}) | {"include_usage": True})
+
+
+_ASKING_USAGE = Edits({_OPTIONS: _with_usage}, {_OPTIONS: Added(b'{"include_usage":true}')})
+
+
+def _only_usage(data: bytes) -> bool:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and value.get("choices") == [] and isinstance(value.get("usage"), dict)
 
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

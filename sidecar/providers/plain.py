@@ -42,6 +42,12 @@ class Plain:
             return operation, jsonhead.edit(body, also.renaming(_MODEL_PATHS, lambda _: model))
         return operation, [body]
 
+    def ask_usage(self, operation: str, body: Body) -> Pieces | None:
+        return None  # its streams tell it unasked
+
+    def without_usage(self, events: bytes) -> bytes:
+        return events
+
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 

@@ -8,12 +8,16 @@ the grammar would drop.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
 BLOCK_BYTES = 4 * 1024 * 1024  # a longer event passes unread
 _BOM = b"\xef\xbb\xbf"
+_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
+_BLANK_LINE = re.compile(_LINE_END + _LINE_END)
 _FIELDS = (b"id", b"retry", b"event", b"data")
 
 
@@ -34,6 +38,17 @@ def with_status(error: bytes, status: int) -> dict[str, Any]:
     value: dict[str, Any] = orjson.loads(error)
     inner = value.get("error")
     return value | ({"error": inner | {"status": status}} if isinstance(inner, dict) else {"status": status})
+
+
+def without(blocks: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
+    """Whole blocks as they came, but for those whose one line of data nobody wants."""
+    kept, begin = [], 0
+    for end in [found.end() for found in _BLANK_LINE.finditer(blocks)] or [len(blocks)]:
+        block, begin = blocks[begin:end], end
+        data = block.strip().removeprefix(b"data:")
+        if not (data[:1] in b" {" and unwanted(data.strip())):
+            kept.append(block)
+    return b"".join(kept) + blocks[begin:]
 
 
 class Blocks:

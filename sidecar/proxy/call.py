@@ -132,6 +132,11 @@ class Call:
         if jsonhead.looks_like_json(self.body):
             yield from (name.removeprefix("models/") for name in jsonhead.models(self.body))
 
+    def asking_usage(self, target: Target) -> Pieces | None:
+        """As `to`, so that its stream tells what it cost; None where it does so without being asked."""
+        operation, body = self.to(target)
+        return self.place.judge.ask_usage(operation, body[0] if len(body) == 1 else b"".join(body))
+
     def to(self, target: Target) -> tuple[str, Pieces]:
         """The operation and the body for a target: found once, however many of its keys are tried.
 

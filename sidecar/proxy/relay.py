@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from sidecar.model.redaction import finder
 from sidecar.providers import masking
-from sidecar.providers.dialect import ERROR_BYTES, Reader
+from sidecar.providers.dialect import ERROR_BYTES, Dialect, Reader
 from sidecar.providers.masking import Mask
 from sidecar.proxy import belonging
 from sidecar.proxy.attempt import Answer
@@ -59,7 +59,7 @@ async def send(
     if not reply.streams or (whole and reader is not None and reader.failing):
         headers, body = _without_secret(answer, headers)
         return await _whole(request, reply, headers, mask.feed(body) if mask else body)
-    if whole:
+    if whole and not reply.asked_usage:
         body = _at_home(request, reply, headers)
         body = mask.feed(body) if mask else body
         if tee is not None:
@@ -112,7 +112,7 @@ async def _stream(
 ) -> web.StreamResponse:
     reply, reader = answer.reply, answer.reply.reader
     assert reader is not None
-    passing = _Passing(answer, reader, called, tee)
+    passing = _Passing(answer, reader, call.place.judge, called, tee)
     if passing.unpacks:
         headers.popall("Content-Encoding", None)
     response = web.StreamResponse(status=reply.status, headers=headers)
@@ -140,9 +140,9 @@ class _Passing:
     """A body on its way: every byte as it comes, but no event before it is whole: a part of one is of use to nobody,
     and nothing could be said behind it."""
 
-    def __init__(self, answer: Answer, reader: Reader, called: str, tee: Tee | None) -> None:
+    def __init__(self, answer: Answer, reader: Reader, dialect: Dialect, called: str, tee: Tee | None) -> None:
         self._tee = tee
-        self._reply, self._key, self._reader = answer.reply, answer.held.key, reader
+        self._reply, self._key, self._reader, self._dialect = answer.reply, answer.held.key, reader, dialect
         headers = answer.reply.response.headers
         coding = headers.get("Content-Encoding", "")
         inflate = Inflate(coding)
@@ -167,11 +167,10 @@ class _Passing:
             if shown > 0:
                 if reply.before_write is not None:
                     await reply.before_write()
-                told = self._clean(data[:shown])
-                told = self.mask.feed(told) if self.mask else told
-                if self._tee is not None:
-                    self._tee(told)
-                await response.write(told)
+                if told := self._for_client(data[:shown]):
+                    if self._tee is not None:
+                        self._tee(told)
+                    await response.write(told)
                 data = data[shown:]
             if ended:
                 return
@@ -191,6 +190,12 @@ class _Passing:
         if self._reply.inflate.broken:
             raise Lost("the stream cannot be unpacked")
         return b"".join(plain)
+
+    def _for_client(self, data: bytes) -> bytes:
+        clean = self._clean(data)
+        if self._reply.asked_usage:
+            clean = self._dialect.without_usage(clean)
+        return self.mask.feed(clean) if self.mask else clean
 
     def _clean(self, data: bytes) -> bytes:
         """The bytes as they are, from an error event on with the key's id where its secret stood.

@@ -52,6 +52,7 @@ class Reply:
     ended: bool
     first_byte_at: float
     streams: bool  # whether it is a 2xx that the client gets, whatever follows: it has begun to say something, or may
+    asked_usage: bool = False  # without its client, which is not to see what tells it
     broke: Outcome | None = None  # why it did not come to its end after the client got its beginning
     shown: belonging.Shown | None = None  # what the bytes that were read show of things; None: nothing can be
     before_write: Callable[[], Awaitable[None]] | None = None  # to be awaited before bytes that were read are passed on
@@ -87,10 +88,12 @@ class Upstream:
             raise
         incoming = Incoming(response, held.pool.idle_s)
         try:
-            return await _judge(call, wire.operation, search, held, response, incoming)
+            reply = await _judge(call, wire.operation, search, held, response, incoming)
         except BaseException:
             incoming.close()
             raise
+        reply.asked_usage = wire.asked_usage
+        return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class _Wire:
     headers: CIMultiDict[str]
     body: Pieces
     operation: str
+    asked_usage: bool  # for the sidecar alone: what tells it is not the client's
 
 
 def _wire(call: Call, search: Search, held: Held) -> _Wire:
@@ -118,7 +122,17 @@ def _wire(call: Call, search: Search, held: Held) -> _Wire:
         headers["Accept-Encoding"] = "identity"
     query = _present(speech.auth, held.key.secret.reveal(), headers, call.query)
     url = URL(_origin(provider.base_url) + path + (f"?{query}" if query else ""), encoded=True)
-    return _Wire(url, headers, body, operation)
+    asking = call.asking_usage(target) if _wants_usage(call, held) else None
+    return _Wire(url, headers, body if asking is None else asking, operation, asking is not None)
+
+
+def _wants_usage(call: Call, held: Held) -> bool:
+    """Whether a stream is to tell its usage, whether or not its client asked for it."""
+    if not call.reading.stream:
+        return False
+    if held.pool.include_usage is not None:
+        return held.pool.include_usage
+    return held.grant.counts_tokens and held.pool.provider.asks_usage
 
 
 def _origin(base_url: str) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.providers.objects import Objects
-from sidecar.providers.sse import BLOCK_BYTES, Blocks, Event
+from sidecar.providers.sse import BLOCK_BYTES, Blocks, Event, without
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 LINES = st.sampled_from(
@@ -116,3 +116,28 @@ def test_array_that_is_not_closed_has_not_ended() -> None:
     assert not between.ended
     assert not inside.ended
     assert inside.close() == [b'{"a":"']
+
+
+@given(st.lists(LINES), st.lists(ENDS), st.data())
+def test_what_is_pending_is_what_follows_the_last_blank_line(
+    lines: list[bytes], ends: list[bytes], at: st.DataObject
+) -> None:
+    """So that what is shown ends with whole blocks, whichever signs end lines, and wherever they are cut."""
+    whole = b"".join(line + end for line, end in zip(lines, ends, strict=False))
+    blocks, cut = Blocks(), 0
+    while cut < len(whole):
+        size = at.draw(st.integers(1, 7))
+        blocks.feed(whole[cut : cut + size])
+        cut = min(cut + size, len(whole))
+        shown = whole[: cut - blocks.pending]
+        assert events([shown, b"\n\n"]) == events([shown])
+        assert events([shown, b"data: last\n\n"]) == [*events([shown]), Event("", b"last")]
+        assert [event for block in blocks.events(blocks.held) for event in [block]] == events(
+            [whole[cut - blocks.pending : cut]]
+        )
+
+
+def test_unwanted_blocks_are_taken_out_and_the_others_stay_as_they_came() -> None:
+    kept = [b": note\r\n\r\n", b"event: x\ndata: {1}\n\n", b"data:{2}\r\r", b"data: {1\n\n", b"data: {2}"]
+    said = kept[0] + b"data: {1}\n\n" + kept[1] + b"data:{1}\r\n\r\n" + b"".join(kept[2:])
+    assert without(said, lambda data: data == b"{1}") == b"".join(kept)
