@@ -8,14 +8,15 @@ from sidecar.config import accounts, cache, clients, network, routes
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
 from sidecar.config.pools import draft
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.read import size_bytes
+from sidecar.config.read import bounded_us, size_bytes
 from sidecar.config.schema import Document, PoolEntry
 from sidecar.config.secrets import Sources, check_names
-from sidecar.model.configured import Address, Config
+from sidecar.model.configured import SECOND_US, Address, Config
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LARGEST = 2**40  # bytes of a body; more is a slip of the hand
 _MOST_WAITING = 1_000_000
+_LONGEST_KEEPALIVE_US = 3600 * SECOND_US
 _DEFAULT = Config({})
 
 
@@ -55,6 +56,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         cache_redis=cache_redis,
         cache_total=cache_total,
         max_waiting=_max_waiting(document.max_waiting, problems),
+        keepalive_s=_keepalive_s(document.keepalive, problems),
         hosts=_hosts(document.hosts or [], problems),
         failures=_failures(document.failures, sources),
         admin_token=token,
@@ -102,6 +104,11 @@ def _max_waiting(value: int | None, problems: Problems) -> int:
         text = f"{value} is no number of waiting requests. It is 0 (none waits, all are answered at once)"
         problems.error(("max_waiting",), f"{text} to {_MOST_WAITING}.")
     return value
+
+
+def _keepalive_s(value: str | int | None, problems: Problems) -> float | None:
+    every_us = bounded_us(value, ("keepalive",), problems, least_us=1, most_us=_LONGEST_KEEPALIVE_US)
+    return None if every_us is None else every_us / SECOND_US
 
 
 def _hosts(values: list[str], problems: Problems) -> tuple[str, ...]:

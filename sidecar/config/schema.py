@@ -186,6 +186,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     namespace: str | None = None
     max_body: Quantity | None = None
     max_waiting: int | None = None
+    keepalive: Quantity | None = None
     store_failure: str | None = None
     hosts: list[str] | None = None
     failures: str | None = None

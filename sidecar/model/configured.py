@@ -370,6 +370,7 @@ class Config:
     cache_redis: str = field(default="", repr=False)  # may hold a password; "": `redis`
     cache_total: int = 256 * 1024 * 1024  # bytes of all answers
     max_waiting: int = 1000  # requests of one replica that may wait for room at once; beyond it 429
+    keepalive_s: float | None = None  # between two signs to who waits for a stream; None: only who asks gets them
     hosts: tuple[str, ...] = ()
     failures: str = ""  # the file of failed attempts; "": none is written
     admin_token: Secret | None = None

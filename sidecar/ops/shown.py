@@ -45,6 +45,7 @@ def config(told: Config) -> Told:
         "max_body": told.max_body,
         "max_waiting": told.max_waiting,
         "cache": _cache(told),
+        "keepalive": "off" if told.keepalive_s is None else _seconds(told.keepalive_s),
         "hosts": list(told.hosts),
         "failures": told.failures or "off",
         "admin_token": told.admin_token is not None,
@@ -92,7 +93,10 @@ def _pool(told: Config, pool: Pool) -> Told:
         "outcomes": [_outcome(override) for override in pool.provider.overrides],
         "max_wait": _duration(pool.max_wait_us),
         "max_attempts": pool.max_attempts,
-        "timeout": _duration(round(pool.timeout_s * SECOND_US)),
+        "timeout": _seconds(pool.timeout_s),
+        "first_byte_timeout": _seconds(pool.timeout_s if pool.first_byte_s is None else pool.first_byte_s),
+        "idle_timeout": _seconds(pool.idle_s),
+        "include_usage": pool.include_usage,
         "retry_unsafe": pool.retry_unsafe,
         "proxy": str(pool.proxy),
         "ca_bundle": pool.ca_bundle.path if pool.ca_bundle else "system",
@@ -203,6 +207,10 @@ def _client(client: Client) -> Told:
 def token(told: Token) -> Told:
     """By the first digits of its hash: of a token that somebody chose the whole of it would help to guess it."""
     return {"hash": told.name, "expires": None if told.expires_s is None else written(told.expires_s)}
+
+
+def _seconds(time_s: float) -> str:
+    return _duration(round(time_s * SECOND_US))
 
 
 def _duration(us: int) -> str:

@@ -76,6 +76,9 @@ class Anthropic:
         """docs.claude.com/en/api/messages-streaming, "Error events"."""
         return sse.event("error", sse.with_status(error, status))
 
+    def write_sign(self, query: str) -> bytes:
+        return sse.COMMENT
+
     def write_models(self, names: tuple[str, ...]) -> bytes:
         models = [
             {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names

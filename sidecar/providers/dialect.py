@@ -152,5 +152,11 @@ class Dialect(Protocol):
         `error`: an error's JSON body, the sidecar's own or the provider's.
         """
 
+    def write_sign(self, query: str) -> bytes:
+        """What tells the client of a stream that its request lives, and its SDK nothing.
+
+        b"" where its streams have no place for it. `query`: raw, of the call.
+        """
+
     def write_models(self, names: tuple[str, ...]) -> bytes:
         """The JSON body that lists what can be asked for."""

@@ -100,6 +100,17 @@ def of_answer(answer: Answer) -> Fault:
     return fault
 
 
+def as_object(body: bytes) -> bytes | None:
+    """An error's JSON body as one object that holds an `error`, which Google's compatible paths put into an array."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return msgspec.json.encode(value) if isinstance(value, dict) and value.get("error") else None
+
+
 def of_error(answer: Answer, error: object) -> Fault:
     """What an error inside a 2xx says, with the status that it would have had."""
     fault = _empty(answer, 500)

@@ -101,6 +101,10 @@ class Gemini:
         """Its `code` is the status; google-genai raises for an event that begins with `{"error":`."""
         return sse.event("", orjson.loads(error))
 
+    def write_sign(self, query: str) -> bytes:
+        """A blank line: google-genai takes a comment for JSON. Without `alt=sse` the stream is an array."""
+        return b"\n" if "alt=sse" in query.split("&") else b""
+
     def write_models(self, names: tuple[str, ...]) -> bytes:
         verbs = ["generateContent", "countTokens", "embedContent", "batchEmbedContents"]
         models = [

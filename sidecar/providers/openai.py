@@ -90,6 +90,9 @@ class OpenAI:
             return sse.event("", sse.with_status(error, status))
         return sse.event("error", sse.with_status(error, status) | {"type": "error"})
 
+    def write_sign(self, query: str) -> bytes:
+        return sse.COMMENT
+
     def write_models(self, names: tuple[str, ...]) -> bytes:
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "sidecar"} for name in names]
         return orjson.dumps({"object": "list", "data": models})

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+COMMENT = b": waiting\n\n"
 BLOCK_BYTES = 4 * 1024 * 1024  # a longer event passes unread
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"

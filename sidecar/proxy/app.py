@@ -131,6 +131,8 @@ class DataPlane:
 
 
 async def _refuse(request: web.BaseRequest, visit: Visit, refused: Refused) -> web.StreamResponse:
+    if visit.begun is not None:
+        return await relay.end(visit.begun, visit.dialect, visit.operation, refused)
     headers = visit.headers()
     headers.update(refused.headers)
     body = visit.dialect.write_error(refused.status, refused.code, refused.message)

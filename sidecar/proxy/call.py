@@ -110,6 +110,7 @@ class Call:
     body: Body
     reading: Reading
     max_wait_s: float | None
+    keepalive: bool | None = None  # whether it wants signs of life while it waits; None: what the config says
     batch: bool = False  # its priority: it leaves a share of each budget to the others
     rewritten: dict[Target, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by where they go
     estimated: list[Estimate] = field(default_factory=list)  # what `estimate` found, once it was asked
@@ -222,6 +223,7 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
         body=body,
         reading=reading,
         max_wait_s=_max_wait_s(request.headers.get("x-sidecar-max-wait")),
+        keepalive=_keepalive(request.headers.get("x-sidecar-keepalive")),
         batch=_is_batch(request.headers.get("x-sidecar-priority")),
     )
 
@@ -237,6 +239,12 @@ def _max_wait_s(text: str | None) -> float | None:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
         raise bad_request(f'x-sidecar-max-wait: "{text[:40]}" is no number of seconds such as 0, 2.5 or 30.')
     return float(text)
+
+
+def _keepalive(text: str | None) -> bool | None:
+    if text is None or text.strip().lower() in {"true", "false"}:
+        return None if text is None else text.strip().lower() == "true"
+    raise bad_request(f'x-sidecar-keepalive: "{text[:40]}" is neither true nor false.')
 
 
 def _is_batch(text: str | None) -> bool:

@@ -14,7 +14,7 @@ from sidecar.model.configured import Client, Config, Route
 from sidecar.model.rotations import of_client
 from sidecar.model.words import NOBODY
 from sidecar.pool.search import Search
-from sidecar.proxy import admission, relay, sameness
+from sidecar.proxy import admission, keepalive, relay, sameness
 from sidecar.proxy import call as calls
 from sidecar.proxy import route as routes
 from sidecar.proxy.attempt import Answer, Attempts
@@ -47,6 +47,7 @@ class Forward:
         visit.path = path
         where = calls.place(state.config, request.method, path, request.headers, query)
         if isinstance(where, Place):
+            visit.operation = where.operation
             visit.dialect = where.judge  # before anything is refused, so that the client can read why
         admission.check_path(path)
         admission.admit(request, state.config)
@@ -71,16 +72,17 @@ class Forward:
     async def _answer(self, request: web.BaseRequest, visit: Visit, copy: Copy | None = None) -> web.StreamResponse:
         """A provider's answer; `copy` hears what of it the client gets."""
         assert visit.attempts is not None
-        attempts = visit.attempts
+        attempts, call = visit.attempts, visit.attempts.call
         belongs = await self._belongs(attempts)
-        visit.answer = answer = await _run(attempts, belongs)
+        run, every_s = _run(attempts, belongs), keepalive.every_s(attempts.pools.config, call)
+        visit.answer = answer = await (run if every_s is None else keepalive.signs(request, call, visit, every_s, run))
         visit.status = answer.reply.status
         tee = copy and copy.of(answer)
         try:
             await belongs.keep(answer, attempts)
-            search = attempts.search
-            called = visit.model if search.route.mask_model else ""
-            return await relay.send(request, attempts.call, answer, visit.headers(), search.deadline, called, tee)
+            deadline = attempts.search.deadline
+            called = visit.model if attempts.search.route.mask_model else ""
+            return await relay.send(request, call, answer, visit.headers(), deadline, called, tee, visit.begun)
         finally:
             visit.outcome = attempts.finished(answer).kind
             self._naming.see(answer)

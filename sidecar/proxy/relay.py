@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.model.redaction import finder
-from sidecar.providers import masking
+from sidecar.providers import faults, masking
 from sidecar.providers.dialect import ERROR_BYTES, Dialect, Reader
 from sidecar.providers.masking import Mask
 from sidecar.proxy import belonging
@@ -25,6 +25,7 @@ from sidecar.proxy.upstream import Reply
 # Of one hidden key, so they would mislead a client that shares many; and what only we may say.
 _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-", "x-sidecar-")
 
+LONGEST_TOLD = 1000  # bytes of an error that is no JSON
 LAST_WORD_S = 5.0  # that a client has to take the error with which its stream ends
 
 _DROPPED = HOP_BY_HOP | {"content-length"}
@@ -41,13 +42,16 @@ async def send(
     deadline: float,
     called: str = "",
     tee: Tee | None = None,
+    begun: web.StreamResponse | None = None,
 ) -> web.StreamResponse:
     """Sends the whole answer. A stream that breaks off ends with an error, anything else with the connection.
 
     `called`: what the answer is to call its model; "": as the provider does. `tee` hears each byte of its body that the
-    client gets.
+    client gets. `begun`: the stream that its client has already, and in which all is to be said.
     """
     reply = answer.reply
+    if begun is not None:
+        return await _go_on(request, call, answer, deadline, begun, called, tee)
     mask = _mask(reply, called) if called else None
     headers = _client_headers(answer)
     if answer.is_final:
@@ -87,6 +91,47 @@ def _at_home(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str]) 
     return here
 
 
+async def end(begun: web.StreamResponse, dialect: Dialect, operation: str, refused: Refused) -> web.StreamResponse:
+    """Ends a stream with an error of the sidecar."""
+    error = dialect.write_error(refused.status, refused.code, refused.message)
+    return await _end(begun, dialect.write_error_event(operation, refused.status, error))
+
+
+async def _end(begun: web.StreamResponse, event: bytes) -> web.StreamResponse:
+    await begun.write(event)
+    await begun.write_eof()
+    return begun
+
+
+async def _go_on(
+    request: web.BaseRequest,
+    call: Call,
+    answer: Answer,
+    deadline: float,
+    begun: web.StreamResponse,
+    called: str,
+    tee: Tee | None,
+) -> web.StreamResponse:
+    """Says an answer in the stream that its client has already: as it is, if it is one, else the error in it.
+
+    Raises Refused where it is neither.
+    """
+    reply, dialect = answer.reply, call.place.judge
+    passing = None if reply.reader is None else _Passing(answer, reply.reader, dialect, called, tee)
+    if passing is not None and passing.unpacks and reply.streams:
+        return await _pass(request, call, passing, begun, deadline)
+    reply.incoming.close()
+    if reply.status < 300 and not (passing and passing.unpacks):
+        raise Refused(502, "upstream_error", "The provider answered without the stream that it was asked for.")
+    said = _error(answer)
+    if passing is not None:  # the error is an event of its own stream
+        return await _end(begun, said)
+    error = faults.as_object(said)
+    if error is None:
+        raise Refused(reply.status, "upstream_error", said[:LONGEST_TOLD].decode("utf-8", "replace"))
+    return await _end(begun, dialect.write_error_event(call.place.operation, reply.status, error))
+
+
 async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
     length = reply.response.headers.get("Content-Length")
     if length and request.method == "HEAD":
@@ -120,6 +165,13 @@ async def _stream(
     if length.isdigit() and not passing.unpacks and passing.mask is None:
         response.content_length = int(length)
     await response.prepare(request)
+    return await _pass(request, call, passing, response, deadline)
+
+
+async def _pass(
+    request: web.BaseRequest, call: Call, passing: _Passing, response: web.StreamResponse, deadline: float
+) -> web.StreamResponse:
+    reply, reader = passing.reply, passing.reader
     try:
         async with asyncio.timeout_at(deadline):
             await passing.run(response)
@@ -142,7 +194,7 @@ class _Passing:
 
     def __init__(self, answer: Answer, reader: Reader, dialect: Dialect, called: str, tee: Tee | None) -> None:
         self._tee = tee
-        self._reply, self._key, self._reader, self._dialect = answer.reply, answer.held.key, reader, dialect
+        self.reply, self._key, self.reader, self._dialect = answer.reply, answer.held.key, reader, dialect
         headers = answer.reply.response.headers
         coding = headers.get("Content-Encoding", "")
         inflate = Inflate(coding)
@@ -152,11 +204,11 @@ class _Passing:
         self._fixed = self._packed or (not self.unpacks and "Content-Length" in headers)
         masks = called and not self._packed
         self.mask = masking.mask(called, headers.get("Content-Type", "")) if masks else None
-        self._held = b"".join(inflate(self._reply.held)) if self.unpacks else self._reply.held
+        self._held = b"".join(inflate(self.reply.held)) if self.unpacks else self.reply.held
 
     async def run(self, response: web.StreamResponse) -> None:
         """To its end. Raises Lost."""
-        reply, reader = self._reply, self._reader
+        reply, reader = self.reply, self.reader
         data, ended = self._held, reply.ended
         while True:
             pending = reader.pending
@@ -180,20 +232,20 @@ class _Passing:
     def _read(self, more: bytes) -> bytes:
         """What these bytes are to the client. Raises Lost where they cannot be unpacked, and must be."""
         if not self.unpacks:
-            for piece in self._reply.inflate(more):
-                self._reader.feed(piece)
+            for piece in self.reply.inflate(more):
+                self.reader.feed(piece)
             return more
         plain = []
-        for piece in self._reply.inflate(more):
-            self._reader.feed(piece)
+        for piece in self.reply.inflate(more):
+            self.reader.feed(piece)
             plain.append(piece)
-        if self._reply.inflate.broken:
+        if self.reply.inflate.broken:
             raise Lost("the stream cannot be unpacked")
         return b"".join(plain)
 
     def _for_client(self, data: bytes) -> bytes:
         clean = self._clean(data)
-        if self._reply.asked_usage:
+        if self.reply.asked_usage:
             clean = self._dialect.without_usage(clean)
         return self.mask.feed(clean) if self.mask else clean
 
@@ -202,9 +254,9 @@ class _Passing:
 
         Raises Lost where it stands in what cannot be changed any more.
         """
-        if not self._reader.failing:
+        if not self.reader.failing:
             return data
-        text = self._reader.failing if self._packed else data
+        text = self.reader.failing if self._packed else data
         clean = finder(self._key.secret).replace(text.decode("latin-1"), self._key.id).encode("latin-1")
         if clean == text:
             return data
@@ -260,7 +312,20 @@ def _client_headers(answer: Answer) -> CIMultiDict[str]:
 
 
 def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiDict[str], bytes]:
-    """An error's headers and body with the key's secret replaced by its id.
+    """An error's headers and body with the key's secret replaced by its id; as they came, where it is not there.
+
+    Raises Refused as `_error` does.
+    """
+    reply = answer.reply
+    clean = _error(answer)
+    if clean == unpacked(reply.response.headers.get("Content-Encoding", ""), reply.held, ERROR_BYTES)[0]:
+        return headers, reply.held
+    headers.popall("Content-Encoding", None)
+    return headers, clean
+
+
+def _error(answer: Answer) -> bytes:
+    """An error's body, unpacked, with the key's id where its secret stood.
 
     Raises Refused with the same status where the body is too large, or compressed so that it cannot be searched.
     """
@@ -270,8 +335,4 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
         status = reply.status if reply.status >= 400 else 502
         message = "The provider's error is too large or cannot be decoded to be passed on."
         raise Refused(status, "upstream_error", message)
-    clean = finder(key.secret).replace(body.decode("latin-1"), key.id).encode("latin-1")
-    if clean == body:
-        return headers, reply.held
-    headers.popall("Content-Encoding", None)
-    return headers, clean
+    return finder(key.secret).replace(body.decode("latin-1"), key.id).encode("latin-1")

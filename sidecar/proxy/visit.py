@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
+from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.model.events import Answered, Cached
@@ -34,6 +35,8 @@ class Visit:
     answer: Answer | None = None
     cache: Cached = ""
     found: Kept | None = None  # the answer of the cache
+    begun: web.StreamResponse | None = None  # the stream that its client got before it was known what it would say
+    operation: str = ""
     status: int = 499
     outcome: str = "cancelled"
 

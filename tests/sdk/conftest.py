@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,12 @@ async def provider() -> AsyncIterator[StrictProvider]:
 
 @pytest.fixture
 async def plane(provider: StrictProvider) -> AsyncIterator[Plane]:
+    async with plane_of(provider) as plane:
+        yield plane
+
+
+@asynccontextmanager
+async def plane_of(provider: StrictProvider, **document: Any) -> AsyncIterator[Plane]:
     """Pools named after their preset; `best` is a route that leads an OpenAI SDK to gemini."""
     secrets = iter(provider.accounts)
     pools = {
@@ -32,5 +40,6 @@ async def plane(provider: StrictProvider) -> AsyncIterator[Plane]:
         }
         for name, base in PRESETS.items()
     }
-    async with sidecar(pools, routes={"best": [{"pool": "gemini", "model": "gemini-2.0-flash"}]}) as plane:
+    routes = {"best": [{"pool": "gemini", "model": "gemini-2.0-flash"}]}
+    async with sidecar(pools, routes=routes, **document) as plane:
         yield plane

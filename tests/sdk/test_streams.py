@@ -15,12 +15,11 @@ from google.genai import errors, types
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane
+from tests.sdk.conftest import plane_of
 from tests.sdk.test_sdks import ASK, anthropic_messages, gemini_generate, openai_chat, openai_responses
 
 # google-genai derives from aiohttp's session, which aiohttp discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
-
-Error = openai.APIError | anthropic.APIError | errors.APIError
 
 
 async def chat_async(url: str) -> None:
@@ -71,7 +70,7 @@ USES = [
 ]
 
 
-def message(error: Error) -> str:
+def message(error: Any) -> str:
     return str(error.message)
 
 
@@ -83,7 +82,21 @@ async def test_a_stream_that_breaks_in_the_middle_of_an_event_raises_an_api_erro
     provider.faults.append(Fault(close="middle"))
     with pytest.raises((openai.APIError, anthropic.APIError, errors.APIError)) as raised:
         await use(plane.url)
-    error: Any = raised.value
-    assert "broke off before its end" in message(error)
-    assert not isinstance(error, openai.APIConnectionError | anthropic.APIConnectionError)
+    assert "broke off before its end" in message(raised.value)
+    assert not isinstance(raised.value, openai.APIConnectionError | anthropic.APIConnectionError)
     assert len(provider.arrivals) == 1
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+async def test_signs_of_life_mean_nothing_to_an_sdk(
+    provider: StrictProvider, use: Callable[[str], Awaitable[None]]
+) -> None:
+    """And the answer behind them is whole, or the error that it is."""
+    async with plane_of(provider, keepalive="50ms") as plane:
+        provider.faults.append(Fault(headers_s=0.3, times=1))
+        await use(plane.url)
+        provider.faults[:] = [Fault(headers_s=0.3, status=400)]
+        with pytest.raises((openai.APIError, anthropic.APIError, errors.APIError)) as raised:
+            await use(plane.url)
+        assert message(raised.value)
+        assert (await plane.answered()).status == 400
