@@ -36,11 +36,16 @@ _BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
 
 
 class Look(NamedTuple):
-    """What one event says. `shows` False: an empty beginning; `error`: what is wrong, in the provider's own shape."""
+    """What one event says.
+
+    `shows` False: an empty beginning; `hollow`: an end, or a whole answer, without content, for no reason that another
+    key would meet too; `error`: what is wrong, in the provider's own shape.
+    """
 
     shows: bool = True
     finishes: bool = False
     blocks: bool = False
+    hollow: bool = False
     error: object = None
 
 
@@ -130,13 +135,14 @@ class AnswerReader:
     def __init__(self, grammar: Grammar, content_type: str) -> None:
         self.first: Literal["waiting", "event", "error"] = "waiting"
         self.opening = self.failing = b""
+        self.wants_content = False
         self._grammar = grammar
         self._kind = _kind(content_type)
         self._framer: _Framer | None = None
         self._start = b""
         self._tally = Tally()
         self._error: object = None
-        self.blocked = self._blocked = self._finished = self._broken = self._closed = False
+        self.blocked = self._blocked = self._finished = self._broken = self._closed = self._has_content = False
         if self._kind == "opaque":
             self.first = "event"
 
@@ -241,9 +247,10 @@ class AnswerReader:
         look = self._grammar.look(event.name, value)
         self._blocked |= look.blocks
         self._finished |= look.finishes
+        self._has_content |= look.shows and not look.hollow
         if look.error is not None:
             self._fail(look.error, data)
-        elif look.shows:
+        elif look.shows and (self._has_content or look.blocks or not self.wants_content):
             self._show(data)
 
     def _unread(self, name: str, data: bytes) -> None:
@@ -253,6 +260,7 @@ class AnswerReader:
         elif name == "error":
             self._fail({"message": data.decode("utf-8", "replace")}, data)
         elif data:
+            self._has_content = True
             self._show(data)
 
     def _fail(self, error: object, data: bytes) -> None:
@@ -274,7 +282,7 @@ class AnswerReader:
         for block in self._framer.close() if self._framer else []:
             self._block(block)
         if self.first == "waiting":
-            self.first = "error" if self._said_nothing else "event"
+            self.first = "error" if self._said_nothing or self._lacks_content else "event"
 
     @property
     def _said_nothing(self) -> bool:
@@ -282,12 +290,18 @@ class AnswerReader:
         stream = self._kind == "events" and not isinstance(self._framer, _Whole)
         return stream and self._grammar.speaks and not self._finished
 
+    @property
+    def _lacks_content(self) -> bool:
+        """Whether it was read to its end, content was wanted, and there was none, nor a reason for that."""
+        read = self._closed and self._framer is not None and not self._framer.oversized
+        return self.wants_content and read and not (self._has_content or self._blocked or self._error is not None)
+
     def outcome(self, provider: Provider, answer: Answer) -> Outcome:
         if self._error is not None:
             return refusals.of_error(provider, answer, self._error)
         if self._blocked:
             return _BLOCKED
-        if self._closed and (self.first == "error" or not self.complete):
+        if self._closed and (self.first == "error" or not self.complete or self._lacks_content):
             return _BROKEN
         return _OK
 

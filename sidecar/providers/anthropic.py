@@ -98,7 +98,9 @@ def look(name: str, value: Mapping[str, Any]) -> Look:
         return SHOWS
     delta = value.get("delta")
     reason = (delta if kind == "message_delta" and isinstance(delta, dict) else value).get("stop_reason")
-    return Look(finishes=kind == "message_stop" or bool(reason), blocks=reason == "refusal")
+    over = kind in {"content_block_stop", "message_delta", "message_stop"} or value.get("content") == []
+    hollow = over and reason in {None, "end_turn", "stop_sequence"}
+    return Look(finishes=kind == "message_stop" or bool(reason), blocks=reason == "refusal", hollow=hollow)
 
 
 _GRAMMAR = Grammar(look, ends=True)

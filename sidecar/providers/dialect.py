@@ -60,6 +60,12 @@ class Reader(Protocol):
         Comments, pings, blank lines and empty beginnings leave it `waiting`.
         """
 
+    wants_content: bool
+    """Whether an answer is held back until it has content, and one that ends without any is the provider's failure.
+
+    Set before the answer is read. What was blocked, or cut by the call's own limit, is no such answer.
+    """
+
     @property
     def opening(self) -> bytes:
         """The event by which `first` became `event`, as it came; b"" of a body that is too long or not read."""

@@ -156,12 +156,21 @@ def look(_name: str, value: Mapping[str, Any]) -> Look:
         shows=finishes or blocked or any(_says(candidate) for candidate in candidates),
         finishes=finishes or blocked,
         blocks=blocked or any(reason in _BLOCKS for reason in reasons),
+        hollow="MAX_TOKENS" not in reasons and not any(_has_content(candidate) for candidate in candidates),
     )
 
 
 def _says(candidate: object) -> bool:
     content = candidate.get("content") if isinstance(candidate, dict) else None
     return not isinstance(content, dict) or bool(content.get("parts"))
+
+
+def _has_content(candidate: object) -> bool:
+    """Whether some part has anything in it: a text, a call, data; of a thought alone too."""
+    content = candidate.get("content") if isinstance(candidate, dict) else None
+    parts = content.get("parts") if isinstance(content, dict) else None
+    told = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return any(value for part in told for name, value in part.items() if name not in {"thought", "thoughtSignature"})
 
 
 _GRAMMAR = Grammar(look, ends=False)

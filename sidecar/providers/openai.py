@@ -160,9 +160,19 @@ def _choices(value: Mapping[str, Any], choices: list[Any]) -> Look:
     reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
     finishes = any(reasons) or value.get("object") == "chat.completion.done"
     said = any(_says(choice) for choice in choices) or (not choices and isinstance(value.get("usage"), dict))
-    if finishes:
-        return Look(finishes=True, blocks="content_filter" in reasons)
+    if finishes or not any(isinstance(choice, dict) and "delta" in choice for choice in choices):
+        hollow = not any(map(_has_content, choices)) and not {"content_filter", "length"}.intersection(reasons)
+        return Look(finishes or said, finishes, "content_filter" in reasons, hollow)
     return SHOWS if said else EMPTY
+
+
+def _has_content(choice: object) -> bool:
+    """Whether there is anything in it: text, a refusal, what it thought, a tool's call."""
+    if not isinstance(choice, dict):
+        return True
+    said = choice.get("delta") or choice.get("message")
+    parts = {"text": choice.get("text")} | (said if isinstance(said, dict) else {})
+    return any(text for name, text in parts.items() if name != "role")
 
 
 def _says(choice: object) -> bool:
@@ -181,8 +191,10 @@ def _typed(value: Mapping[str, Any]) -> Look:
         return EMPTY
     if kind and not _ends(kind):
         return SHOWS
-    response = value.get("response")
-    return Look(finishes=bool(kind), blocks=_filtered(response if isinstance(response, dict) else value))
+    inner = value.get("response")
+    response = inner if isinstance(inner, dict) else value
+    hollow = response.get("output") == [] and not response.get("incomplete_details")
+    return Look(finishes=bool(kind), blocks=_filtered(response), hollow=hollow)
 
 
 def _ends(kind: str) -> bool:

@@ -8,6 +8,7 @@
 | `usageMetadata` | promptTokenCount (with what was cached), candidatesTokenCount (without thoughts) | Gemini |
 | beside them | toolUsePromptTokenCount, thoughtsTokenCount: not part of them, but of the total | Gemini |
 | `x_groq.usage`, `delta.usage.tokens`, `meta.tokens` | as OpenAI's | recorded Groq and Cohere streams |
+| `meta.billed_units`, without `tokens` | input_tokens, or `search_units`, which are none | Cohere: embed, rerank |
 | top level | prompt_eval_count, eval_count | Ollama |
 
 Cached input is part of the input everywhere ("this is still the total effective prompt size", Google of its
@@ -77,7 +78,7 @@ def _told(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for name in ("usage", "usageMetadata", "meta"):
         held = value.get(name)
         if isinstance(held, dict):
-            tokens = held.get("tokens")
+            tokens = held.get("tokens") or held.get("billed_units")
             return held | tokens if isinstance(tokens, dict) else held
     for name in _HOLDERS & value.keys():
         inner = value[name]

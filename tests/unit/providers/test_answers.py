@@ -65,6 +65,14 @@ def read(dialect: str, body: object, content_type: str = "application/json", ope
         ),
         ("openai", {"text": "x", "usage": {"type": "duration", "seconds": 9}}, None),
         (
+            "openai",
+            {"created": 1, "data": [], "usage": {"input_tokens": 9, "output_tokens": 272, "total_tokens": 281}},
+            Usage(9, 272, 281),
+        ),
+        ("plain", {"embeddings": [], "meta": {"billed_units": {"input_tokens": 4}}}, Usage(4, None, None)),
+        ("plain", {"results": [], "meta": {"billed_units": {"search_units": 1}}}, None),
+        ("plain", {"object": "list", "usage": {"total_tokens": 26}}, Usage(None, None, 26)),
+        (
             "anthropic",
             {"type": "message", "usage": {"input_tokens": 15, "cache_read_input_tokens": 4, "output_tokens": 9}},
             Usage(19, 9, 28, 4),
