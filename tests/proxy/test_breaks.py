@@ -120,12 +120,13 @@ async def test_googles_array_is_closed_behind_the_error(begun: bytes, more: byte
         assert error["error"]["code"] == 502
 
 
-async def test_json_lines_end_with_a_line_that_says_the_error() -> None:
-    """As Ollama itself tells of one."""
+@pytest.mark.parametrize("more", [b'\n{"resp', b"\n", b""])
+async def test_json_lines_end_with_a_line_that_says_the_error(more: bytes) -> None:
+    """As Ollama itself tells of one; there is no empty line, which its client would take for JSON."""
 
     async def answer(exchange: Exchange) -> None:
         await exchange.begin(kind="application/x-ndjson")
-        await exchange.chunk(b'{"response":"a"}\n{"resp')
+        await exchange.chunk(b'{"response":"a"}' + more)
         exchange.cut()
 
     async with (
