@@ -62,6 +62,8 @@ async def send(
     whole = reply.ended and reader is not None and reader.complete
     if not reply.streams or (whole and reader is not None and reader.failing):
         headers, body = _without_secret(answer, headers)
+        if reply.asked_usage:
+            body = call.place.judge.without_usage(body)
         return await _whole(request, reply, headers, mask.feed(body) if mask else body)
     if whole and not reply.asked_usage:
         body = _at_home(request, reply, headers)

@@ -181,6 +181,7 @@ async def _judge(
     if 200 <= response.status < 300:
         silent = call.method == "HEAD"
         reader = dialect.reader(operation, "" if silent else headers.get("content-type", ""))
+        reader.wants_content = search.route.retry_empty
         shown_things = belonging.shown(call.method, operation, call.body, answer.now_s)
         if shown_things is not None:
             reader = belonging.watched(reader, shown_things)
