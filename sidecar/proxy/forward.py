@@ -24,6 +24,7 @@ from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import check_models, of_those
 from sidecar.proxy.errors import Refused, bad_request, store_away
 from sidecar.proxy.naming import Naming
+from sidecar.proxy.passing import Delivery
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.visit import Visit
 from sidecar.replica import Asked, Replica, State
@@ -80,9 +81,9 @@ class Forward:
         tee = copy and copy.of(answer)
         try:
             await belongs.keep(answer, attempts)
-            deadline = attempts.search.deadline
             called = visit.model if attempts.search.route.mask_model else ""
-            return await relay.send(request, call, answer, visit.headers(), deadline, called, tee, visit.begun)
+            to = Delivery(request, call, attempts.search.deadline, called, tee, visit.begun)
+            return await relay.send(to, answer, visit.headers())
         finally:
             visit.outcome = attempts.finished(answer).kind
             self._naming.see(answer)
