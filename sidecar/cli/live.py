@@ -31,7 +31,8 @@ from sidecar.pool.search import Held, Search
 from sidecar.providers import limits
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.call import Call
-from sidecar.proxy.connections import Late, NotSent
+from sidecar.proxy.connections import NotSent
+from sidecar.proxy.gate import Late
 from sidecar.proxy.incoming import Lost
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.reviving import cheap_call

@@ -1,25 +1,20 @@
-"""Where connections come from, and the gate on each: a grant passes it once, within its guard."""
+"""Where connections come from: through which proxy, with whose certificates trusted, kept for how long."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
-from contextvars import ContextVar
+from contextlib import nullcontext
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import aiohttp
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.model.configured import DIRECT, CaBundle, Config, Key, Pool, Proxy
-from sidecar.pool.pool import Pools
-from sidecar.pool.search import Held, Search
+from sidecar.proxy.gate import SENDING, Gate, ProxyRefused, Sending, SentBefore
 from sidecar.proxy.incoming import Lost, Stalled
 
 CONNECT_S = 10.0
@@ -28,69 +23,8 @@ _HTTP = frozenset({"http", "https"})
 LONGEST_HEADER = 64 * 1024  # of an answer: security policies and cookies grow
 
 
-class Late(Exception):
-    """The grant was too late and could not be renewed: it is gone, and nothing was sent."""
-
-
 class NotSent(Exception):
     """No connection could be made; nothing was sent. The text says why."""
-
-
-class ProxyRefused(aiohttp.ClientError):
-    """A proxy cannot be reached or opens no way to the provider. The text says why."""
-
-
-class _SentBefore(Exception):
-    """The HTTP client was about to send the same grant a second time."""
-
-
-@dataclass(slots=True)
-class Sending:
-    """What the gate must know of the attempt that it is about to let through."""
-
-    search: Search
-    held: Held
-    pools: Pools
-    sent: bool = False
-    patience: asyncio.Timeout | None = None  # for the head of its answer, from when it was sent
-
-
-_SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
-
-
-class Gate(aiohttp.TCPConnector):
-    """Looks at the grant with a connection in hand, right before the request is written to it.
-
-    A late grant is confirmed here rather than refused, and the connection of one that is gone stays for the next:
-    to throw it away would make the next grant late for the same handshake.
-    """
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        try:
-            await _let_through(_SENDING.get(), connection)
-        except BaseException:
-            connection.release()
-            raise
-        return connection
-
-
-async def _let_through(sending: Sending, connection: Connection) -> None:
-    """Raises _SentBefore, Late, StoreAway or aiohttp's ClientError where this grant may not be sent now."""
-    if sending.sent:
-        raise _SentBefore
-    if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.search, sending.held):
-        raise Late
-    if connection.transport is None:
-        raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
-    sending.sent = True
-    if sending.patience is not None and (first_byte_s := sending.held.pool.first_byte_s) is not None:
-        sending.patience.reschedule(asyncio.get_running_loop().time() + first_byte_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +63,15 @@ class Connections:
         self, sending: Sending, method: str, url: URL, headers: CIMultiDict[str], data: Any
     ) -> aiohttp.ClientResponse:
         """The head of the answer. Raises NotSent, Late or StoreAway (nothing was sent), or Lost."""
-        _SENDING.set(sending)
+        SENDING.set(sending)
         way = _Way.of(sending.held.pool, sending.held.key)
         session = self._sessions.get(way)
         if session is None:
             session = self._sessions[way] = _session(way)
+        if sending.held.pool.first_byte_s is not None:
+            sending.patience = asyncio.timeout(None)
         try:
-            async with AsyncExitStack() as stack:
-                if sending.held.pool.first_byte_s is not None:
-                    sending.patience = await stack.enter_async_context(asyncio.timeout(None))
+            async with sending.patience or nullcontext():
                 response = await session.request(
                     method,
                     url,
@@ -146,7 +80,7 @@ class Connections:
                     allow_redirects=False,
                     proxy_headers=_log_in(way.proxy, url, headers) if way.proxy.login else None,
                 )
-        except (aiohttp.ClientError, OSError, _SentBefore) as error:
+        except (aiohttp.ClientError, OSError, SentBefore) as error:
             if sending.patience is not None and sending.patience.expired():
                 raise Stalled("no answer within first_byte_timeout") from None
             if sending.sent:
@@ -230,5 +164,5 @@ def _verdict(error: Exception) -> str:
 
 def _how(error: Exception) -> str:
     """How a connection broke. The HTTP client, which would send once more, is stopped where no answer came."""
-    silent = isinstance(error, _SentBefore | aiohttp.ServerDisconnectedError)
+    silent = isinstance(error, SentBefore | aiohttp.ServerDisconnectedError)
     return "closed without an answer" if silent else type(error).__name__

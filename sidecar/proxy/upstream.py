@@ -25,7 +25,8 @@ from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
 from sidecar.proxy.call import Call
 from sidecar.proxy.clients import without_credentials
-from sidecar.proxy.connections import Connections, Sending
+from sidecar.proxy.connections import Connections
+from sidecar.proxy.gate import Sending
 from sidecar.proxy.incoming import Incoming, Lost
 from sidecar.proxy.inflate import Inflate, unpacked
 from sidecar.proxy.places import Places

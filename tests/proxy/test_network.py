@@ -288,7 +288,7 @@ async def test_a_grant_that_a_slow_tunnel_made_late_is_confirmed_and_sent_once(
     async with HttpProxy(hosts={NAME: door}) as proxy:
         options = {"proxy": f"http://{proxy.url}", "ca_bundle": bundle, "limits": [{"requests": 3, "per": "minute"}]}
         # By the clock of the look the handshakes took an hour.
-        monkeypatch.setattr("sidecar.proxy.connections.monotonic", lambda: monotonic() + 3600)
+        monkeypatch.setattr("sidecar.proxy.gate.monotonic", lambda: monotonic() + 3600)
         async with sidecar({"chat": pool(f"https://{NAME}", list(provider.accounts)[:1], **options)}) as plane:
             confirmed = 0
             renew = plane.replica.state.pools.renew
