@@ -15,13 +15,13 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from sidecar.simulate import responses
 from sidecar.simulate.calls import GEMINI, Call, CallError, Data
-from sidecar.simulate.tokens import INPUT_TOKENS, WORDS, Said, say
+from sidecar.simulate.tokens import CREATED, INPUT_TOKENS, WORDS, Said, say
 
 __all__ = ["CREATED", "INPUT_TOKENS", "MODELS", "WORDS", "Answer", "answer", "echo", "sse"]
 
 MODELS = ("simulated-small", "simulated-large")  # what the lists of models name; any other name is served too
-CREATED = 1_750_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +98,36 @@ def _chat(call: Call, said: Said) -> Answer:
         "system_fingerprint": "fp_simulated",
     }
     if call.stream:
-        deltas: list[Data] = [
-            {"role": "assistant", "content": "", "refusal": None},
-            *({"content": word} for word in said.words),
-            {},
-        ]
+        deltas = [*_deltas(call, said), {}]
         choices = [{"delta": delta, "finish_reason": None if delta else _finish(said)} for delta in deltas]
         return _openai_stream(call, head | {"object": "chat.completion.chunk"}, choices, said)
-    choice = {
+    choice: Data = {
         "index": 0,
         "message": {"role": "assistant", "content": "".join(said.words), "refusal": None, "annotations": []},
         "logprobs": None,
         "finish_reason": _finish(said),
     }
+    if said.function:
+        choice["message"] |= {"content": None, "tool_calls": [_tool_call(call, said, "".join(said.words))]}
     return _json(head | {"object": "chat.completion", "choices": [choice], "usage": _usage(said)})
 
 
+def _deltas(call: Call, said: Said) -> list[Data]:
+    """Of a call of a function the first has its name, and all others a piece of its arguments."""
+    begun: Data = {"role": "assistant", "content": "", "refusal": None}
+    if not said.function:
+        return [begun, *({"content": word} for word in said.words)]
+    named: Data = begun | {"content": None, "tool_calls": [{"index": 0} | _tool_call(call, said, "")]}
+    return [named, *({"tool_calls": [{"index": 0, "function": {"arguments": word}}]} for word in said.words)]
+
+
+def _tool_call(call: Call, said: Said, arguments: str) -> Data:
+    called = {"name": said.function, "arguments": arguments}
+    return {"id": f"call_{call.number}", "type": "function", "function": called}
+
+
 def _finish(said: Said) -> str:
-    return "length" if said.cut else "stop"
+    return "tool_calls" if said.function else "length" if said.cut else "stop"
 
 
 def _completions(call: Call, said: Said) -> Answer:
@@ -156,59 +168,10 @@ def _vector(dimensions: object) -> list[float]:
 
 
 def _responses(call: Call, said: Said) -> Answer:
-    part = {"type": "output_text", "text": "".join(said.words), "annotations": [], "logprobs": []}
-    item = {
-        "id": f"msg_{call.number}",
-        "type": "message",
-        "role": "assistant",
-        "status": "completed",
-        "content": [part],
-    }
-    begun: Data = {
-        "id": f"resp_{call.number}",
-        "object": "response",
-        "created_at": CREATED,
-        "status": "in_progress",
-        "error": None,
-        "incomplete_details": None,
-        "instructions": None,
-        "metadata": {},
-        "model": call.model,
-        "output": [],
-        "parallel_tool_calls": True,
-        "temperature": 1.0,
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": 1.0,
-        "usage": None,
-    }
-    usage = {
-        "input_tokens": said.cost.input,
-        "input_tokens_details": {"cached_tokens": said.cost.cached, "cache_write_tokens": 0},
-        "output_tokens": said.cost.output,
-        "output_tokens_details": {"reasoning_tokens": said.cost.reasoning},
-        "total_tokens": said.cost.total,
-    }
-    end: Data = {"status": "completed"}
-    if said.cut:
-        end = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
-    done = begun | end | {"output": [item], "usage": usage}
-    return _response_stream(begun, done, item, part, said) if call.stream else _json(done)
-
-
-def _response_stream(begun: Data, done: Data, item: Data, part: Data, said: Said) -> Answer:
-    inside = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    steps: list[tuple[str, Data]] = [
-        ("response.created", {"response": begun}),
-        ("response.in_progress", {"response": begun}),
-        ("response.output_item.added", {"output_index": 0, "item": item | {"status": "in_progress", "content": []}}),
-        ("response.content_part.added", inside | {"part": part | {"text": ""}}),
-        *(("response.output_text.delta", inside | {"delta": word, "logprobs": []}) for word in said.words),
-        ("response.output_text.done", inside | {"text": part["text"], "logprobs": []}),
-        ("response.content_part.done", inside | {"part": part}),
-        ("response.output_item.done", {"output_index": 0, "item": item}),
-        (f"response.{done['status']}", {"response": done}),
-    ]
+    begun, done = responses.response(call, said)
+    if not call.stream:
+        return _json(done)
+    steps = responses.steps(begun, done, said)
     return _events([sse({"type": name, "sequence_number": at} | step, name) for at, (name, step) in enumerate(steps)])
 
 
@@ -221,8 +184,8 @@ def _messages(call: Call, said: Said) -> Answer:
         "type": "message",
         "role": "assistant",
         "model": call.model,
-        "content": [{"type": "text", "text": "".join(said.words)}],
-        "stop_reason": "max_tokens" if said.cut else "end_turn",
+        "content": [_block(call, said, "".join(said.words))],
+        "stop_reason": "tool_use" if said.function else "max_tokens" if said.cut else "end_turn",
         "stop_sequence": None,
         "usage": {
             "input_tokens": said.cost.input - said.cost.cached,
@@ -231,20 +194,29 @@ def _messages(call: Call, said: Said) -> Answer:
             "output_tokens": said.cost.output,
         },
     }
-    return _message_stream(message, said) if call.stream else _json(message)
+    return _message_stream(call, message, said) if call.stream else _json(message)
 
 
-def _message_stream(message: Data, said: Said) -> Answer:
+def _block(call: Call, said: Said, text: str) -> Data:
+    if not said.function:
+        return {"type": "text", "text": text}
+    return {
+        "type": "tool_use",
+        "id": f"toolu_{call.number}",
+        "name": said.function,
+        "input": orjson.loads(text or "{}"),
+    }
+
+
+def _message_stream(call: Call, message: Data, said: Said) -> Answer:
     """Usage comes twice, as Anthropic sends it: input at the start, all of it, cumulated, before the stop."""
     begun = message | {"content": [], "stop_reason": None, "usage": message["usage"] | {"output_tokens": 1}}
+    kind, piece = ("input_json_delta", "partial_json") if said.function else ("text_delta", "text")
     steps: list[Data] = [
         {"type": "message_start", "message": begun},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_start", "index": 0, "content_block": _block(call, said, "")},
         {"type": "ping"},
-        *(
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
-            for word in said.words
-        ),
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": kind, piece: word}} for word in said.words),
         {"type": "content_block_stop", "index": 0},
         {
             "type": "message_delta",
@@ -286,7 +258,10 @@ def _generated(call: Call, said: Said, text: str, last: bool) -> Data:
     Thoughts stand beside the candidate's tokens, and both are in the total.
     """
     cost = said.cost
-    candidate: Data = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+    part: Data = (
+        {"functionCall": {"name": said.function, "args": orjson.loads(text)}} if said.function else {"text": text}
+    )
+    candidate: Data = {"content": {"parts": [part], "role": "model"}, "index": 0}
     usage: Data = {"promptTokenCount": cost.input, "totalTokenCount": cost.total if last else cost.input}
     usage["promptTokensDetails"] = _modality(cost.input)
     if cost.cached:
@@ -307,7 +282,7 @@ def _generated(call: Call, said: Said, text: str, last: bool) -> Data:
 
 def _generated_stream(call: Call, said: Said) -> Answer:
     """Server-sent events between CRLFs with `alt=sse`, else one JSON array that grows: both as Google sends them."""
-    words = said.words or ("",)
+    words = ("".join(said.words),) if said.function else said.words or ("",)  # a call of a function comes whole
     parts = [_generated(call, said, word, last=at == len(words)) for at, word in enumerate(words, 1)]
     if parse_qs(call.query).get("alt") == ["sse"]:
         return _events([sse(part, end=b"\r\n\r\n") for part in parts])

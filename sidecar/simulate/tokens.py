@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sidecar.simulate.asks import form
 from sidecar.simulate.calls import GEMINI, Call, Data
 
 INPUT_TOKENS = 12
 IMAGE_TOKENS = 258
+CREATED = 1_750_000_000  # when all that is answered was made, in seconds since 1970
 WORDS = ("Hello", " from", " the", " simulated", " provider", ".")
 
 _TOKEN = re.compile(r"\w{1,8}|[^\w\s]")
@@ -47,23 +49,26 @@ class Said:
     """What is answered to a call, and what it costs."""
 
     words: Sequence[str]
+    function: str  # whose arguments the words are the JSON of; "": they are text
     cut: bool  # by the call's own limit
     prompt: int  # tokens, of a call that costs nothing too: for those who ask how many they are
     cost: Cost
 
 
 def say(call: Call, words: Sequence[str] = WORDS, ordered: Mapping[str, int] | None = None) -> Said:
-    """All words that the call has room for; `ordered` replaces parts of the cost.
+    """All words that the call has room for, or of the form that it asks for; `ordered` replaces parts of the cost.
 
     Embeddings cost their input, and what neither reads nor writes for a model costs nothing.
     """
     data = call.data or {}
-    kept = words[: _limit(data)]
+    asked = form(call)
+    kept = asked.pieces() if asked else words[: _limit(data)]
     found = GEMINI.fullmatch(call.operation) if call.dialect == "gemini" else None
     kind = found["verb"] if found else call.operation
     prompt = max(INPUT_TOKENS, sum(_weight(value) for name, value in data.items() if name in _PROMPT))
     cost = Cost(prompt if kind in _WRITES | _READS else 0, len(kept) if kind in _WRITES else 0)
-    return Said(kept, len(kept) < len(words), prompt, cost._replace(**ordered or {}))
+    cut = not asked and len(kept) < len(words)
+    return Said(kept, asked.function if asked else "", cut, prompt, cost._replace(**ordered or {}))
 
 
 def _limit(data: Data) -> int | None:
