@@ -46,7 +46,7 @@ class Kept:
         return replace(healthy, chunks=(orjson.dumps(response),))
 
 
-_ID = re.compile(rb'"(resp|msg)_\d+"')
+_ID = re.compile(rb'"(resp|msg|fc)_\d+"')
 
 
 def _absent(call: Call, thing: str) -> Answer:

@@ -77,6 +77,7 @@ OPENAI: dict[str, Any] = {
     "parsed": WEATHER,
     "responses": [TEXT] * (1 + MANY),
     "responsesStream": [TEXT, TOTAL],
+    "references": [TEXT] * MANY,
     "embeddings": [[0, 0.125, 0.25]] * 2,
     "files": [["a.txt"] * MANY + ["hello"] * MANY, True],
     "images": [PICTURE, IMAGE_TOKENS + 3],  # and `user` and `image_url`

@@ -63,6 +63,19 @@ async function responsesStream(url, key) {
   return [text, (await stream.finalResponse()).usage.total_tokens]
 }
 
+// What a function came to, answered at once and with nothing but a reference to the call.
+async function references(url, key) {
+  const sdk = client(url, key)
+  const tools = [{ type: 'function', name: 'weather', parameters: schema, strict: true }]
+  return each(async () => {
+    const stream = sdk.responses.stream({ model: MODEL, input: 'hi', tools })
+    const [call] = (await stream.finalResponse()).output
+    const reference = { type: 'item_reference', id: call.id }
+    const result = { type: 'function_call_output', call_id: call.call_id, output: 'fine' }
+    return (await sdk.responses.create({ model: MODEL, input: [reference, result], tools })).output_text
+  })
+}
+
 // It asks for base64 and makes numbers of it.
 async function embeddings(url, key) {
   const answer = await client(url, key).embeddings.create({ model: 'text-embedding-3-small', input: ['a', 'b'] })
@@ -155,6 +168,6 @@ async function aborted(url, key) {
 }
 
 await run({
-  chat, chatStream, tools, toolsStream, parsed, responses, responsesStream, embeddings, files, images, audio, batches,
-  refused, unknown, spent, patient, impatient, broken, aborted,
+  chat, chatStream, tools, toolsStream, parsed, responses, responsesStream, references, embeddings, files, images, audio,
+  batches, refused, unknown, spent, patient, impatient, broken, aborted,
 })
