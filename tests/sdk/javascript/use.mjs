@@ -1,6 +1,7 @@
-// Runs the use that the command line names against the sidecar that it names, and prints what it came to as one line of JSON.
+// Runs the uses that the command line names, one after the other, against the sidecar that it names, and prints what they
+// came to as one line of JSON.
 //
-//     node SCRIPT BASE_URL USE KEY
+//     node SCRIPT BASE_URL KEY USE...
 
 export const ask = [{ role: 'user', content: 'how is the weather in Rome?' }]
 export const schema = {
@@ -11,8 +12,10 @@ export const schema = {
 }
 
 export async function run(uses) {
-  const [url, name, key] = process.argv.slice(2)
-  process.stdout.write(JSON.stringify(await uses[name](url, key)) + '\n')
+  const [url, key, ...names] = process.argv.slice(2)
+  const came = {}
+  for (const name of names) came[name] = await uses[name](url, key)
+  process.stdout.write(JSON.stringify(came) + '\n')
   // It stays until its caller has seen enough: a process that ends closes every connection, whatever its SDK does.
   for await (const _ of process.stdin);
   process.exit()

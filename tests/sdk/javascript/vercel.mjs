@@ -34,21 +34,22 @@ async function textStream(model) {
   return [await collect(answer.textStream, (piece) => piece), (await answer.usage).totalTokens]
 }
 
-const called = []
-const tools = {
-  weather: tool({ inputSchema: weather, execute: (input) => (called.push(input), 'fine') }),
+function twoSteps(called) {
+  const execute = (input) => (called.push(input), 'fine')
+  return { tools: { weather: tool({ inputSchema: weather, execute }) }, stopWhen: stepCountIs(2) }
 }
-const twoSteps = { tools, stopWhen: stepCountIs(2) }
 
 // The SDK calls the function by itself, and comes again with what it came to.
 async function toolCall(model) {
-  const answer = await generateText({ ...given(model), ...twoSteps })
+  const called = []
+  const answer = await generateText({ ...given(model), ...twoSteps(called) })
   return [called, answer.text]
 }
 
 async function toolCallStream(model) {
-  const answer = streamText({ ...given(model), ...twoSteps })
-  return [await collect(answer.textStream, (piece) => piece), called].reverse()
+  const called = []
+  const text = await collect(streamText({ ...given(model), ...twoSteps(called) }).textStream, (piece) => piece)
+  return [called, text]
 }
 
 async function object(model) {
