@@ -18,8 +18,15 @@ from sidecar.proxy.call import Call
 CANONICAL = 128 * 1024  # bytes of a body up to which the order of its fields does not matter: 2 ms
 LARGEST = 8 * 1024 * 1024  # bytes of a body up to which it is looked up: 8 ms
 
-# Of the headers those by which a caller chooses what an API does; the others say who calls, and with what.
-_HEADERS = ("anthropic-beta", "anthropic-version", "openai-beta")
+# Headers that say who calls, with what, and on which way through whose systems. By any other an API may answer
+# otherwise (`X-Goog-FieldMask` leaves parts of an answer out), and that is not to be the others' answer.
+_OF_THE_CALLER = re.compile(
+    r"accept-encoding|cache-control|pragma|idempotency-key|user-agent|x-goog-api-client|x-stainless-.*"
+    r"|origin|referer|http-referer|x-title|from|dnt|priority|date|via|sec-.*|forwarded|x-forwarded-.*|x-real-ip"
+    r"|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-.*|x-datadog-.*|x-amzn-trace-id|x-cloud-trace-context"
+    r"|(?:x-)?(?:client-)?(?:request|correlation|trace)-id"
+)
+_ANY_JSON = frozenset({"*/*", "application/json"})
 _MAX_AGE = re.compile(r'max-age="?(\d{1,9})"?')
 
 
@@ -121,6 +128,13 @@ def _around(config: Config, call: Call, route: Route, client: str | None) -> byt
     pools = config.pools
     place = call.place
     where = [(repr(target), target.headers, pools[target.pool].provider.base_url) for target in route.targets]
-    headers = [call.headers.getall(name, ()) for name in _HEADERS]
+    headers = [(name.lower(), value) for name, value in call.headers.items() if _chooses(name.lower(), value)]
     asked = (place.dialect.name, place.judge.name, place.prefix, place.operation, call.query)
-    return msgspec.json.encode((asked, where, route.mask_model, headers, client)) + b"\n"
+    return msgspec.json.encode((asked, where, route.mask_model, sorted(headers), client)) + b"\n"
+
+
+def _chooses(name: str, value: str) -> bool:
+    """Whether what an API does may hang on a header; `name` in lower case. JSON is what all of them take and give."""
+    if name in {"accept", "content-type"}:
+        return value.partition(";")[0].strip().lower() not in _ANY_JSON
+    return _OF_THE_CALLER.fullmatch(name) is None

@@ -127,8 +127,12 @@ def digest(one: Call, config: Config = CONFIG, route: Route = ROUTE, client: str
 
 
 def test_who_calls_and_with_what_does_not_matter() -> None:
-    other = call(user_agent="OpenAI/Python 1.0", x_stainless_lang="python", idempotency_key="k", accept="*/*")
-    assert digest(call()) == digest(other, client="app")
+    with_what = {"user_agent": "OpenAI/Python 1.0", "x_stainless_lang": "python", "x_goog_api_client": "genai/1"}
+    through = {"traceparent": "00-1", "x_request_id": "r", "x_b3_traceid": "t", "x_forwarded_for": "10.0.0.1"}
+    other = call(
+        **with_what, **through, idempotency_key="k", accept="*/*", content_type="application/json; charset=utf-8"
+    )
+    assert digest(call(content_type="application/json")) == digest(other, client="app")
 
 
 def test_what_is_called_and_where_it_leads_matters() -> None:
@@ -154,9 +158,12 @@ def test_what_is_called_and_where_it_leads_matters() -> None:
         digest(call(messages, "messages", "anthropic", anthropic_beta="x")),
         digest(call(messages, "messages", "anthropic", anthropic_version="2023-06-01")),
         digest(call(gemini, name, "gemini", "/v1beta/")),
+        digest(call(gemini, name, "gemini", "/v1beta/", x_goog_fieldmask="usageMetadata")),
+        digest(call(x_http_method_override="GET")),
+        digest(call(accept="text/event-stream")),
         digest(call(gemini, name, "gemini", "/v1beta/", "alt=sse")),
         digest(call(gemini, "models/n:generateContent", "gemini", "/v1beta/")),
-    }) == 17  # fmt: skip
+    }) == 20  # fmt: skip
 
 
 def test_each_client_has_its_own_answers_where_the_config_says_so() -> None:
