@@ -89,6 +89,11 @@ class _Whole:
             self.held = self.held[-TAIL_BYTES:]
         return []
 
+    @property
+    def ends_well(self) -> bool:
+        """Of a long one nothing but its last byte tells that it was not cut."""
+        return self.held.rstrip()[-1:] == b"}"
+
     def close(self) -> list[bytes]:
         held = _usage_of_tail(self.held) if self.oversized else self.held
         return [held] if held.strip() else []
@@ -143,6 +148,7 @@ class AnswerReader:
         self._tally = Tally()
         self._error: object = None
         self.blocked = self._blocked = self._finished = self._broken = self._closed = self._has_content = False
+        self._unreadable = False
         if self._kind == "opaque":
             self.first = "event"
 
@@ -156,6 +162,14 @@ class AnswerReader:
             return False
         stream = isinstance(self._framer, Blocks)
         return not (stream and self._grammar.ends) or self._finished or self._error is not None
+
+    @property
+    def has_said(self) -> bool:
+        if self._framer is None or self._unreadable:
+            return False
+        if isinstance(self._framer, _Whole) and self._framer.oversized:
+            return self._framer.ends_well
+        return self._has_content
 
     @property
     def is_stream(self) -> bool:
@@ -255,6 +269,7 @@ class AnswerReader:
 
     def _unread(self, name: str, data: bytes) -> None:
         """An event that is no JSON object: a text, a number, or, as the last one, one that was cut off."""
+        self._unreadable = True
         if self._closed and data[:1] in {b"{", b"["} and not isinstance(self._framer, _Whole):
             self._broken = True
         elif name == "error":

@@ -105,6 +105,10 @@ class Reader(Protocol):
         """What the answer came to as far as it was read; an error after output counts, though nothing is retried."""
 
     @property
+    def has_said(self) -> bool:
+        """Whether all of it could be read, and there is content in it; asked after `close`."""
+
+    @property
     def complete(self) -> bool:
         """Whether the answer ended as its dialect says; asked after `close`.
 

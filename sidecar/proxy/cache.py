@@ -219,12 +219,16 @@ class Caching:
 
 
 def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:
-    """The answer that has passed, if it is whole and good: what was cut or blocked has another outcome."""
+    """The answer that has passed, if it is whole and good: what was cut or blocked has another outcome.
+
+    So has what nobody could read: a page of whoever stands between, half a JSON text. And who asks again since there
+    was no content in an answer is to get another one.
+    """
     answer = visit.answer
     if answer is None or answer.reply.status != 200 or visit.outcome != Class.OK:
         return None
     reply, packed = answer.reply, copy.packed()
-    if packed is None or reply.reader is None:
+    if packed is None or reply.reader is None or not reply.reader.has_said:
         return None
     content_type = reply.response.headers.get("Content-Type", "")
     pool, usage = answer.held.pool.name, reply.reader.usage

@@ -145,6 +145,42 @@ async def test_neither_is_what_was_blocked_or_is_too_large(body: bytes, kind: st
             assert len(upstream.heard) == 2
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>Just a moment...</html>", "text/html"),
+        (b"busy", "application/json"),
+        (ANSWER[:-30], "application/json"),
+        (ANSWER[:-30].replace(b'"x"', b'"%s"' % (b"x" * 300_000)), "application/json"),
+        (ANSWER.replace(b'"x"', b'""'), "application/json"),
+        (CUT.replace(b'"x"', b'""') + b"data: [DONE]\n\n", "text/event-stream"),
+        (b"data: [DONE]\n\n", "text/event-stream"),
+    ],
+    ids=["page", "text", "half", "half of a long one", "empty", "empty stream", "no stream"],
+)
+async def test_neither_is_what_nobody_can_read_or_has_no_content(body: bytes, kind: str) -> None:
+    """Its own caller gets it as it came; who asks again is not to get it again. Only its end told its length."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.say(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode() + body)
+        exchange.cut()
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={}) as plane:
+        for _ in range(2):
+            reply = await plane.chat()
+            assert (reply.status, cache_of(reply), reply.body) == (200, "miss", body)
+
+
+async def test_long_answers_without_a_word_of_usage_are_kept() -> None:
+    """As Gemini's of many vectors."""
+    vectors = json.dumps({"embeddings": [{"values": [0.5] * 60_000}]}).encode()
+    async with RawUpstream(saying(vectors)) as upstream:
+        pools = {"g": {"provider": "gemini", "base_url": upstream.url, "keys": [{"id": "a", "secret": new_keys(1)[0]}]}}
+        async with sidecar(pools, cache={}) as plane:
+            path = "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+            assert [cache_of(await plane.post(path, {"requests": []})) for _ in range(2)] == ["miss", "hit"]
+
+
 async def test_what_a_caller_wishes_is_done(provider: StrictProvider) -> None:
     """`no-store` leaves no trace, `no-cache` brings a new answer for all, `max-age` bounds how old one may be."""
     async with cached(provider) as plane:
