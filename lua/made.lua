@@ -2,16 +2,21 @@
 --
 -- KEYS  1..n     made       STRING  of each thing
 -- ARGV  maker    what is kept
+--       takes    1: also what is known to be another's; 0: that stays as it is
 --       for each thing: seconds that it is kept, or 0: it is no more
--- returns        nothing
--- cost           1 command a thing
+-- returns        for each thing the other maker whose it stays, or false
+-- cost           2 commands a thing
 --@ use args
-local maker = args.text()
+local maker, takes, others = args.text(), args.text() == '1', {}
+local key, account = string.match(maker, '^([^|]*)|([^|]*)')
 for i = 1, #KEYS do
-  local seconds = args.number()
-  if seconds > 0 then
+  local seconds, known = args.number(), not takes and redis.call('GET', KEYS[i])
+  local its_key, its_account = string.match(known or maker, '^([^|]*)|([^|]*)')
+  others[i] = its_key ~= key and its_account ~= account and known
+  if not others[i] and seconds > 0 then
     redis.call('SET', KEYS[i], maker, 'EX', seconds)
-  else
+  elseif not others[i] then
     redis.call('DEL', KEYS[i])
   end
 end
+return others

@@ -110,11 +110,19 @@ def named(operation: str, query: str, body: Body) -> dict[str, None]:
     found |= dict.fromkeys(uploads(query))
     if len(body):
         pattern = _IN_TEXT if generates(operation) else _IN_RESOURCE
-        found |= dict.fromkeys(map(_id, pattern.finditer(body)))
+        found |= dict.fromkeys(map(_id, pattern.finditer(_plain(body))))
     return dict.fromkeys(list(found)[-MOST:]) if len(found) > MOST else found
 
 
 _PLAIN_ONLY = re.compile(_PLAIN)
+# What an id consists of, where JSON writes it by its number: who reads it as JSON finds the id.
+_NUMBERED = re.compile(rb"\\u00(2[dDeEfF]|3[0-9aA]|[46][1-9a-fA-F]|5[0-9aAfF]|7[0-9aA])")
+
+
+def _plain(body: Body) -> Body:
+    if _NUMBERED.search(body) is None:
+        return body
+    return _NUMBERED.sub(lambda found: bytes.fromhex(found[1].decode()), body)
 
 
 def uploads(query: str) -> Iterator[str]:

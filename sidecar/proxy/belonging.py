@@ -135,7 +135,10 @@ class Belongs:
         if not things:
             return
         try:
-            await self.made.add(maker, things)
+            others = await self.made.add(maker, things)
+            # An answer may repeat a client's own words (`metadata`): it takes nothing from whom the config still has.
+            if left := {thing: things[thing] for thing, other in others.items() if not self.accounts.of(other)}:
+                await self.made.add(maker, left, takes=True)
         except (StoreAway, StoreUnable) as error:
             log.warning("not remembered which account made %s: %s", ", ".join(map(_shown, things)), error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.store.calls import Call
@@ -23,18 +23,25 @@ class Made:
     def __init__(self, names: Names, call: Callable[[Call], Awaitable[Any]]) -> None:
         self._names, self._call = names, call
 
-    async def add(self, maker: Maker, things: Mapping[str, int]) -> None:
-        """Remembers that these are the maker's: each thing's id, and for how many seconds; 0: it is no more."""
+    async def add(self, maker: Maker, things: Mapping[str, int], takes: bool = False) -> dict[str, Maker]:
+        """Remembers that these are the maker's: each thing's id, and for how many seconds; 0: it is no more.
+
+        What is known to be another's, by key and by account, stays so unless the maker `takes` it; it is returned.
+        """
         seconds = map(str, things.values())
-        await self._call(Call("made", self._keys(things), ("|".join(maker), *seconds)))
+        args = ("|".join(maker), "1" if takes else "0", *seconds)
+        return _told(things, await self._call(Call("made", self._keys(things), args)))
 
     async def makers(self, things: Mapping[str, int]) -> dict[str, Maker]:
         """Who made each of these, as far as it is known.
 
         What is found is kept for so many seconds from now on; 0: as long as it was to be.
         """
-        found = await self._call(Call("makers", self._keys(things), tuple(map(str, things.values()))))
-        return {thing: Maker(*text.decode().split("|", 2)) for thing, text in zip(things, found, strict=True) if text}
+        return _told(things, await self._call(Call("makers", self._keys(things), tuple(map(str, things.values())))))
 
     def _keys(self, things: Mapping[str, int]) -> tuple[str, ...]:
         return tuple(map(self._names.made, things))
+
+
+def _told(things: Iterable[str], found: Sequence[bytes | None]) -> dict[str, Maker]:
+    return {thing: Maker(*text.decode().split("|", 2)) for thing, text in zip(things, found, strict=True) if text}

@@ -14,6 +14,7 @@ from sidecar.simulate.provider import StrictProvider
 from sidecar.store.connect import StoreAway
 from sidecar.store.made import Maker
 from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
 
 FILE = (
     b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x\r\nContent-Disposition: form-data; '
@@ -67,6 +68,37 @@ async def test_what_a_call_names_decides_in_path_query_and_body(plane: Plane, pr
     others += [(await plane.chat()).key for _ in range(3)]
     assert others == [f"k{at % 5}" for at in range(6)]
     assert set(statuses(provider)) == {200}
+
+
+async def test_nobody_is_told_that_anothers_file_is_elsewhere() -> None:
+    """By words of his own that an answer repeats: one that was looked for goes where the file is, one of a crowd
+    that was not shows nothing."""
+    file = "file-6F2ksmvXxt4VdoqmHRw6kL"
+
+    async def answer(exchange: Exchange) -> None:
+        told: dict[str, Any] = {"id": file, "object": "file"}
+        if exchange.target == b"/v1/responses":
+            told = {"id": "resp_68af4030592c81938ec0a5fbab4a3e9f", "output": [{}]} | json.loads(exchange.body)
+        await exchange.reply(json.dumps(told).encode())
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
+        _, key = await upload(plane)
+        written = json.dumps({"model": "gpt-4o", "input": "hello", "metadata": {"file_id": file}}).encode()
+        numbered = written.replace(b"-6F2", rb"\u002d\u0036\u0046\u0032")
+        crowd = json.dumps({"metadata": {"file_id": file}, "include": [f"file-{at:022}" for at in range(300)]}).encode()
+        assert {(await plane.post("/v1/responses", numbered)).key for _ in range(3)} == {key}
+        assert len({(await plane.post("/v1/responses", crowd)).key for _ in range(3)}) == 3
+        assert {(await plane.send("GET", f"/v1/files/{file}")).key for _ in range(3)} == {key}
+
+
+async def test_what_nobody_here_made_any_more_is_whose_answer_shows_it(plane: Plane) -> None:
+    """As when the key that made it went, and another account was given the thing."""
+    file, key = await upload(plane)
+    await plane.replica.store.made.add(Maker("fp-gone", "gone"), {file: 60}, takes=True)
+    while (await plane.send("GET", f"/v1/files/{file}")).status != 200:
+        pass
+    for _ in range(3):
+        assert (await plane.send("GET", f"/v1/files/{file}")).key == key
 
 
 async def test_a_call_that_names_nothing_asks_nobody(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,10 +238,11 @@ async def test_no_client_reads_an_id_before_redis_knows_it(
     made, told, go_on = plane.replica.store.made, list[str](), asyncio.Event()
     add = made.add
 
-    async def slow(maker: Maker, things: Mapping[str, int]) -> None:
+    async def slow(maker: Maker, things: Mapping[str, int]) -> Mapping[str, Maker]:
         await go_on.wait()
-        await add(maker, things)
+        others = await add(maker, things)
         told.extend(things)
+        return others
 
     monkeypatch.setattr(made, "add", slow)
     body = json.dumps({"model": "gpt-4o", "input": "hi", "stream": stream}).encode()
@@ -237,9 +270,9 @@ async def test_nor_what_a_stream_shows_at_its_end(
     made, go_on = plane.replica.store.made, asyncio.Event()
     add = made.add
 
-    async def slow(maker: Maker, things: Mapping[str, int]) -> None:
+    async def slow(maker: Maker, things: Mapping[str, int]) -> Mapping[str, Maker]:
         await go_on.wait()
-        await add(maker, things)
+        return await add(maker, things)
 
     monkeypatch.setattr(made, "add", slow)
     events = "".join(f"data: {json.dumps(event)}\n\n" for event in (WORD, THOUGHT, LAST))

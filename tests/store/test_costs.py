@@ -346,10 +346,10 @@ def test_drift_and_drifts(real: Place, keys: int) -> None:
 
 @pytest.mark.parametrize("things", [1, 256])
 def test_made_and_makers(real: Place, things: int) -> None:
-    (a_thing,) = promised("made", r"(\d+) command a thing")
+    (a_thing,) = promised("made", r"(\d+) commands a thing")
     always, more = promised("makers", r"(\d+) command, and (\d+) more for each that is known and kept longer")
     keys = tuple(NAMES.made(f"file-{at}") for at in range(things))
-    assert commands(real.raw, calls.Call("made", keys, ("fp|acc|", *["60"] * things))) == a_thing * things
+    assert commands(real.raw, calls.Call("made", keys, ("fp|acc|", "0", *["60"] * things))) == a_thing * things
     assert commands(real.raw, calls.Call("makers", keys, ("0",) * things)) == always
     assert commands(real.raw, calls.Call("makers", keys, ("60",) * things)) == always + more * things
 

@@ -18,10 +18,15 @@ async def test_every_replica_knows(place: Place, open_store: OpenStore) -> None:
     assert found == {"file-1": ONE, "file-2": ONE, "upload_id=x": OTHER}
 
 
-async def test_what_was_told_last_holds_and_zero_forgets(store: Store) -> None:
-    await store.made.add(ONE, {"file-1": 60, "file-2": 60})
-    await store.made.add(OTHER, {"file-1": 60, "file-2": 0})
-    assert await store.made.makers({"file-1": 0, "file-2": 0}) == {"file-1": OTHER}
+async def test_what_is_anothers_stays_so_until_it_is_taken_and_zero_forgets(store: Store) -> None:
+    """Whose it is tells the key or the account: either may have another name by now."""
+    await store.made.add(ONE, {"file-1": 60, "file-2": 60, "file-3": 60})
+    renamed = Maker("fp-1", "=acme-2")
+    assert await store.made.add(OTHER, {"file-1": 60, "file-2": 0}) == {"file-1": ONE, "file-2": ONE}
+    assert await store.made.add(renamed, {"file-1": 60, "file-3": 0}) == {}
+    assert await store.made.add(OTHER, {"file-2": 60}, takes=True) == {}
+    things = {"file-1": 0, "file-2": 0, "file-3": 0}
+    assert await store.made.makers(things) == {"file-1": renamed, "file-2": OTHER}
 
 
 async def test_it_is_kept_as_long_as_was_said_or_from_its_last_use(place: Place, store: Store) -> None:

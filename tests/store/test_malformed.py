@@ -214,7 +214,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     ),
     "usage: a moment of words": ("usage", ("{x}today",), ("soon",), "now = now ~= '' and now"),
     "drift: no moment": ("drift", (STATE, "{x}drift"), ("", "fp", "then", "x"), "if last >= moment then"),
-    "made: no seconds": ("made", ("{x}made",), ("fp|acc|",), "if seconds > 0 then"),
+    "made: no seconds": ("made", ("{x}made",), ("fp|acc|", "0"), "if not others[i] and"),
     "makers: no seconds": ("makers", ("{x}made",), (), "if seconds > 0 and makers[i] then"),
     "beat: no silence": ("beat", ("{x}replicas",), ("", "a", "never"), "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-in"),
 }

@@ -84,6 +84,12 @@ def test_escaped_slashes_are_slashes() -> None:
     assert list(named("models/g:generateContent", "", body)) == ["files/abc", "cachedContents/x"]
 
 
+def test_a_letter_may_be_written_by_its_number() -> None:
+    body = rb'{"file_id": "\u0066ile\u002d6F2ksmvXxt4VdoqmHRw6k\u004C"}'
+    assert list(named("responses", "", body)) == ["file-6F2ksmvXxt4VdoqmHRw6kL"]
+    assert list(named("responses", "", memoryview(body))) == ["file-6F2ksmvXxt4VdoqmHRw6kL"]
+
+
 def test_what_only_looks_like_an_id_costs_nothing() -> None:
     """Names of tools and of a client's own things."""
     tools = [

@@ -127,8 +127,17 @@ def digest(one: Call, config: Config = CONFIG, route: Route = ROUTE, client: str
 
 
 def test_who_calls_and_with_what_does_not_matter() -> None:
-    with_what = {"user_agent": "OpenAI/Python 1.0", "x_stainless_lang": "python", "x_goog_api_client": "genai/1"}
-    through = {"traceparent": "00-1", "x_request_id": "r", "x_b3_traceid": "t", "x_forwarded_for": "10.0.0.1"}
+    with_what: dict[str, Any] = {
+        "user_agent": "OpenAI/Python 1.0",
+        "x_stainless_lang": "python",
+        "x_goog_api_client": "genai/1",
+    }
+    through: dict[str, Any] = {
+        "traceparent": "00-1",
+        "x_request_id": "r",
+        "x_b3_traceid": "t",
+        "x_forwarded_for": "10.0.0.1",
+    }
     other = call(
         **with_what, **through, idempotency_key="k", accept="*/*", content_type="application/json; charset=utf-8"
     )
