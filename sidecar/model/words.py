@@ -64,6 +64,12 @@ class Total:
         return any(limit.kind == "leases" for limit in self.limits)
 
     @property
+    def again(self) -> Total:
+        """What it may still spend on a request that is among its requests already, and is sent once more."""
+        left = tuple(limit for limit in self.limits if limit.unit != "requests")
+        return replace(self, limits=left) if left else NOBODY
+
+    @property
     def places(self) -> tuple[str, ...]:
         """Its account, where its requests in flight are counted."""
         return (self.account,) if self.has_lease else ()

@@ -183,6 +183,8 @@ class Attempts:
         except (NotSent, Lost) as error:
             self.under_way = False
             outcome = UNREACHED if isinstance(error, NotSent) else error.outcome
+            if isinstance(error, Lost):
+                self.search.client = self.search.client.again
             self._unanswered(held, outcome.kind, str(error))
             self.pools.finish(held, None)
             return self.progress.learn(held, outcome, None, monotonic())
@@ -198,6 +200,7 @@ class Attempts:
         if follows is not Next.PASS:
             reply.incoming.close()
             self.pools.finish(held, _came_to(reply.outcome))
+            self.search.client = self.search.client.again
         if follows is not Next.PASS or not reply.streams:
             self.emit(self.last.attempted(self.search.request_id, self.client, reply.outcome))
         return follows

@@ -300,6 +300,19 @@ async def test_beyond_its_limit_a_client_is_told_when_in_its_dialect_and_nobody_
     assert await used(limited, "web") == [(2, 0)]
 
 
+async def test_a_request_is_one_however_many_keys_it_takes(provider: StrictProvider) -> None:
+    """Whatever the others answered, or if they broke off; and what it takes more is refused to nobody."""
+    callers = [{"id": "web", "token": "web-token", "limits": [{"requests": 2, "per": "hour"}]}]
+    provider.faults += [Fault(status=429, times=1), Fault(status=500, times=1), Fault(close="before", times=1)]
+    keys = pool(provider.url, list(provider.accounts), max_wait="0s", max_attempts=9)
+    async with sidecar({"chat": keys}, clients=callers) as plane:
+        first = await plane.chat(bearer("web"))
+        assert (first.status, first.attempts) == (200, 4)
+        assert await used(plane, "web") == [(1, 1)]
+        assert [(await plane.chat(bearer("web"))).status for _ in range(2)] == [200, 429]
+        assert len(provider.arrivals) == 5
+
+
 async def test_where_overage_is_allowed_it_is_counted(limited: Plane) -> None:
     assert [(await limited.chat(bearer("over"))).status for _ in range(3)] == [200, 200, 200]
     assert await used(limited, "over") == [(3, 0)]
