@@ -27,6 +27,15 @@ def read(content_type: str, body: Body) -> Head:
     return Head(model or None, fields.get(b"stream", b"").lower() == b"true")
 
 
+def models(content_type: str, body: Body) -> Iterator[str]:
+    """What any reader may take for the model's name: readers differ in how they read a field's head, and in which of
+    two they take. So every short field counts whose head has the word in it."""
+    for opening, closing in _marks(content_type, body):
+        head = _HEAD_END.search(body, opening, closing)
+        if head and closing - head.end() <= _LONGEST_FIELD and b"model" in bytes(body[opening : head.start()]).lower():
+            yield bytes(body[head.end() : closing]).decode("utf-8", "replace")
+
+
 def replace(content_type: str, body: Body, model: str) -> Pieces:
     """The body with another value in each field `model`."""
     whole, pieces, done = memoryview(body), list[Body](), 0
@@ -39,13 +48,18 @@ def replace(content_type: str, body: Body, model: str) -> Pieces:
 
 def _fields(content_type: str, body: Body) -> Iterator[tuple[bytes, int, int]]:
     """Name, begin and end of each short field."""
+    for opening, closing in _marks(content_type, body):
+        head = _HEAD_END.search(body, opening, min(closing, opening + _LONGEST_HEAD))
+        name = _NAME.search(body, opening, head.start()) if head else None
+        if head and name and closing - head.end() <= _LONGEST_FIELD:
+            yield name.group(1) or name.group(2) or b"", head.end(), closing
+
+
+def _marks(content_type: str, body: Body) -> Iterator[tuple[int, int]]:
+    """Begin and end of each part, with its head."""
     found = _BOUNDARY.search(content_type)
     if not found:
         return
     mark = re.escape((found.group(1) or found.group(2)).encode("utf-8", "surrogateescape"))
     marks = list(re.finditer(rb"(?:^|\r?\n)--" + mark + rb"(?=--|[ \t]*\r?\n)", body))
-    for opening, closing in pairwise(marks):
-        head = _HEAD_END.search(body, opening.end(), min(closing.start(), opening.end() + _LONGEST_HEAD))
-        name = _NAME.search(body, opening.end(), head.start()) if head else None
-        if head and name and closing.start() - head.end() <= _LONGEST_FIELD:
-            yield name.group(1) or name.group(2) or b"", head.end(), closing.start()
+    yield from ((opening.end(), closing.start()) for opening, closing in pairwise(marks))

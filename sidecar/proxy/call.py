@@ -12,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.configured import Config, Parameters, Target
 from sidecar.model.words import Estimate
-from sidecar.providers import estimates, jsonhead, parameters
+from sidecar.providers import estimates, jsonhead, multipart, parameters
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
@@ -125,11 +125,13 @@ class Call:
         return self.estimated[0]
 
     def names(self) -> Iterator[str]:
-        """What any reader of it may take for the model's name, of duplicates in a body all; "" where it has none.
+        """What any reader of it may take for the model's name, of duplicates all; "" where it has none.
 
         Raises BadCall for a body that is no JSON although it begins like it.
         """
         yield self.reading.model or ""
+        if multipart.is_form(self.content_type):
+            yield from multipart.models(self.content_type, self.body)
         if jsonhead.looks_like_json(self.body):
             yield from (name.removeprefix("models/") for name in jsonhead.models(self.body))
 

@@ -194,6 +194,31 @@ async def test_a_model_that_is_for_the_client_is_served(bounded: Plane, path: st
     assert (await bounded.post(path, body, bearer("web"))).status == 200
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Disposition: form-data; name="model"',
+        b'X: %s\r\nContent-Disposition: form-data; name="model"' % (b"x" * 5000),
+        b'Content-Disposition: form-data;\r\n name="model"',
+        b'Content-Disposition: form-data; filename="; name=x"; name="Model"',
+    ],
+    ids=["twice", "far", "folded", "quoted"],
+)
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_form_names_no_model_beside_the_one_that_is_for_the_client(
+    bounded: Plane, head: bytes, last: bool
+) -> None:
+    """Whichever of them its reader would find."""
+    own, other = b'Content-Disposition: form-data; name="model"\r\n\r\ngpt-4o-mini', head + b"\r\n\r\no1"
+    form = bearer("web") | {"Content-Type": "multipart/form-data; boundary=x"}
+    told = []
+    for parts in ([own], [own, other] if last else [other, own]):
+        body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+        told.append(await bounded.post("/v1/audio/transcriptions", body, form))
+    assert [reply.status for reply in told] == [200, 403]
+    assert 'may not use the model \\"o1\\"' in told[1].body.decode()
+
+
 async def test_who_may_use_every_model_may_name_none(bounded: Plane) -> None:
     assert (await bounded.post("/v1/moderations", {"input": "x"}, bearer("all"))).status == 200
     assert (await bounded.chat(bearer("nightly"))).status == 200
