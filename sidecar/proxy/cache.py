@@ -20,7 +20,7 @@ from aiohttp import web
 
 from sidecar.model.classes import Class
 from sidecar.model.events import Cached
-from sidecar.proxy import relay, sameness
+from sidecar.proxy import keepalive, relay, sameness
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.inflate import Inflate
@@ -104,7 +104,9 @@ class Caching:
             visit.cache = "bypass"
             return await answer(None)
         visit.cache = "miss"
-        found = await self._find(visit, use) if use.max_age_s > 0 else None
+        found = None
+        if use.max_age_s > 0:
+            found = await keepalive.signing(request, visit, self._find(visit, use), self._lost)
         if not isinstance(found, Kept):
             return await self._fill(visit, use, found, answer)
         body = found.body()
@@ -113,6 +115,10 @@ class Caching:
             return await self._fill(visit, use, None, answer)
         visit.found = found
         return await _replay(request, visit, found.content_type, body)
+
+    def _lost(self, found: Kept | Run | None) -> None:
+        """Its client went away as it was found."""
+        self._end(found if isinstance(found, Run) else None, "next")
 
     # --- finding -------------------------------------------------------------------------------------
 
@@ -136,7 +142,7 @@ class Caching:
             with visit.attempts.search.waiting():
                 came = await asyncio.shield(run.came)
             if came != "next":
-                visit.cache = run.how if isinstance(came, Kept) else "miss"
+                visit.cache = run.how if isinstance(came, Kept) or run.how == "away" else "miss"
                 return came if isinstance(came, Kept) else None
         run = self._runs[digest] = Run(digest)
         try:
@@ -153,7 +159,7 @@ class Caching:
             try:
                 seen = await self._cache.look(run.digest, run.token)
             except (StoreAway, StoreUnable):
-                visit.cache = "away"
+                visit.cache = run.how = "away"
                 seen = "alone"
             if isinstance(seen, Kept):
                 visit.cache = run.how = "waited" if waited else "hit"
@@ -236,15 +242,21 @@ def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:
 
 
 async def _replay(request: web.BaseRequest, visit: Visit, content_type: str, body: bytes) -> web.StreamResponse:
-    """A kept answer, a stream as a stream: what reads it as it comes finds no length."""
+    """A kept answer, a stream as a stream: what reads it as it comes finds no length.
+
+    Raises Refused (502) where its client has got the beginning of a stream, and this is none.
+    """
     visit.status, visit.outcome = 200, str(Class.OK)
-    headers = visit.headers()
+    response, headers = visit.begun, visit.headers()
     if content_type:
         headers["Content-Type"] = content_type
     if not content_type.lower().startswith("text/event-stream"):
+        if response is not None:
+            raise relay.no_stream()
         return await relay.send_whole(request, web.Response(headers=headers, body=body))
-    response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
+    if response is None:
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
     for start in range(0, len(body), PIECE):
         await response.write(body[start : start + PIECE])
     await response.write_eof()

@@ -73,16 +73,16 @@ class Forward:
     async def _answer(self, request: web.BaseRequest, visit: Visit, copy: Copy | None = None) -> web.StreamResponse:
         """A provider's answer; `copy` hears what of it the client gets."""
         assert visit.attempts is not None
-        attempts, call = visit.attempts, visit.attempts.call
+        attempts = visit.attempts
         belongs = await self._belongs(attempts)
-        run, every_s = _run(attempts, belongs), keepalive.every_s(attempts.pools.config, call)
-        visit.answer = answer = await (run if every_s is None else keepalive.signs(request, call, visit, every_s, run))
+        run = _run(attempts, belongs)
+        visit.answer = answer = await keepalive.signing(request, visit, run, lambda lost: lost.reply.incoming.close())
         visit.status = answer.reply.status
         tee = copy and copy.of(answer)
         try:
             await belongs.keep(answer, attempts)
             called = visit.model if attempts.search.route.mask_model else ""
-            to = Delivery(request, call, attempts.search.deadline, called, tee, visit.begun)
+            to = Delivery(request, attempts.call, attempts.search.deadline, called, tee, visit.begun)
             return await relay.send(to, answer, visit.headers())
         finally:
             visit.outcome = attempts.finished(answer).kind

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from sidecar.model.configured import Config
-from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
 from sidecar.proxy.visit import Visit
+
+T = TypeVar("T")
 
 EVERY_S = 15.0  # where the request alone asks: most proxies give up on a silent answer after 30 s or a minute
 
@@ -23,22 +24,30 @@ def every_s(config: Config, call: Call) -> float | None:
     return (config.keepalive_s or EVERY_S) if call.place.judge.write_sign(call.query) else None
 
 
-async def signs(
-    request: web.BaseRequest, call: Call, visit: Visit, every_s: float, run: Coroutine[Any, Any, Answer]
-) -> Answer:
-    """What `run` comes to. While it takes its time the client gets a 200 and signs, from then on all in one stream."""
-    sign = call.place.judge.write_sign(call.query)
+async def signing(
+    request: web.BaseRequest, visit: Visit, run: Coroutine[Any, Any, T], lost: Callable[[T], object]
+) -> T:
+    """What `run` comes to. While it takes its time, who wants to know gets a 200 and signs, from then on all in one
+    stream. Where nobody wants it any more, `lost` gets it.
+    """
+    assert visit.attempts is not None
+    call = visit.attempts.call
+    pause_s = every_s(visit.attempts.pools.config, call)
+    if pause_s is None:
+        return await run
     running = asyncio.ensure_future(run)
     try:
-        while not (await asyncio.wait({running}, timeout=every_s))[0]:
+        while not (await asyncio.wait({running}, timeout=pause_s))[0]:
             if visit.begun is None:
                 visit.begun = await _begin(request, visit)
-            await visit.begun.write(sign)
+            await visit.begun.write(call.place.judge.write_sign(call.query))
         return running.result()
-    finally:
-        if not running.done():
-            running.cancel()
-            await asyncio.wait({running})
+    except BaseException:
+        running.cancel()
+        await asyncio.wait({running})
+        if not running.cancelled() and running.exception() is None:
+            lost(running.result())
+        raise
 
 
 async def _begin(request: web.BaseRequest, visit: Visit) -> web.StreamResponse:

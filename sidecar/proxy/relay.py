@@ -97,7 +97,7 @@ async def _go_on(to: Delivery, answer: Answer, begun: web.StreamResponse) -> web
         return await passing.send(begun)
     reply.incoming.close()
     if reply.status < 300 and not (passing and passing.unpacks):
-        raise Refused(502, "upstream_error", "The provider answered without the stream that it was asked for.")
+        raise no_stream()
     said = _error(answer)
     if passing is not None:  # the error is an event of its own stream
         return await _end(begun, said)
@@ -105,6 +105,11 @@ async def _go_on(to: Delivery, answer: Answer, begun: web.StreamResponse) -> web
     if error is None:
         raise Refused(reply.status, "upstream_error", said[:LONGEST_TOLD].decode("utf-8", "replace"))
     return await _end(begun, place.judge.write_error_event(place.operation, reply.status, error))
+
+
+def no_stream() -> Refused:
+    """What the client of a stream is told that has begun, where the answer is none."""
+    return Refused(502, "upstream_error", "The provider answered without the stream that it was asked for.")
 
 
 async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,6 +68,48 @@ async def test_who_waits_for_the_provider_gets_signs_through_all_attempts() -> N
         assert after_signs(reply.body) == STREAMED
         await plane.answered()
         assert [event.outcome for event in plane.of(Attempted)] == ["server_error", "ok"]
+
+
+async def test_who_waits_for_the_same_answer_gets_signs_too() -> None:
+    """And then the stream that another asked for, as a hit from the beginning."""
+    go_on = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await go_on.wait()
+        await streamed(exchange)
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={}, keepalive="50ms") as plane,
+    ):
+        silent = asyncio.create_task(plane.post("/v1/chat/completions", STREAM, {"x-sidecar-keepalive": "false"}))
+        await plane.entered()
+        async with plane.http.post(f"{plane.url}/v1/chat/completions", json=STREAM) as reply:
+            assert await reply.content.readexactly(len(SIGN)) == SIGN
+            go_on.set()
+            assert after_signs(SIGN + await reply.read()) == STREAMED
+        assert (await silent).body == STREAMED
+        assert len(upstream.heard) == 1
+
+
+async def test_what_came_as_its_client_went_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply is to be closed, a run to be ended: else all who ask the same wait for it."""
+    monkeypatch.setattr(keepalive, "every_s", lambda *_: 60.0)
+    visit: Any = SimpleNamespace(attempts=SimpleNamespace(call=None, pools=SimpleNamespace(config=None)))
+    came, lost = asyncio.Event(), list[str]()
+
+    async def run() -> str:
+        await came.wait()
+        return "it"
+
+    signing = asyncio.create_task(keepalive.signing(visit, visit, run(), lost.append))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    came.set()
+    signing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await signing
+    assert lost == ["it"]
 
 
 @pytest.mark.parametrize(
