@@ -74,19 +74,29 @@ def _wishes(headers: CIMultiDict[str]) -> tuple[bool, float]:
 
 
 class _Says(msgspec.Struct):
-    """Fields by which an answer is more than what it says: it is stored at the provider, is made later, or goes on
-    from what is there. OpenAI's responses and completions, Anthropic's messages."""
+    """Fields by which an answer is more than what it says: it is stored at the provider, is made later, goes on from
+    what is there, or has done something. OpenAI's responses and completions, Anthropic's messages."""
 
     store: Any = None
     background: Any = None
     conversation: Any = None
     previous_response_id: Any = None
     container: Any = None
+    mcp_servers: Any = None
+    tools: Any = None
 
     @property
     def plainly(self) -> bool:
-        asked = (self.background, self.conversation, self.previous_response_id, self.container)
-        return self.store is not True and not any(asked)
+        asked = (self.background, self.conversation, self.previous_response_id, self.container, self.mcp_servers)
+        tools = self.tools if isinstance(self.tools, list) else ()
+        return self.store is not True and not any(asked) and not any(map(_acts, tools))
+
+
+def _acts(tool: Any) -> bool:
+    """Whether the provider does something with it that lasts: at somebody's server, or in a container of its own."""
+    return isinstance(tool, dict) and str(tool.get("type")).startswith(
+        ("mcp", "code_interpreter", "code_execution", "shell")
+    )
 
 
 def canonical(body: bytes | memoryview) -> bytes | memoryview | None:

@@ -194,6 +194,11 @@ def test_each_client_has_its_own_answers_where_the_config_says_so() -> None:
         call({"model": "m", "previous_response_id": "resp_1"}, "responses"),
         call({"model": "m", "conversation": "conv_1"}, "responses"),
         call(CHAT | {"container": "c"}, "messages", "anthropic"),
+        call(CHAT | {"mcp_servers": [{"type": "url", "url": "https://h"}]}, "messages", "anthropic"),
+        call(
+            CHAT | {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}, "messages", "anthropic"
+        ),
+        call({"model": "m", "tools": [{"type": "function"}, {"type": "mcp", "server_label": "mail"}]}, "responses"),
         replace(call(), body=b'{"a":"%s"}' % (b"x" * LARGEST)),
     ],
     ids=lambda one: f"{one.place.operation} {sorted(one.body[:20])[-1]}",
@@ -205,6 +210,7 @@ def test_what_makes_a_thing_or_goes_on_from_one_is_not_kept(one: Call) -> None:
 def test_what_answers_alike_each_time_is_kept() -> None:
     for operation in ("completions", "embeddings", "moderations", "responses"):
         assert digest(call(CHAT | {"store": False, "previous_response_id": None}, operation))
+    assert digest(call({"model": "m", "tools": [{"type": "function"}, {"type": "web_search"}, 1]}, "responses"))
     assert digest(call(CHAT, "messages/count_tokens", "anthropic"))
     assert digest(call({"requests": []}, "models/m:batchEmbedContents", "gemini", "/v1beta/"))
 
