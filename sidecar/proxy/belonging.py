@@ -32,7 +32,7 @@ from sidecar.store.made import Made, Maker
 
 UPLOAD_URLS = ("x-goog-upload-url", "x-goog-upload-control-url")  # of Google's resumable protocol
 
-_UPLOADS = re.compile(r"(?:^|/)upload/v1\w*/")
+_UPLOADS = re.compile(r"(?:/pools/[^/]+)?/upload/v1\w*/")
 _OF_KEYS = frozenset({"rate_limit_exceeded", "no_usable_key"})  # what is refused for lack of a key
 
 log = logging.getLogger(__name__)
@@ -197,8 +197,8 @@ async def uploader(request: web.BaseRequest, config: Config, made: Made) -> Clie
     """
     path, _, query = request.raw_path.partition("?")
     uploads = dict.fromkeys(belonging.uploads(query), 0)
-    begins = "start" in request.headers.get("X-Goog-Upload-Command", "start").lower()
-    if not uploads or begins or not _UPLOADS.search(path) or tokens(request.headers, query):
+    begins = "start" in ",".join(request.headers.getall("X-Goog-Upload-Command", ["start"])).lower()
+    if not uploads or begins or not _UPLOADS.match(path) or tokens(request.headers, query):
         return None
     try:
         makers = await made.makers(uploads)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
@@ -321,6 +322,32 @@ async def test_what_is_named_waits_for_redis_as_for_room(
     plane.replica.store.up.set()
     assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
     assert len(provider.arrivals) == made
+
+
+async def test_the_url_of_an_upload_is_a_right_to_that_upload_alone() -> None:
+    """Without a key it begins no other one, and calls nothing else that its URL can be made to look like."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(
+            b"{}", "200 OK", "X-Goog-Upload-URL: https://h/upload/v1beta/files?upload_id=UP1234567&key=k"
+        )
+
+    key, known = new_keys(1)[0], {"x-goog-api-key": "web-token", "X-Goog-Upload-Command": "start"}
+    async with RawUpstream(answer) as upstream:
+        pools = {"g": {"provider": "gemini", "base_url": upstream.url, "keys": [{"id": "a", "secret": key}]}}
+        async with sidecar(pools, clients=[{"id": "web", "token": "web-token"}]) as plane:
+
+            async def status(path: str, *commands: str) -> int:
+                headers = CIMultiDict(("X-Goog-Upload-Command", command) for command in commands)
+                return (await plane.send("POST", f"{path}?upload_id=UP1234567", headers, b"data")).status
+
+            assert (await plane.send("POST", "/upload/v1beta/files", known, b"{}")).status == 200
+            assert await status("/upload/v1beta/files", "upload") == 200
+            assert await status("/pools/g/upload/v1beta/files", "upload, finalize") == 200
+            assert await status("/upload/v1beta/files", "query", "start") == 401
+            assert await status("/upload/v1beta/files") == 401
+            assert await status("/v1beta/upload/v1/models/m:generateContent", "upload") == 401
+            assert await status("/pools/g/chat/upload/v1/completions", "upload") == 401
 
 
 # --- where nothing can go wrong -------------------------------------------------------------------
