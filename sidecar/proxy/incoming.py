@@ -45,11 +45,19 @@ class Incoming:
         if self._timer is None:
             self._timer = self._loop.call_at(self._since + self._idle_s, self._look)
         try:
-            return await self._response.content.readany()
+            data = await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise Lost(type(error).__name__) from None
         finally:
             self._since = None
+        if self.at_end:
+            self._forget()
+        return data
+
+    def _forget(self) -> None:
+        """A timer holds all that it may speak of, for as long as it was set."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look(self) -> None:
         self._timer = None
@@ -63,6 +71,5 @@ class Incoming:
 
     def close(self) -> None:
         """Nobody wants the rest."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._forget()
         self._response.close()

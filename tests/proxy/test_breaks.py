@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import zlib
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from sidecar.model.events import Attempted
+from sidecar.proxy.incoming import Incoming
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.proxy.test_streams import DELTA, DONE, FINISH, STREAM, opened
@@ -250,3 +252,23 @@ async def test_a_client_that_is_in_no_hurry_is_not_taken_for_a_silent_provider()
             body = await response.read()
         assert body == piece * 400 + FINISH + DONE
         assert (await plane.answered()).outcome == "ok"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "500 Internal Server Error"])
+async def test_an_answer_is_forgotten_when_it_is_over(status: str) -> None:
+    """Not when the time has passed for which its provider might have been silent."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin(kind="application/json") if status == "200 OK" else await exchange.reply(b"{}", status)
+        if status == "200 OK":
+            for piece in (b'{"choices":', b"[]}", b""):
+                await exchange.chunk(piece)
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1), max_attempts=1)}) as plane,
+    ):
+        assert (await plane.chat()).status == int(status[:3])
+        await plane.answered()
+        gc.collect()
+        assert [one for one in gc.get_objects() if isinstance(one, Incoming)] == []
