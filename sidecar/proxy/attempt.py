@@ -97,8 +97,8 @@ class Attempts:
     search: Search
     client: str = ""  # the id
     progress: Progress = field(init=False)
-    first: Answer | None = None
     last: Answer | None = None
+    doubted: Answer | None = None  # the one on which a second opinion is asked
     passed_over: Answer | None = None  # the first that a client would have got, but for its route's fallback
     held: Held | None = None  # the latest key
     place: str = ""  # the origin at which it has one of a bounded number
@@ -162,7 +162,7 @@ class Attempts:
             if follows is Next.PASS:
                 return self._passed(self.last)
             if follows is Next.FIRST:
-                return self._passed(self.first)
+                return self._passed(self.doubted)
             if follows is Next.LATER and not self.progress.over:
                 await asyncio.sleep(self.progress.backoff_s)
         return await self._end(None)
@@ -193,8 +193,9 @@ class Attempts:
             raise
         self.under_way = False
         self.last = Answer(reply, held, self.search.model(held), sent_at)
-        self.first = self.first or self.last
         follows = self.progress.learn(held, reply.outcome, reply.status, monotonic())
+        if self.progress.second_opinion:
+            self.doubted = self.doubted or self.last
         if follows is Next.OVER and reply.outcome.scope is Scope.REQUEST:
             self.passed_over = self.passed_over or self.last
         if follows is not Next.PASS:
@@ -247,7 +248,7 @@ class Attempts:
     async def _end(self, got: Refusal | Exhausted | None) -> Answer:
         """The answer when no key is left to ask: the first of the rules that applies."""
         if self.progress.second_opinion:
-            return self._passed(self.first)
+            return self._passed(self.doubted)
         kinds = set(self.progress.kinds)
         dead = got is not None and await self._all_dead()
         if isinstance(got, Refusal) and got.by_client:

@@ -29,7 +29,7 @@ class Next(Enum):
     """What follows an attempt."""
 
     PASS = "this answer goes to the client"  # noqa: S105
-    FIRST = "the first answer goes to the client"
+    FIRST = "the answer on which a second opinion was asked goes to the client"
     AGAIN = "another key"
     LATER = "another key, after the backoff"
     OVER = "another target, for its route takes no such answer"
