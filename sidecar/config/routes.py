@@ -62,11 +62,11 @@ def _targets(
 ) -> tuple[Target, ...]:
     if not entries:
         problems.error(path, "has no target. Give it one: [{pool: NAME, model: NAME}].")
-    found: dict[tuple[str, str | None], int] = {}
+    found: dict[tuple[str, str], int] = {}
     made = []
     for index, entry in enumerate(entries):
         one = target(entry, (*path, index), pools, problems)
-        first = found.setdefault((one.pool, one.model), index)
+        first = found.setdefault((one.pool, one.model or str(path[1])), index)
         if first != index:
             problems.error((*path, index), f"is the same target as [{first}].")
         made.append(one)

@@ -57,6 +57,7 @@ def _parameters(entry: TargetEntry, path: Path, problems: Problems) -> Parameter
     for field, names in (("set", fixed), ("default", default), ("max", most), ("remove", removed)):
         for name in names:
             _check_name(name, (*path, field), problems)
+    _check_tokens(entry, path, problems)
     _check_clashes(entry, path, problems)
     return Parameters(
         tuple((name, _json(value)) for name, value in fixed.items()),
@@ -73,6 +74,19 @@ def _check_name(name: str, path: Path, problems: Problems) -> None:
         problems.error(path, f"{shown(name)} is no parameter. It is such as temperature, or reasoning.effort.")
 
 
+def _check_tokens(entry: TargetEntry, path: Path, problems: Problems) -> None:
+    fields: tuple[tuple[str, Mapping[str, object]], ...] = (
+        ("set", entry.fixed or {}), ("default", entry.default or {}), ("max", entry.most or {}),
+    )  # fmt: skip
+    for field, values in fields:
+        for name, value in values.items():
+            whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value) >= 1
+            if known(name) == "max_tokens" and not whole:
+                problems.error(
+                    (*path, field, name), f"{shown(value)} is no number of tokens. It is 1 or more, and whole."
+                )
+
+
 def _check_clashes(entry: TargetEntry, path: Path, problems: Problems) -> None:
     """What is set or removed has nothing else said of it; what is taken where nothing is said is allowed."""
     said: dict[str, str] = {}
@@ -85,11 +99,24 @@ def _check_clashes(entry: TargetEntry, path: Path, problems: Problems) -> None:
             before = said.setdefault(known(name) or name, field)
             if before != field and {before, field} != {"max", "default"}:
                 problems.error((*path, field), f"{shown(name)} stands under {before} too. Leave one out.")
+    _check_within(said, path, problems)
     caps = {known(name) or name: most for name, most in (entry.most or {}).items()}
     for name, value in (entry.default or {}).items():
         most = caps.get(known(name) or name)
         if most is not None and isinstance(value, int | float) and value > most:
             problems.error((*path, "default"), f"{shown(name)} is {value}, and its max {most}.")
+
+
+def _check_within(said: Mapping[str, str], path: Path, problems: Problems) -> None:
+    """Of an object and a field in it only one would be heeded."""
+    for name, field in said.items():
+        parts = name.split(".")
+        outer = next((whole for end in range(1, len(parts)) if (whole := ".".join(parts[:end])) in said), None)
+        if outer is not None:
+            remedy = "Leave one out, or write both with dots."
+            problems.error(
+                (*path, field), f"{shown(name)} lies within {shown(outer)}, which stands under {said[outer]}. {remedy}"
+            )
 
 
 def _json(value: object) -> bytes:

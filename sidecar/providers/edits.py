@@ -23,7 +23,7 @@ class Edits(NamedTuple):
     """What is to be done to the values at some paths.
 
     What is added makes the objects on its path that are not there; where something else stands in their place it is
-    left out.
+    left out. A null that stands where something is added, or for it, says nothing, and goes.
     """
 
     changes: Mapping[Path, Change] = {}

@@ -170,10 +170,13 @@ def _cuts(body: memoryview, at: tuple[int, int], edits: Edits) -> Iterator[_Cut]
     is_object = body[at[0]] == _OBJECT
     members = list(_members(body, *at) if is_object else _items(body, *at))
     gone = set()
+    silent = frozenset[str]().union(*({path[0], *new.unless} for path, new in edits.added.items()))
     for index, (key, _, start, stop) in enumerate(members):
         change = edits.changes.get((key,))
         if change is None:
-            if body[start] in _CONTAINERS:
+            if key in silent and bytes(body[start : min(stop, start + 5)]) == b"null":
+                gone.add(index)
+            elif body[start] in _CONTAINERS:
                 below = Edits(_below(edits.changes, key), _below(edits.added, key))
                 if below.changes or (below.added and body[start] == _OBJECT):
                     yield from _cuts(body, (start, stop), below)
@@ -187,7 +190,7 @@ def _cuts(body: memoryview, at: tuple[int, int], edits: Edits) -> Iterator[_Cut]
     if gone:
         yield from _removals(members, gone)
     if is_object and edits.added:
-        known = {member.key for member in members}
+        known = {member.key for index, member in enumerate(members) if index not in gone}
         text = _text({path: new for path, new in edits.added.items() if known.isdisjoint(new.unless | {path[0]})})
         if text:
             yield _Cut(at[0] + 1, at[0] + 1, text + (b"," if len(gone) < len(members) else b""))

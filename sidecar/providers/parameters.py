@@ -68,10 +68,12 @@ def edits(parameters: Parameters, dialect: str, operation: str) -> Edits:
     caps = {known(name) or name: most for name, most in parameters.most}
     for name, _ in parameters.most:
         for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(place.paths, _bounded(caps[known(name) or name], None))
+            changes |= dict.fromkeys(place.paths, _bounded(caps[known(name) or name], known(name), keeps_null=True))
     for name, value in parameters.default:
         for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(place.paths, _bounded(caps.get(known(name) or name), value))
+            changes |= dict.fromkeys(
+                place.paths, _bounded(caps.get(known(name) or name), known(name), keeps_null=False)
+            )
             added[place.paths[0]] = Added(value, place.unless)
     for name, value in parameters.fixed:
         for place in _places(name, dialect, operation):
@@ -79,7 +81,7 @@ def edits(parameters: Parameters, dialect: str, operation: str) -> Edits:
             added[place.paths[0]] = Added(value, place.unless)
     for name in parameters.removed:
         for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(place.paths, _always(None))
+            changes |= dict.fromkeys(place.paths, lambda _: None)
     return Edits(changes, added)
 
 
@@ -124,18 +126,20 @@ def _flat(name: str, names: tuple[str, ...]) -> _Place:
     return _Place(tuple((other,) for other in ordered), frozenset(names))
 
 
-def _always(value: bytes | None) -> Change:
-    return lambda _: value
+def _always(value: bytes) -> Change:
+    return lambda old: None if old == b"null" else value
 
 
-def _bounded(most: float | None, default: bytes | None) -> Change:
-    """What is said, at most so much; null says nothing. A number in quotes is one: Google reads it so."""
+def _bounded(most: float | None, known_as: str, *, keeps_null: bool) -> Change:
+    """What is said, at most so much. A number in quotes is one: Google reads it so. Of tokens one below zero is more
+    than any: llama.cpp and Ollama take it for no bound."""
+    least = 0.0 if known_as == "max_tokens" else float("-inf")
 
     def bounded(old: bytes) -> bytes | None:
-        if old == b"null" and default is not None:
-            return default
+        if old == b"null":
+            return old if keeps_null else None
         found = _NUMBER.fullmatch(old)
-        return msgspec.json.encode(most) if most is not None and found and float(found[1]) > most else old
+        return old if most is None or not found or least <= float(found[1]) <= most else msgspec.json.encode(most)
 
     return bounded
 

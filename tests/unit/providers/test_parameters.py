@@ -44,7 +44,7 @@ def test_a_default_is_for_who_says_nothing() -> None:
     """A null says nothing."""
     parameters = made(default={"temperature": 0.5})
     assert written(parameters, b'{"temperature": 1}') == b'{"temperature": 1}'
-    assert written(parameters, b'{"temperature": null}') == b'{"temperature": 0.5}'
+    assert written(parameters, b'{"a": 1,"temperature": null}') == b'{"temperature":0.5,"a": 1}'
     assert written(parameters, b'{"a": 1}') == b'{"temperature":0.5,"a": 1}'
 
 
@@ -59,7 +59,8 @@ def test_a_default_is_for_who_says_nothing() -> None:
         ("null", "null"),
         ("[5000]", "[5000]"),
         ("true", "true"),
-        ("-1", "-1"),
+        ("-1", "4096"),  # "no bound" to some servers
+        ("-1.5", "4096"),
     ],
 )
 def test_a_max_lowers_what_is_more(said: str, sent: str) -> None:
@@ -73,6 +74,46 @@ def test_a_max_alone_adds_nothing_and_with_a_default_bounds_everybody() -> None:
     both = made(most={"max_completion_tokens": 100}, default={"max_tokens": 50})
     assert written(both, b'{"model":"m"}') == b'{"max_tokens":50,"model":"m"}'
     assert written(both, b'{"max_completion_tokens":900}') == b'{"max_completion_tokens":100}'
+
+
+def test_a_max_of_what_may_be_negative_lets_it_be() -> None:
+    assert written(made(most={"frequency_penalty": 1}), b'{"frequency_penalty":-2}') == b'{"frequency_penalty":-2}'
+
+
+@pytest.mark.parametrize(
+    ("dialect", "operation", "body", "sent"),
+    [
+        ("gemini", "models/g:generateContent", b'{"generationConfig":null}', {"maxOutputTokens": 50}),
+        ("gemini", "models/g:generateContent", b'{"a":1,"generation_config":null}', {"maxOutputTokens": 50}),
+        (
+            "gemini",
+            "models/g:generateContent",
+            b'{"generationConfig":{"maxOutputTokens":null}}',
+            {"maxOutputTokens": 50},
+        ),
+        (
+            "openai",
+            "chat/completions",
+            b'{"max_tokens":null,"max_completion_tokens":900}',
+            {"max_completion_tokens": 100},
+        ),
+        ("openai", "chat/completions", b'{"max_tokens":null,"max_completion_tokens":null}', {"max_tokens": 50}),
+    ],
+)
+def test_nobody_escapes_a_default_and_its_max_by_a_null(
+    dialect: str, operation: str, body: bytes, sent: dict[str, Any]
+) -> None:
+    """Nor is a name added beside another that stands for it: providers refuse both at once."""
+    found = json.loads(written(made(most={"max_tokens": 100}, default={"max_tokens": 50}), body, operation, dialect))
+    found.pop("a", None)
+    assert (found["generationConfig"] if dialect == "gemini" else found) == sent
+    assert dialect != "gemini" or list(found) == ["generationConfig"]
+
+
+def test_what_is_set_holds_where_a_null_stands_in_its_way() -> None:
+    effort = made(fixed={"reasoning.effort": "low"})
+    assert written(effort, b'{"reasoning":null,"a":1}') == b'{"reasoning":{"effort":"low"},"a":1}'
+    assert written(effort, b'{"reasoning":null}') == b'{"reasoning":{"effort":"low"}}'
 
 
 def test_duplicates_are_all_changed() -> None:
@@ -231,7 +272,8 @@ def _put(body: dict[str, Any], name: str, change: Callable[[Any], Any], add: boo
     """The value at a path changed, or added with the objects on its way; where something else stands, nothing."""
     *way, last = name.split(".")
     for index, step in enumerate(way):
-        if step not in body:
+        if step not in body or (add and body[step] is None):
+            body.pop(step, None)
             if not add:
                 return
             for new in way[index:]:
