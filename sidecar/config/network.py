@@ -62,9 +62,14 @@ def _split(text: str) -> SplitResult:
     return urlsplit(text if "://" in text else f"http://{text}")
 
 
-def _proxy(url: SplitResult) -> Proxy:
+def _credentials(url: SplitResult) -> tuple[str, str, str]:
+    """User, what parts it from the password, password."""
     user, between, password = url.netloc.rpartition("@")[0].partition(":")
-    login = f"{unquote(user)}{between}{unquote(password)}"
+    return unquote(user), between, unquote(password)
+
+
+def _proxy(url: SplitResult) -> Proxy:
+    login = "".join(_credentials(url))
     scheme = cast(Literal["http", "https", "socks5", "socks5h"], url.scheme)
     return Proxy(scheme, str(url.hostname), url.port or _PORTS[url.scheme], Secret(login) if login else None)
 
@@ -80,8 +85,20 @@ def _proxy_flaw(text: str) -> str | None:
         (not host or not (is_host(host) or ":" in host) or port == 0, "is no proxy's URL."),
         (url.path not in {"", "/"} or bool(url.query or url.fragment), "the URL holds more than a proxy's address."),
         (not text.isascii() or not text.isprintable() or " " in text, "a character must be written as %XX."),
+        (":" in _credentials(url)[0], "a user's name with a colon cannot be told from its password."),
+        (
+            url.scheme.startswith("socks") and not _fits_socks(*_credentials(url)),
+            "SOCKS5 takes no such login: a user's name of 1 to 255 ASCII characters, and a password of as many.",
+        ),
     )
     return next((told for wrong, told in flaws if wrong), None)
+
+
+def _fits_socks(user: str, between: str, password: str) -> bool:
+    """RFC 1929 gives each a byte for its length, and the library ASCII."""
+    if not between and not user:
+        return True
+    return all(part.isascii() and 1 <= len(part) <= 255 for part in (user, password))
 
 
 def _of_environment(base_url: str, path: Path, sources: Sources) -> Proxy:

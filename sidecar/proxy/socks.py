@@ -24,6 +24,8 @@ class _SocksGate(Gate, ProxyConnector):
             return await super().connect(req, traces, timeout)
         except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
             raise ProxyRefused(str(error)) from None
+        except EOFError:  # as asyncio says it, which the library lets through
+            raise ProxyRefused("closed without an answer") from None
 
 
 def socks_gate(proxy: Proxy, options: dict[str, Any]) -> Gate:

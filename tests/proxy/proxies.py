@@ -126,11 +126,20 @@ class HttpProxy(Doorway):
 
 @dataclass
 class SocksProxy(Doorway):
-    """SOCKS5 (RFC 1928) with the CONNECT command, and its login (RFC 1929). `reply`: 0, or why it refuses."""
+    """SOCKS5 (RFC 1928) with the CONNECT command, and its login (RFC 1929). `reply`: 0, or why it refuses.
+
+    `closes`: it hears whoever comes, and hangs up.
+    """
 
     reply: int = 0
+    closes: bool = False
 
     async def met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Streams | None:
+        if self.closes:
+            await reader.readexactly(1)
+            writer.write_eof()
+            await reader.read()
+            return None
         version, count = await reader.readexactly(2)
         assert version == 5
         offered, wanted = await reader.readexactly(count), 2 if self.login else 0

@@ -221,10 +221,12 @@ async def test_a_socks_proxy_that_refuses_has_sent_nothing(provider: StrictProvi
             assert (await plane.chat()).status == 502
             proxy.login, proxy.reply = LOGIN, 2  # not allowed by the ruleset
             assert (await plane.chat()).status == 502
-            proxy.reply = 0
+            proxy.closes = True
+            assert (await plane.chat()).status == 502
+            proxy.reply, proxy.closes = 0, False
             assert [(await plane.chat({"x-sidecar-max-wait": "0"})).status for _ in range(2)] == [200, 429]
             told = whys(plane)
-            assert len(told) == 2
+            assert len(told) == 3
             assert all(why.startswith(f"proxy socks5h://{proxy.url}: ") and "5150" not in why for why in told)
     assert len(provider.arrivals) == 1
 
