@@ -38,7 +38,7 @@ def _changes(old: Config, new: Config) -> Iterator[str]:
     yield from _clients(old, new)
     for field in fields(Config):
         if field.name not in _TOLD_APART and getattr(old, field.name) != getattr(new, field.name):
-            yield f"{field.name} changed"
+            yield f"{_word(field.name)} changed"
 
 
 def _pool(old: Config, new: Config, before: Pool, pool: Pool) -> Iterator[str]:
@@ -126,9 +126,17 @@ def _clients(old: Config, new: Config) -> Iterator[str]:
             yield f"client {name} changed"
 
 
+_WORDS = {
+    "cooldowns": "cooldown",
+    "first_byte_s": "first_byte_timeout",
+    "idle_s": "idle_timeout",
+    "cache_total": "cache.max_total",
+}
+
+
 def _word(field: str) -> str:
-    """A field of a pool as the file calls it."""
-    return {"cooldowns": "cooldown"}.get(field, field.removesuffix("_us").removesuffix("_s"))
+    """A field of a pool, or of all, as the file calls it."""
+    return _WORDS.get(field, field.removesuffix("_us").removesuffix("_s"))
 
 
 def _ids(keys: Iterable[Key]) -> str:

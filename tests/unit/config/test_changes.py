@@ -35,6 +35,16 @@ ROUTES = "routes: {big: [{pool: chat, model: gpt-4o}]}\n"
         (POOL, POOL.replace("15", "30"), ["pool chat: 2 keys with other limits: a, b"]),
         (POOL, POOL.replace(f"{KEY_A}\n{KEY_B}", f"{KEY_B}\n{KEY_A}"), ["pool chat: the order of its keys changed"]),
         (POOL, POOL + "    max_wait: 3s\n    timeout: 5s\n", ["pool chat: max_wait, timeout changed"]),
+        (
+            POOL,
+            POOL + "    idle_timeout: 3s\n    first_byte_timeout: 5s\nkeepalive: 5s\ncache: {max_total: 1MiB}\n",
+            [
+                "pool chat: first_byte_timeout, idle_timeout changed",
+                "cache changed",
+                "cache.max_total changed",
+                "keepalive changed",
+            ],
+        ),
         (POOL, POOL.replace("chat:", "talk:"), ["pool chat removed", "pool talk added: a, b"]),
         (POOL, POOL + ROUTES, ["route big added"]),
         (POOL + ROUTES, POOL, ["route big removed"]),
