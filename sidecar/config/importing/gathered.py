@@ -23,7 +23,7 @@ Data = dict[str, Any]
 _NAME = r"([A-Za-z_][A-Za-z0-9_]*)"
 _VARIABLE = re.compile(rf"os\.environ/{_NAME}|\$\{{{_NAME}\}}|\$([A-Z_][A-Z0-9_]*)|{_NAME}_PLACEHOLDER", re.ASCII)
 
-_ORDER = ("redis", "pools", "routes", "clients")
+_ORDER = ("redis", "pools", "routes", "clients", "cache")
 
 
 @dataclass(frozen=True, slots=True)

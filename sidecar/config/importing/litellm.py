@@ -13,7 +13,9 @@ from sidecar.config.importing import litellm_settings
 from sidecar.config.importing.budgets import lowest
 from sidecar.config.importing.deployments import Deployment, deployment
 from sidecar.config.importing.gathered import Data, Gathered, Line
+from sidecar.config.importing.litellm_settings import alone, place
 from sidecar.config.importing.shares import shares
+from sidecar.config.importing.spread import weights
 from sidecar.config.importing.turns import settle
 from sidecar.config.problems import shown
 from sidecar.model.patterns import matches
@@ -28,7 +30,7 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
     shuffled = litellm_settings.shuffles(data)
     for name, members in _by(found, "pool").items():
         _fill(name, members, gathered, shuffled=shuffled)
-    routes = _routes(found, gathered)
+    routes = _routes(found, gathered, shuffled=shuffled)
     settings = litellm_settings.read(data, gathered)
     settings.extend(routes, gathered)
     _yield_prefixes(routes, found, gathered)
@@ -41,7 +43,8 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
                 f" and not the {settings.pool['strategy']} of routing_strategy."
             )
         pool.update(settings.pool | own)
-    gathered.document |= settings.top | ({"routes": routes} if routes else {})
+    said = {name: settings.route(name, targets) for name, targets in routes.items()}
+    gathered.document |= settings.top | ({"routes": said} if said else {})
 
 
 def _entry(at: int, entry: Any, gathered: Gathered) -> Deployment | None:
@@ -119,19 +122,35 @@ def _one(field: str, said: list[float], place: str, gathered: Gathered) -> float
     return said[0]
 
 
-def _routes(found: list[Deployment], gathered: Gathered) -> Routes:
-    """A route for each model group: its pools in their order, and each pool's keys take turns."""
+def _routes(found: list[Deployment], gathered: Gathered, *, shuffled: bool) -> Routes:
+    """A route for each model group: its targets in their order, and those of one order share as LiteLLM picks them."""
     routes: Routes = {}
     for group, members in _by(found, "group").items():
-        ordered = sorted(members, key=lambda one: one.order)
-        made = [target for one in ordered if (target := _target(one, gathered))]
-        targets = [target for at, target in enumerate(made) if target not in made[:at]]
-        if len(targets) > 1 and len({one.order for one in members}) < len(targets):
-            told = ", then ".join("/".join(target.values()) for target in targets)
-            gathered.note(f"model {shown(group)}: LiteLLM spreads calls over its deployments; here it is {told}.")
+        targets: list[Line] = []
+        for order in sorted({one.order for one in members}):
+            tier = _tier([one for one in members if one.order == order], targets, gathered)
+            sharing = any("weight" in target for target in targets)  # neighbours that share are one group
+            often = weights([ones for _, ones in tier]) if tier and shuffled and not sharing else ()
+            if len(tier) > 1 and not often:
+                told = ", then ".join(place(target) for target, _ in tier)
+                gathered.note(f"model {shown(group)}: LiteLLM spreads calls over its deployments; here it is {told}.")
+            targets += [Line(target | ({"weight": often[at]} if often else {})) for at, (target, _) in enumerate(tier)]
         if targets:
             routes[group] = targets
     return routes
+
+
+def _tier(
+    members: Iterable[Deployment], before: Iterable[Line], gathered: Gathered
+) -> list[tuple[Line, list[Deployment]]]:
+    """The deployments of one order by their target, but for targets that an order before them has."""
+    known = {place(target) for target in before}
+    tier: dict[str, tuple[Line, list[Deployment]]] = {}
+    for one in members:
+        target = _target(one, gathered)
+        if target is not None and place(target) not in known:
+            tier.setdefault(place(target), (target, []))[1].append(one)
+    return list(tier.values())
 
 
 def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathered) -> None:
@@ -142,7 +161,7 @@ def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathe
         caught = [f"{pool}/NAME" for pool in prefixed if matches(name, f"{pool}/NAME")]
         if not caught:
             continue
-        first, *others = routes.pop(name)
+        first, *others = (alone(target) for target in routes.pop(name))
         keys = gathered.pools[first["pool"]].get("keys", [])
         taking = [key for key in keys if "models" not in key] if name == "*" and "model" not in first else []
         for key in taking:
@@ -152,9 +171,7 @@ def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathe
             remedy = f"Write one for each name that it is to serve, such as gpt-4o: [{_flow(first)}]"
             gathered.note(f"{why}, so there is none. {remedy}.")
             continue
-        told = (
-            f", and no other: {', then '.join('/'.join(one.values()) for one in others)} is left out" if others else ""
-        )
+        told = f", and no other: {', then '.join(map(place, others))} is left out" if others else ""
         gathered.note(f'{why}. So {first["pool"]} serves all other names, by models: ["*"] of its keys{told}.')
 
 

@@ -16,36 +16,72 @@ _SECTIONS = ("router_settings", "litellm_settings", "general_settings", "environ
 _REDIS = ("redis_url", "redis_host", "redis_port", "redis_password", "redis_username", "redis_ssl", "redis_db")
 
 
+# What LiteLLM falls back on beside any error, by the class that stands for it here.
+_CAUSES = {"fallbacks": "", "context_window_fallbacks": "context_too_long", "content_policy_fallbacks": "blocked"}
+
+
 @dataclass
 class Settings:
-    """`pool`: fields of every pool; `top`: fields of the file; `aliases` and `fallbacks` by model group."""
+    """`pool`: fields of every pool; `top`: fields of the file; `aliases` and, for each of _CAUSES, `fallbacks` by model
+    group; `fallback_on` by route."""
 
     pool: Data = field(default_factory=dict)
     top: Data = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
-    fallbacks: dict[str, list[str]] = field(default_factory=dict)
+    fallbacks: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    fallback_on: dict[str, list[str]] = field(default_factory=dict)
 
     def extend(self, routes: dict[str, list[Line]], gathered: Gathered) -> None:
         """Adds to each route what it falls back to, then the routes of other names for one."""
         own = {name: list(targets) for name, targets in routes.items()}
-        for group, others in self.fallbacks.items():
-            for name in routes if group == "*" else [group]:
-                for other in others:
-                    self._fall_back(name, other, own, routes, gathered)
+        for setting, chains in self.fallbacks.items():
+            for group, others in chains.items():
+                for name in own if group == "*" else [group]:
+                    for other in others:
+                        self._fall_back(setting, name, other, own, routes, gathered)
         for alias, group in self.aliases.items():
             if group in routes:
                 routes[alias] = list(routes[group])
+                self.fallback_on[alias] = self.fallback_on.get(group, [])
             else:
                 gathered.note(f"model_group_alias {shown(alias)}: {shown(group)} is no model of the list.")
 
     def _fall_back(
-        self, name: str, other: str, own: Mapping[str, list[Line]], routes: dict[str, list[Line]], gathered: Gathered
+        self,
+        setting: str,
+        name: str,
+        other: str,
+        own: Mapping[str, list[Line]],
+        routes: dict[str, list[Line]],
+        gathered: Gathered,
     ) -> None:
-        if name not in routes or other not in own:
-            missing = name if name not in routes else other
-            gathered.note(f"fallbacks of {shown(name)}: {shown(missing)} is no model of the list.")
+        if name not in own or other not in own:
+            missing = name if name not in own else other
+            gathered.note(f"{setting} of {shown(name)}: {shown(missing)} is no model of the list.")
             return
-        routes[name] += [target for target in own[other] if target not in routes[name]]
+        known = {place(target) for target in routes[name]}
+        more = [alone(target) for target in own[other] if place(target) not in known]
+        routes[name] += more
+        if cause := _CAUSES[setting]:
+            named = self.fallback_on.setdefault(name, [])
+            named += [cause] if cause not in named else []
+            if more:
+                gathered.note(f"{setting} of {shown(name)}: {shown(other)} also serves it where nobody before it can.")
+
+    def route(self, name: str, targets: list[Line]) -> list[Line] | Data:
+        """As the file says it."""
+        causes = self.fallback_on.get(name)
+        return {"targets": targets, "fallback_on": causes} if causes and len(targets) > 1 else targets
+
+
+def place(target: Mapping[str, Any]) -> str:
+    """Where a target leads, as `pool/model`."""
+    return "/".join(str(target[field]) for field in ("pool", "model") if field in target)
+
+
+def alone(target: Mapping[str, Any]) -> Line:
+    """The target without a share: beside others' it would be one of theirs."""
+    return Line({field: said for field, said in target.items() if field != "weight"})
 
 
 def shuffles(data: Mapping[str, Any]) -> bool:
@@ -64,8 +100,12 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> Settings:
     for_all = router.get("default_fallbacks")
     _strategy(router, made, gathered)
     _numbers(router, made, gathered)
-    _redis(router, made, gathered)
-    made.fallbacks = _chains(router.get("fallbacks")) | ({"*": [str(one) for one in for_all]} if for_all else {})
+    if url := _redis({name.removeprefix("redis_"): router.get(name) for name in _REDIS}, "REDIS", gathered):
+        made.top["redis"] = url
+    _cache(router, made, gathered)
+    made.fallbacks = {setting: _chains(router.get(setting)) for setting in _CAUSES}
+    if for_all:
+        made.fallbacks["fallbacks"]["*"] = [str(one) for one in for_all]
     made.aliases = _aliases(router.get("model_group_alias"))
     _clients(sections["general_settings"], made, gathered)
     _variables(sections["environment_variables"], gathered)
@@ -77,8 +117,8 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> Settings:
 
 
 _ROUTER = {
-    *_REDIS, "routing_strategy", "num_retries", "timeout", "request_timeout", "cooldown_time", "fallbacks",
-    "default_fallbacks", "model_group_alias",
+    *_REDIS, "routing_strategy", "num_retries", "timeout", "request_timeout", "cooldown_time",
+    "default_fallbacks", "model_group_alias", "cache", "cache_params", *_CAUSES,
 }  # fmt: skip
 
 
@@ -115,27 +155,55 @@ def _numbers(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> N
         made.pool["cooldown"] = Line(default=f"{cooldown:g}s")
 
 
-def _redis(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
-    """The URL of the store. A password goes into it as a variable, since the file is no place for one."""
-    url, host = router.get("redis_url"), router.get("redis_host")
+def _redis(said: Mapping[str, Any], called: str, gathered: Gathered) -> str | None:
+    """The URL of a Redis. A password goes into it as a variable, since the file is no place for one."""
+    url, host = said.get("url"), said.get("host")
     if url:
         text = gathered.text(url)
-        made.top["redis"] = text if "@" not in text else gathered.secret(text, "REDIS_URL", "redis_url")
-    elif host:
-        password, user = router.get("redis_password"), router.get("redis_username") or ""
-        said = _password(password, gathered) if password else ""
-        credentials = f"{quote(str(user))}:{said}@" if said else ""
-        scheme = "rediss" if router.get("redis_ssl") is True else "redis"
-        port = gathered.text(router.get("redis_port") or 6379)
-        made.top["redis"] = f"{scheme}://{credentials}{gathered.text(host)}:{port}/{router.get('redis_db') or 0}"
+        return text if "@" not in text else gathered.secret(text, f"{called}_URL", "redis_url")
+    if not host:
+        return None
+    password, user = said.get("password"), said.get("username") or ""
+    told = _password(password, called, gathered) if password else ""
+    credentials = f"{quote(str(user))}:{told}@" if told else ""
+    scheme = "rediss" if said.get("ssl") is True else "redis"
+    return (
+        f"{scheme}://{credentials}{gathered.text(host)}:{gathered.text(said.get('port') or 6379)}/{said.get('db') or 0}"
+    )
 
 
-def _password(password: object, gathered: Gathered) -> str:
+def _password(password: object, called: str, gathered: Gathered) -> str:
     named = gathered.text(password)
     if named != str(password):
         gathered.note(f"redis: what {named} holds becomes part of a URL, so write @ : / in it as %40 %3A %2F.")
         return named
-    return gathered.secret(quote(str(password), safe=""), "REDIS_PASSWORD", "redis_password") or ""
+    return gathered.secret(quote(str(password), safe=""), f"{called}_PASSWORD", "redis_password") or ""
+
+
+_CACHE = {"type", "ttl", "default_in_redis_ttl", "url", "host", "port", "password", "username", "ssl", "db", "mode"}
+
+
+def _cache(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> None:
+    """For all requests, as there; one that LiteLLM keeps elsewhere than in Redis is in the Redis of the budgets."""
+    if router.get("cache") is not True:
+        return
+    said = router["cache_params"] if isinstance(router.get("cache_params"), dict) else {}
+    if said.get("mode") == "default_off":
+        gathered.note(
+            "cache_params: no counterpart for mode default_off, so there is no cache. Give routes one: cache."
+        )
+        return
+    if (kind := said.get("type", "redis")) != "redis":
+        gathered.note(
+            f"cache_params: answers are kept in Redis here, not in {shown(str(kind))}, for requests that ask the same."
+        )
+    ttl = number(said.get("ttl", said.get("default_in_redis_ttl")))
+    url = _redis(said, "CACHE_REDIS", gathered) if kind == "redis" else None
+    fields = Line(ttl=f"{ttl:g}s" if ttl and ttl > 0 else "10m")
+    if url and url != made.top.get("redis"):
+        fields["redis"] = url
+    made.top["cache"] = fields
+    gathered.lost("cache_params", (shown(str(name)) for name in said if name not in _CACHE))
 
 
 def _chains(said: Any) -> dict[str, list[str]]:

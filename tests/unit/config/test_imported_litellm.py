@@ -160,12 +160,12 @@ def test_litellm_settings_that_have_a_counterpart_are_kept(desk: Desk) -> None:
 def test_litellm_settings_without_a_counterpart_are_named() -> None:
     more = "\n  routing_strategy: latency-based-routing\n  allowed_fails: 3"
     text = LITELLM.replace("router_settings:", f"router_settings:{more}")
-    made = imported(text + "litellm_settings: {drop_params: true, context_window_fallbacks: []}\nguardrails: []\n", {})
+    made = imported(text + "litellm_settings: {drop_params: true, callbacks: []}\nguardrails: []\n", {})
     told = "\n".join(made.notes)
     for part in (
         'no counterpart for routing_strategy "latency-based-routing"',
         'router_settings: no counterpart for "allowed_fails"',
-        'litellm_settings: no counterpart for "drop_params", "context_window_fallbacks"',
+        'litellm_settings: no counterpart for "drop_params", "callbacks"',
         'file: no counterpart for "guardrails"',
         "the master key is a client's here",
     ):
@@ -304,3 +304,84 @@ def test_everything_that_litellm_has_and_we_have_not_is_named() -> None:
         'router_settings: no counterpart for the value of "num_retries", the value of "timeout".',
     )
     assert pools(made)["openai"]["cooldown"] == {"default": "5s"}
+
+
+def deployment(group: str, model: str, **params: Any) -> dict[str, Any]:
+    return {
+        "model_name": group,
+        "litellm_params": {"model": model, "api_key": f"os.environ/{model[:3].upper()}"} | params,
+    }
+
+
+@pytest.mark.parametrize(
+    ("params", "shares"),
+    [
+        (({"weight": 0.7}, {"weight": 0.3}), (7, 3)),
+        (({"rpm": 600}, {"rpm": 200, "tpm": 9}), (3, 1)),
+        (({}, {}), (1, 1)),
+        (({"weight": 100_000}, {"weight": 1}), (1000, 1)),
+        (({"weight": 2}, {}), None),
+        (({}, {"order": 2}), (0, 0)),
+    ],
+)
+def test_deployments_of_several_pools_share_as_litellm_picks_them(
+    desk: Desk, params: tuple[dict[str, Any], dict[str, Any]], shares: tuple[int, int] | None
+) -> None:
+    """Where it never picks one, or picks otherwise than at random, they are tried in their order, which is told."""
+    models = [deployment("m", "openai/a", **params[0]), deployment("m", "groq/b", **params[1])]
+    made = imported(json.dumps({"model_list": models}), {})
+    found = load_imported(desk, made).routes["m"].targets
+    assert [(one.pool, one.weight) for one in found] == list(zip(("openai", "groq"), shares or (0, 0), strict=True))
+    assert any("spreads calls over its deployments" in note for note in made.notes) == (shares is None)
+
+
+def test_what_is_fallen_back_to_takes_no_part_in_a_share(desk: Desk) -> None:
+    models = [deployment(group, model) for group in ("m", "n") for model in (f"openai/{group}", f"groq/{group}")]
+    data = {"model_list": models, "router_settings": {"fallbacks": [{"m": ["n"]}]}}
+    routes = load_imported(desk, imported(json.dumps(data), {})).routes
+    assert [one.weight for one in routes["m"].targets] == [1, 1, 0, 0]
+    assert [one.weight for one in routes["n"].targets] == [1, 1]
+
+
+def test_fallbacks_on_what_a_request_is_are_the_routes(desk: Desk) -> None:
+    """They stand behind the others, and serve what those cannot, too."""
+    models = [deployment(name, f"openai/{name}") for name in ("small", "other", "long")]
+    settings = {
+        "fallbacks": [{"small": ["other"]}],
+        "context_window_fallbacks": [{"small": ["long"]}, {"gone": ["long"]}],
+        "content_policy_fallbacks": {"small": ["other"]},
+        "model_group_alias": {"tiny": "small"},
+    }
+    made = imported(json.dumps({"model_list": models, "litellm_settings": settings}), {})
+    routes = load_imported(desk, made).routes
+    for name in ("small", "tiny"):
+        assert [one.model for one in routes[name].targets] == ["small", "other", "long"]
+        assert routes[name].fallback_on == {"context_too_long", "blocked"}
+    assert routes["other"].fallback_on == frozenset()
+    assert made.notes == (
+        'context_window_fallbacks of "small": "long" also serves it where nobody before it can.',
+        'context_window_fallbacks of "gone": "gone" is no model of the list.',
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "cache", "told"),
+    [
+        ({"cache": True}, {"ttl": "10m"}, ""),
+        ({"cache": True, "cache_params": {"type": "redis", "ttl": 90}}, {"ttl": "90s"}, ""),
+        ({"cache": True, "cache_params": {"type": "s3", "s3_bucket_name": "b"}}, {"ttl": "10m"}, 'not in "s3"'),
+        ({"cache": True, "cache_params": {"mode": "default_off"}}, None, "default_off"),
+        ({"cache": False, "cache_params": {"ttl": 90}}, None, ""),
+        (
+            {"cache": True, "cache_params": {"host": "cache.example", "password": "p@ssw0rd-1"}},
+            {"ttl": "10m", "redis": "redis://:${CACHE_REDIS_PASSWORD}@cache.example:6379/0"},
+            "",
+        ),
+    ],
+)
+def test_a_litellm_cache_is_one(desk: Desk, settings: dict[str, Any], cache: object, told: str) -> None:
+    made = imported(json.dumps({"model_list": [deployment("m", "openai/m")], "litellm_settings": settings}), {})
+    assert made.document.get("cache") == cache
+    assert told in "\n".join(made.notes)
+    assert "p@ssw0rd" not in rendered(made.document)
+    assert (load_imported(desk, made).cache is None) == (cache is None)
