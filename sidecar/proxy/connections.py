@@ -68,7 +68,7 @@ class Connections:
         session = self._sessions.get(way)
         if session is None:
             session = self._sessions[way] = _session(way)
-        if sending.held.pool.first_byte_s is not None:
+        if sending.first_byte_s is not None:
             sending.patience = asyncio.timeout(None)
         try:
             async with sending.patience or nullcontext():
@@ -82,7 +82,7 @@ class Connections:
                 )
         except (aiohttp.ClientError, OSError, SentBefore) as error:
             if sending.patience is not None and sending.patience.expired():
-                raise Stalled("no answer within first_byte_timeout") from None
+                raise Stalled("no answer within its first_byte_timeout or timeout") from None
             if sending.sent:
                 raise Lost(_how(error)) from None
             raise NotSent(_reason(error, way.proxy)) from None

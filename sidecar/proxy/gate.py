@@ -37,6 +37,15 @@ class Sending:
     sent: bool = False
     patience: asyncio.Timeout | None = None  # for the head of its answer, from when it was sent
 
+    @property
+    def first_byte_s(self) -> float | None:
+        """How long its pool waits for that; None: for as long as the request lasts, which another pool of its route may
+        make longer than this one's `timeout`."""
+        pool = self.held.pool
+        if pool.first_byte_s is not None:
+            return pool.first_byte_s
+        return pool.timeout_s if monotonic() + pool.timeout_s < self.search.deadline else None
+
 
 SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
 
@@ -72,5 +81,5 @@ async def _let_through(sending: Sending, connection: Connection) -> None:
     if connection.transport is None:
         raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
     sending.sent = True
-    if sending.patience is not None and (first_byte_s := sending.held.pool.first_byte_s) is not None:
+    if sending.patience is not None and (first_byte_s := sending.first_byte_s) is not None:
         sending.patience.reschedule(asyncio.get_running_loop().time() + first_byte_s)

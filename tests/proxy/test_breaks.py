@@ -216,6 +216,26 @@ async def test_a_provider_that_does_not_begin_is_left_for_another_key() -> None:
         assert await outcomes(plane) == [("k0", "timeout"), ("k1", "ok")]
 
 
+async def test_a_pool_that_has_less_time_than_its_route_is_left_for_the_next_target() -> None:
+    """Without a first_byte_timeout its `timeout` bounds that wait, whatever another pool of the route allows."""
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.target.startswith(b"/a"):
+            await asyncio.Event().wait()
+        await exchange.reply(b'{"choices": []}')
+
+    async with RawUpstream(answer) as upstream:
+        pools = {
+            "a": pool(f"{upstream.url}/a", new_keys(1), timeout="300ms", max_wait="300ms"),
+            "b": pool(f"{upstream.url}/b", new_keys(1)),
+        }
+        route = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": ["timeout"]}
+        async with sidecar(pools, routes={"asked": route}) as plane:
+            reply = await plane.chat(model="asked")
+            assert (reply.status, reply.headers["x-sidecar-pool"], reply.attempts) == (200, "b", 2)
+            assert (await plane.chat(model="a/m")).status == 504
+
+
 async def test_a_request_that_may_have_been_executed_is_not_repeated_after_first_byte_timeout() -> None:
     """An image costs money: 504, and one request at the provider."""
 
