@@ -63,7 +63,7 @@ class Connections:
         self, sending: Sending, method: str, url: URL, headers: CIMultiDict[str], data: Any
     ) -> aiohttp.ClientResponse:
         """The head of the answer. Raises NotSent, Late or StoreAway (nothing was sent), or Lost."""
-        SENDING.set(sending)
+        SENDING.set(now := [sending])
         way = _Way.of(sending.held.pool, sending.held.key)
         session = self._sessions.get(way)
         if session is None:
@@ -86,6 +86,8 @@ class Connections:
             if sending.sent:
                 raise Lost(_how(error)) from None
             raise NotSent(_reason(error, way.proxy)) from None
+        finally:
+            now.clear()
         if response.status == 407 and way.proxy != DIRECT:  # to an origin without TLS: it wants what we do not have
             response.close()
             sending.sent = False

@@ -47,7 +47,9 @@ class Sending:
         return pool.timeout_s if monotonic() + pool.timeout_s < self.search.deadline else None
 
 
-SENDING: ContextVar[Sending] = ContextVar("sending")  # of the request's own task
+# Of the request's own task. In a list, which is emptied afterwards: a connection keeps the context in which it was made
+# for as long as it lives, and with it a request and its body.
+SENDING: ContextVar[list[Sending]] = ContextVar("sending")
 
 
 class Gate(aiohttp.TCPConnector):
@@ -65,7 +67,7 @@ class Gate(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         try:
-            await _let_through(SENDING.get(), connection)
+            await _let_through(SENDING.get()[0], connection)
         except BaseException:
             connection.release()
             raise

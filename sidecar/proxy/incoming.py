@@ -58,6 +58,7 @@ class Incoming:
         """A timer holds all that it may speak of, for as long as it was set."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _look(self) -> None:
         self._timer = None
