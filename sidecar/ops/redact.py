@@ -18,6 +18,7 @@ _LEAST = 4  # characters: a shorter one, as for a server that wants no key, stan
 _WIDTH = 8  # characters of a secret that are looked up; few texts hold those of any
 _WIDEST_SIGN = 16  # characters that one of a secret may be written with
 _SHORT, _MOST = 256, 1024  # characters of a text that is remembered, and how many such texts
+_SECRETIVE = re.compile("auth|token|key|secret|password|credential|signature")  # in the name of a header of a target
 _VIRTUAL_KEY = "virtual-key"  # what one is called of which the config knows the digest alone, or nothing
 
 
@@ -114,6 +115,10 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
             if proxy is not None:
                 user, password = proxy.credentials()
                 yield password or user, "proxy-password"
+    for target in (one for route in config.routes.values() for one in route.targets):
+        for name, value in target.headers:
+            if _SECRETIVE.search(name):
+                yield value.rpartition(" ")[2], name  # behind its scheme, if it has one
     for url in map(urlsplit, (config.redis, config.cache_redis)):
         passwords = [url.password or "", *(value for name, value in parse_qsl(url.query) if name == "password")]
         for password in passwords:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp.http_exceptions import InvalidHeader
 
-from sidecar.model.configured import Client, Config, Secret, Token
+from sidecar.model.configured import Client, Config, Route, Secret, Target, Token
 from sidecar.model.events import CacheChanged, KeyChanged, LimitsNamed, StoreAtRisk, StoreChanged
 from sidecar.model.tokens import digest
 from sidecar.model.words import NamedLimit
@@ -230,6 +230,13 @@ def test_a_secret_is_its_id_again_however_much_was_told_since() -> None:
 
 def test_a_config_without_secrets_changes_no_text() -> None:
     assert redactor(Config({}))("as it is") == "as it is"
+
+
+def test_what_a_target_says_in_a_secretive_header_is_told_by_the_headers_name() -> None:
+    """Of others the value is no secret, and would be a word of many texts."""
+    headers = (("x-gateway-token", "Bearer gw-5150-word"), ("x-team", "search"))
+    config = replace(CONFIG, routes={"m": Route((Target("chat", "m", headers=headers),))})
+    assert redactor(config)("search: gw-5150-word") == "search: x-gateway-token"
 
 
 def test_a_virtual_key_is_told_by_its_shape_where_the_config_knows_its_hash_alone() -> None:
