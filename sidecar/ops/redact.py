@@ -115,12 +115,16 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
             if proxy is not None:
                 user, password = proxy.credentials()
                 yield password or user, "proxy-password"
-    for target in (one for route in config.routes.values() for one in route.targets):
-        for name, value in target.headers:
-            if _SECRETIVE.search(name):
-                yield value.rpartition(" ")[2], name  # behind its scheme, if it has one
+    yield from _of_headers(config)
     for url in map(urlsplit, (config.redis, config.cache_redis)):
         passwords = [url.password or "", *(value for name, value in parse_qsl(url.query) if name == "password")]
         for password in passwords:
             yield password, "redis-password"
             yield unquote(password), "redis-password"
+
+
+def _of_headers(config: Config) -> Iterator[tuple[str, str]]:
+    for target in (one for route in config.routes.values() for one in route.targets):
+        for name, value in target.headers:
+            if _SECRETIVE.search(name):
+                yield value.rpartition(" ")[2], name  # behind its scheme, if it has one
