@@ -6,8 +6,10 @@ it shares their Redis. While it cannot be reached every request is told so at on
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +25,9 @@ from sidecar.store.names import Names
 HOLD_MS = 3000  # that a run counts without a sign of life from its replica
 RENEW_S = 1.0  # between two of them
 ALONE_MS = 2000  # in which who asks the same as a run that came to nothing goes alone; who waits looks more often
+SETTLED_S = (
+    60.0  # without a refusal until answers are said to be kept again: at a bound each that ends makes room for one
+)
 PACKING = 3  # zlib's level: a quarter less than 1 in a tenth more time; 6 takes twice as long
 
 _FORM = b"1"  # of what is written here; another one is none of ours
@@ -87,6 +92,7 @@ class Cache:
     def __init__(self, open_connection: Opener, names: Names, emit: Emit, own: bool) -> None:
         self._names, self._emit, self._own = names, emit, own
         self._why_not = ""  # nothing more is kept
+        self._refused_at = -math.inf  # when an answer was not, last; on the loop's clock
         self._lanes = Lanes(open_connection, self._reached, lambda: self._look("", ""), lambda: ())
 
     @classmethod
@@ -128,7 +134,11 @@ class Cache:
         self._lanes.queue(Call("cache_keep", keys, args), self._told)
 
     def _told(self, reply: Any) -> None:
-        why_not = "" if reply == b"kept" else _why_not(*reply)
+        why_not, now = "" if reply == b"kept" else _why_not(*reply), monotonic()
+        if why_not:
+            self._refused_at = now
+        elif now - self._refused_at < SETTLED_S:
+            return
         if bool(why_not) != bool(self._why_not):
             self._emit(CacheChanged(not why_not, why_not))
         self._why_not = why_not

@@ -143,8 +143,11 @@ async def test_what_cannot_be_read_is_no_answer(place: Place, opened: Open, text
 # --- bounds -----------------------------------------------------------------------------------------
 
 
-async def test_all_answers_together_are_bounded(place: Place, opened: Open, events: list[Event]) -> None:
-    """The first that would be too much is not kept, and those that wait for it go alone; it is told once."""
+async def test_all_answers_together_are_bounded(
+    place: Place, opened: Open, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first that would be too much is not kept, and those that wait for it go alone. It is told once, and that it
+    is over when nothing was refused for a while: at a bound one is kept now and then."""
     cache = opened(place.open)
     most = 3 * (len(kept.write(ANSWER)) + 250)
     for digest in "abcde":
@@ -155,6 +158,12 @@ async def test_all_answers_together_are_bounded(place: Place, opened: Open, even
     assert [bool(place.raw.exists(NAMES.answer(digest))) for digest in "abcde"] == [True, True, True, False, False]
     assert events == [CacheChanged(False, "the answers are 0.0 MiB of the 0.0 MiB of cache.max_total")]
     cache.keep("a", "", ANSWER, most)  # in the place of what was there
+    assert isinstance(await told(cache, "a"), Kept)
+    cache.keep("d", "", ANSWER, most)
+    assert await told(cache, "a")
+    assert len(events) == 1
+    monkeypatch.setattr(kept, "SETTLED_S", 0.0)
+    cache.keep("a", "", ANSWER, most)
     assert isinstance(await told(cache, "a"), Kept)
     assert events[1:] == [CacheChanged(True)]
 
@@ -193,9 +202,10 @@ def bound(process: RedisProcess, most: int, policy: str) -> redis.Redis:
 
 
 async def test_nothing_is_kept_above_half_of_redis(
-    redis_process: RedisProcess, opened: Open, events: list[Event]
+    redis_process: RedisProcess, opened: Open, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is there is still read, and when there is room again answers are kept again."""
+    monkeypatch.setattr(kept, "SETTLED_S", 0.0)
     cache = opened(connect.opener(redis_process.url))
     cache.keep("a", "", ANSWER, MOST)
     assert isinstance(await told(cache, "a"), Kept)
