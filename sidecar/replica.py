@@ -80,7 +80,7 @@ class Replica:
         """`source`: where the config came from; None: it is that of this process alone and never changes."""
         self.id = secrets.token_hex(6)
         self.store, self._emit = store, emit
-        self.cache = Cache.at(config.cache_redis, store.open_connection, store.names, emit)
+        self.cache = Cache.at(config.cache_redis, config.redis, store.open_connection, store.names, emit)
         self.at_risk = ""  # why Redis may evict budgets
         self._lasting = Lasting(store)
         self.state = State.of(Pools(config, store, emit, self._lasting))

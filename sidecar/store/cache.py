@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -96,9 +97,13 @@ class Cache:
         self._lanes = Lanes(open_connection, self._reached, lambda: self._look("", ""), lambda: ())
 
     @classmethod
-    def at(cls, url: str, shared: Opener, names: Names, emit: Emit) -> Cache:
-        """The cache of a `cache.redis` setting; "": in the store's own Redis, by `shared`. Raises ValueError."""
-        return cls(connect.opener(url) if url else shared, names, emit, own=bool(url))
+    def at(cls, url: str, store_url: str, shared: Opener, names: Names, emit: Emit) -> Cache:
+        """The cache of a `cache.redis` setting; "": in the store's own Redis, by `shared`. Raises ValueError.
+
+        Another database of the store's server is no Redis of its own: they share the memory.
+        """
+        own = bool(url) and _server(url) != _server(store_url)
+        return cls(connect.opener(url) if url else shared, names, emit, own)
 
     def _look(self, digest: str, token: str) -> Call:
         return Call("cache_look", (self._names.answer(digest), self._names.run(digest)), (token, str(HOLD_MS)))
@@ -150,6 +155,11 @@ class Cache:
     async def close(self) -> None:
         """Lets what is queued be sent."""
         await self._lanes.close()
+
+
+def _server(url: str) -> tuple[str | None, int | str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or (parts.path if parts.scheme == "unix" else 6379)
 
 
 _STATES: dict[bytes, State] = {b"runs": "runs", b"waits": "waits", b"alone": "alone"}

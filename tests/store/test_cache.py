@@ -234,6 +234,21 @@ async def test_a_redis_of_its_own_that_evicts_may_be_full(
         assert isinstance(await told(cache, "a"), Kept) is found
 
 
+@pytest.mark.parametrize(
+    ("url", "found"), [("{0}", False), ("{0}?db=1", False), ("redis://elsewhere", True), ("embedded", True)]
+)
+async def test_another_database_of_the_budgets_server_is_none_of_its_own(
+    redis_process: RedisProcess, events: list[Event], url: str, found: bool
+) -> None:
+    """Both share its memory, and what evicts an answer evicts a budget. `url`: that of the budgets."""
+    cache = Cache.at(redis_process.url, url.format(redis_process.url), None, NAMES, events.append)  # type: ignore[arg-type]
+    await told(cache)
+    with bound(redis_process, 300_000, "allkeys-lru"):
+        cache.keep("a", "", ANSWER, MOST)
+        assert isinstance(await told(cache, "a"), Kept) is found
+    await cache.close()
+
+
 async def test_a_full_redis_is_no_error(redis_process: RedisProcess, opened: Open, events: list[Event]) -> None:
     """Each goes alone, and what is there is read."""
     cache = opened(connect.opener(redis_process.url))
