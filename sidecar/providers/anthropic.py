@@ -89,7 +89,7 @@ class Anthropic:
 
 def look(name: str, value: Mapping[str, Any]) -> Look:
     """One event of a stream, or a whole message."""
-    kind = value.get("type")
+    kind = str(value.get("type", ""))
     if kind == "error" or name == "error" or ("type" not in value and value.get("error")):
         return Look(error={"error": value.get("error") or value})
     if kind in _EMPTY_TYPES:
@@ -99,7 +99,7 @@ def look(name: str, value: Mapping[str, Any]) -> Look:
     delta = value.get("delta")
     reason = (delta if kind == "message_delta" and isinstance(delta, dict) else value).get("stop_reason")
     over = kind in {"content_block_stop", "message_delta", "message_stop"} or value.get("content") == []
-    hollow = over and reason in {None, "end_turn", "stop_sequence"}
+    hollow = over and reason in (None, "end_turn", "stop_sequence")
     return Look(finishes=kind == "message_stop" or bool(reason), blocks=reason == "refusal", hollow=hollow)
 
 

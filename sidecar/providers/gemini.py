@@ -35,7 +35,7 @@ _BLOCKS = frozenset({
     "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
     "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
 })  # fmt: skip
-_UNSAID = frozenset({None, "", "BLOCK_REASON_UNSPECIFIED", "FINISH_REASON_UNSPECIFIED"})
+_UNSAID = frozenset({"", "BLOCK_REASON_UNSPECIFIED", "FINISH_REASON_UNSPECIFIED"})
 _EMPTY = frozenset({"usageMetadata", "modelVersion", "responseId", "createTime", "promptFeedback", "modelStatus"})
 
 # google.rpc.Code
@@ -146,11 +146,11 @@ def look(_name: str, value: Mapping[str, Any]) -> Look:
     if error and "name" not in value:
         return Look(error={"error": error})
     feedback = value.get("promptFeedback")
-    blocked = isinstance(feedback, dict) and feedback.get("blockReason") not in _UNSAID
+    blocked = isinstance(feedback, dict) and str(feedback.get("blockReason") or "") not in _UNSAID
     candidates = value.get("candidates")
     if not isinstance(candidates, list) or not candidates:
         return Look(shows=blocked or not _EMPTY.issuperset(value), finishes=blocked, blocks=blocked)
-    reasons = [candidate.get("finishReason") for candidate in candidates if isinstance(candidate, dict)]
+    reasons = [str(candidate.get("finishReason") or "") for candidate in candidates if isinstance(candidate, dict)]
     finishes = not _UNSAID.issuperset(reasons)
     return Look(
         shows=finishes or blocked or any(_says(candidate) for candidate in candidates),

@@ -157,8 +157,9 @@ def _error(name: str, value: Mapping[str, Any]) -> object:
 
 
 def _choices(value: Mapping[str, Any], choices: list[Any]) -> Look:
-    reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
-    finishes = any(reasons) or value.get("object") == "chat.completion.done"
+    told = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
+    reasons = [str(reason) for reason in told if reason]
+    finishes = bool(reasons) or value.get("object") == "chat.completion.done"
     said = any(_says(choice) for choice in choices) or (not choices and isinstance(value.get("usage"), dict))
     if finishes or not any(isinstance(choice, dict) and "delta" in choice for choice in choices):
         hollow = not any(map(_has_content, choices)) and not {"content_filter", "length"}.intersection(reasons)

@@ -78,7 +78,7 @@ def look(_name: str, value: Mapping[str, Any]) -> Look:
         known = any(isinstance(error.get(key), str) for key in ("type", "status")) or _is_status(error.get("code"))
         if known:
             return Look(error={"error": error})
-    return Look(shows=value.get("type") not in _EMPTY_TYPES)
+    return Look(shows=str(value.get("type")) not in _EMPTY_TYPES)
 
 
 def _is_status(code: object) -> bool:

@@ -387,3 +387,25 @@ def test_the_first_event_that_says_an_error_is_kept_in_part() -> None:
     reader = read("openai", text.encode(), "text/event-stream")
     assert reader.failing == said.encode()[:HEAD_BYTES]
     assert read("openai", b"data: [DONE]\n\n", "text/event-stream").failing == b""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("plain", {"type": ["string", "null"]}),  # JSON Schema's
+        ("plain", {"type": {"name": "x"}}),
+        ("anthropic", {"type": ["message"]}),
+        ("anthropic", {"type": "message", "content": [], "stop_reason": ["end_turn"]}),
+        ("openai", {"choices": [{"text": "", "finish_reason": {"type": "stop"}}]}),
+        ("gemini", {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": ["STOP"]}]}),
+        ("gemini", {"candidates": [], "promptFeedback": {"blockReason": {}}, "x": 1}),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+def test_a_value_of_another_type_than_its_dialect_has_is_read_all_the_same(
+    dialect: str, body: object, content_type: str
+) -> None:
+    """Who asked gets what came, whatever its fields hold."""
+    data = json.dumps(body).encode()
+    reader = read(dialect, b"data: %s\n\n" % data if "event" in content_type else data, content_type)
+    assert reader.first == "event"
