@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from sidecar.providers.dialect import Reader
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import broken_off
-from sidecar.proxy.incoming import TIMED_OUT, Lost
+from sidecar.proxy.incoming import BROKEN, TIMED_OUT, Lost
 from sidecar.proxy.inflate import PLAIN, Inflate
 from sidecar.proxy.upstream import Reply
+
+log = logging.getLogger(__name__)
 
 LAST_WORD_S = 5.0  # that a client has to take the error with which its stream ends
 
@@ -58,16 +61,21 @@ class Passing:
         try:
             async with asyncio.timeout_at(self._to.deadline):
                 await self._run(response)
+                if self._reader.complete:
+                    await response.write_eof()
+                    return response
         except Lost as lost:
             reply.broke = lost.outcome
         except TimeoutError:
             reply.broke = TIMED_OUT
+        except ConnectionResetError:  # the client's
+            raise
+        except Exception:  # with a second answer in the middle of this one nothing would be told
+            log.exception("request %s failed", self._to.call.request_id)
+            reply.broke = BROKEN
         finally:
             reply.incoming.close()
-        is_whole = reply.broke is None and self._reader.complete
-        if is_whole or (self.unpacks and await _say_so(self._to, reply, response)):
-            await response.write_eof()
-        else:
+        if not (self.unpacks and await _say_so(self._to, reply, response)):
             _break_off(self._to.request, response)
         return response
 
@@ -131,7 +139,7 @@ class Passing:
 
 
 async def _say_so(to: Delivery, reply: Reply, response: web.StreamResponse) -> bool:
-    """Whether a stream that broke could be ended with an error in the client's dialect."""
+    """Whether a stream that broke was ended with an error in the client's dialect."""
     assert reply.reader is not None
     why, dialect = broken_off(timed_out=reply.broke is TIMED_OUT), to.call.place.judge
     error = dialect.write_error(why.status, why.code, why.message)
@@ -141,6 +149,7 @@ async def _say_so(to: Delivery, reply: Reply, response: web.StreamResponse) -> b
     try:
         async with asyncio.timeout(LAST_WORD_S):
             await response.write(last)
+            await response.write_eof()
     except TimeoutError:
         return False
     return True

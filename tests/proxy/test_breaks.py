@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from sidecar.model.events import Attempted
+from sidecar.providers.answers import AnswerReader
 from sidecar.proxy.incoming import Incoming
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
@@ -292,3 +293,27 @@ async def test_an_answer_is_forgotten_when_it_is_over(status: str) -> None:
         await plane.answered()
         gc.collect()
         assert [one for one in gc.get_objects() if isinstance(one, Incoming)] == []
+
+
+async def test_a_fault_of_the_sidecar_in_the_middle_ends_the_stream_and_begins_no_second_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(DELTA % 1)
+        await begun.wait()
+        monkeypatch.setattr(AnswerReader, "feed", fails)
+        await exchange.chunk(DELTA % 2 + FINISH + DONE)
+        await exchange.chunk(b"")
+
+    begun = asyncio.Event()
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        async with await opened(plane) as response:
+            begun.set()
+            body = await response.read()
+        assert error_of(body.removeprefix(DELTA % 1))["code"] == "upstream_broken"
+        assert (await plane.answered()).outcome == "server_error"
+        assert "ZeroDivisionError" in caplog.text
