@@ -29,6 +29,7 @@ _WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done", b"finishReason")
 _MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_SURE_STARTS = (b"data: {", b"data:{", b"event:", b": ")  # where it may be any text: a transcript, somebody's YAML
 
 _OK = Outcome(Class.OK, Scope.REQUEST, other=False)
 _BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
@@ -207,7 +208,7 @@ class AnswerReader:
         """Chooses how to cut by the first bytes that mean something: content types are not always true."""
         self._start = (self._start + data).lstrip(b" \t\r\n")
         meaning = self._start.lstrip(_BLANK)
-        if len(meaning) < 6 and self._kind != "events" and meaning[:1] not in {b"{", b"["}:
+        if len(meaning) < 8 and self._kind != "events" and meaning[:1] not in {b"{", b"["}:
             return
         self._framer = _framer(self._kind, meaning)
         data, self._start = self._start, b""
@@ -335,8 +336,10 @@ def _kind(content_type: str) -> Literal["events", "lines", "json", "guess", "opa
 
 def _framer(kind: str, start: bytes) -> _Framer | None:
     """None where the body is nothing to read."""
-    if start.startswith(_SSE_STARTS):
+    if start.startswith(_SURE_STARTS if kind == "guess" else _SSE_STARTS):
         return Blocks()
+    if kind == "guess" and start[:1] == b"[" and start[1:].lstrip()[:1] != b"{":
+        return None
     if kind == "events":
         return Objects() if start[:1] == b"[" else Blocks()
     if kind == "lines" or start[:1] == b"[":

@@ -19,6 +19,7 @@ from sidecar.providers.edits import NOTHING, Edits
 _NEED_MODEL = frozenset({"messages", "messages/count_tokens"})
 _MODEL_PATHS = frozenset({("model",)})
 _MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
+_CONTENT = re.compile(r"files/[^/]+/content/?")
 _EMPTY_TYPES = frozenset({"message_start", "content_block_start", "ping"})
 
 # docs.claude.com/en/api/errors
@@ -66,7 +67,8 @@ class Anthropic:
         return refusals.classify(provider, answer)
 
     def reader(self, operation: str, content_type: str) -> Reader:
-        return AnswerReader(_GRAMMAR, content_type)
+        """What is in a file is its owner's."""
+        return AnswerReader(_GRAMMAR, "application/octet-stream" if _CONTENT.fullmatch(operation) else content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")

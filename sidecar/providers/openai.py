@@ -23,6 +23,7 @@ _GENERATING = re.compile(
     r"(?:^|/)(?:(?:chat/)?completions|embeddings|responses(?:/input_tokens)?|moderations|(?:audio|images)/\w+)/?$"
 )
 _COUNTED_STREAMS = re.compile(r"(?:^|/)(?:chat/)?completions/?$")
+_CONTENT = re.compile(r"(?:^|/)content/?$")
 _OPTIONS = ("stream_options",)
 _MODEL_PATHS = frozenset({("model",)})
 _MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
@@ -76,7 +77,10 @@ class OpenAI:
         return refusals.classify(provider, answer)
 
     def reader(self, operation: str, content_type: str) -> Reader:
-        """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response."""
+        """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response. What
+        is in a file is its owner's."""
+        if _CONTENT.search(operation):
+            content_type = "application/octet-stream"
         return AnswerReader(_GENERATES if _GENERATING.search(operation) else _RETRIEVES, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:

@@ -409,3 +409,23 @@ def test_a_value_of_another_type_than_its_dialect_has_is_read_all_the_same(
     data = json.dumps(body).encode()
     reader = read(dialect, b"data: %s\n\n" % data if "event" in content_type else data, content_type)
     assert reader.first == "event"
+
+
+@pytest.mark.parametrize("text", [b"id: 1\nname: x\n", b"data: [1, 2]\n", b"[00:01 hello and so on", b"retry: 3\n"])
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", ""])
+def test_a_text_that_only_begins_like_a_stream_is_no_stream_that_was_cut(text: bytes, content_type: str) -> None:
+    """A transcript, or a file of any server that calls it a text: nobody asks another key, nothing is added."""
+    reader = read("openai", text, content_type, "audio/transcriptions")
+    assert (reader.first, reader.is_stream, reader.complete, reader.pending) == ("event", False, True, 0)
+    assert outcome(reader).kind is Class.OK
+
+
+@pytest.mark.parametrize(
+    "text", [b"event: x\n", b'data: {"a":1}', b'{"error":{"message":"x","code":429}}', b'{"error":"x"}']
+)
+@pytest.mark.parametrize("content_type", ["text/plain", "text/event-stream", "application/json"])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_what_is_in_a_file_is_its_owners(dialect: str, text: bytes, content_type: str) -> None:
+    reader = read(dialect, text, content_type, "files/file-1/content")
+    assert (reader.first, reader.is_stream, reader.complete) == ("event", False, True)
+    assert outcome(reader).kind is Class.OK
