@@ -282,6 +282,7 @@ class Outcome:
     until: Literal["midnight", "month"] | None = None  # of the provider's zone, where no usable delay was named
     named: NamedLimit | None = None  # of a rate limit: the one that was hit, where the answer names its maximum
     bare: bool = False  # of a rate limit: the answer may name a length, but says nothing of a quota
+    works: bool = False  # of a fault: it is this answer's, and no sign that the provider fails
 
 
 LEAST_TOKENS = 16  # no request is estimated below: a key without room for so many rests

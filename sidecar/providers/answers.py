@@ -34,6 +34,7 @@ _SURE_STARTS = (b"data: {", b"data:{", b"event:", b": ")  # where it may be any 
 _OK = Outcome(Class.OK, Scope.REQUEST, other=False)
 _BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
 _BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
+_HOLLOW = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True, works=True)
 
 
 class Look(NamedTuple):
@@ -317,7 +318,9 @@ class AnswerReader:
             return refusals.of_error(provider, answer, self._error)
         if self._blocked:
             return _BLOCKED
-        if self._closed and (self.first == "error" or not self.complete or self._lacks_content):
+        if self.complete and self._lacks_content:
+            return _HOLLOW
+        if self._closed and (self.first == "error" or not self.complete):
             return _BROKEN
         return _OK
 

@@ -86,7 +86,7 @@ class Progress:
         if door not in self.doors:
             self.doors.add(door)
             self.pools.retries.asked(door, now)
-        if outcome.kind in FAULTS:
+        if outcome.kind in FAULTS and not outcome.works:
             self.pools.failed(held, request_id)
         elif outcome.kind in {Class.OK, Class.BLOCKED}:
             self.pools.succeeded(held, request_id)

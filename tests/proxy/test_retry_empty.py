@@ -87,3 +87,19 @@ async def test_a_stream_with_content_passes_with_all_that_was_before_it() -> Non
         reply = await plane.post("/v1/chat/completions", CHAT)
         assert reply.body == HOLLOW[: -len(FINISH)] + DELTA % 1 + FINISH + DONE
         assert reply.attempts == 1
+
+
+async def test_empty_answers_open_no_breaker() -> None:
+    """They hang on what was asked: who asks so must not keep the provider from all others."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(gemini(FULL if b"good" in exchange.body else OTHER, "application/json"))
+
+    options: dict[str, Any] = {"dialect": "gemini", "breaker": {"failures": 2}, "max_wait": "0s"}
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(3), **options)}, routes=route()) as plane,
+    ):
+        assert (await plane.post(PATH, {"contents": []})).attempts == 5
+        reply = await plane.post(PATH, {"contents": ["good"]})
+        assert (reply.status, reply.attempts) == (200, 1)
