@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
@@ -90,7 +90,7 @@ class DataPlane:
             return await self._page(request, state, page, visit)
         self._replica.entered()
         try:
-            return await self._forward_or_refuse(request, state, visit)
+            return _framed(request, await self._forward_or_refuse(request, state, visit))
         except (asyncio.CancelledError, ConnectionResetError):
             visit.status, visit.outcome = 499, "cancelled"  # the client is gone
             raise asyncio.CancelledError from None  # which the server takes without a traceback
@@ -128,6 +128,14 @@ class DataPlane:
             return await page(request)
         except Refused as refused:
             return await _refuse(request, visit, refused)
+
+
+def _framed(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """The same. Where no length was told, a client of HTTP/1.0 sees its end by that of the connection, which aiohttp
+    would keep for one that asked for it."""
+    if request.version < HttpVersion11 and response.content_length is None:
+        response.force_close()
+    return response
 
 
 async def _refuse(request: web.BaseRequest, visit: Visit, refused: Refused) -> web.StreamResponse:

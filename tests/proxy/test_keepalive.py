@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -268,3 +269,29 @@ async def test_gemini_gets_blank_lines_where_it_streams_events_and_nothing_in_an
         assert reply.body.startswith(b"\n")
         assert reply.body.lstrip(b"\n") == said
         assert "x-sidecar-key" in (await plane.post(path, {"contents": []})).headers
+
+
+@pytest.mark.parametrize("keepalive", ["50ms", None])
+async def test_a_client_of_http_1_0_that_would_keep_its_connection_sees_where_a_stream_ends(
+    keepalive: str | None,
+) -> None:
+    """By the end of the connection: there is nothing else to tell it by."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await asyncio.sleep(0.1)
+        await exchange.chunk(STREAMED)
+        await exchange.chunk(b"")
+
+    body = json.dumps(STREAM).encode()
+    head = (
+        b"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n"
+    )
+    given = {"keepalive": keepalive} if keepalive else {}
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1))}, **given) as plane,
+    ):
+        async with asyncio.timeout(10):
+            got = await plane.speak(head % len(body) + body)
+        assert got.endswith(STREAMED)
