@@ -90,7 +90,10 @@ class Gemini:
         return refusals.classify(provider, answer)
 
     def reader(self, operation: str, content_type: str) -> Reader:
-        """What streams an answer ends with a reason, else it was cut; nothing is known of the end of other streams."""
+        """What streams an answer ends with a reason, else it was cut; nothing is known of the end of other streams.
+        What is in a file is its owner's."""
+        if operation.endswith(":download"):
+            content_type = "application/octet-stream"
         return AnswerReader(_ENDS if operation.endswith(_STREAMS) else _GRAMMAR, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:

@@ -65,7 +65,7 @@ def _without_version(base: str) -> str:
 def _once(base: str, path: str) -> str:
     """Base and path, with a version that the base ends with and the path names too (`/upload/v1beta/...`) once."""
     head, _, last = base.rpartition("/")
-    leading = path.removeprefix("/upload").split("/")[1:2]
+    leading = path.removeprefix("/upload").removeprefix("/download").split("/")[1:2]
     return (head if _VERSION.fullmatch(last) and [last] == leading else base) + path
 
 

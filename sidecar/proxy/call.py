@@ -77,6 +77,7 @@ _PLACES = (
     (re.compile(r"(/v1beta/)"), "gemini", "/v1beta/"),
     (re.compile(r"(/upload/v1beta/)"), "gemini", "/upload/v1beta/"),
     (re.compile(r"(/upload/v1/)"), "gemini", "/upload/v1/"),
+    (re.compile(r"(/download/v1beta/)"), "gemini", "/download/v1beta/"),
     (_GEMINI_V1, "gemini", "/v1/"),
     (re.compile(r"(/v1/)"), "openai", "/v1/"),
     (re.compile(rf"(/)(?:{'|'.join(_OPENAI_PATHS)})(?:/|$)"), "openai", "/"),

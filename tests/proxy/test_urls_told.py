@@ -72,6 +72,9 @@ async def test_an_upload_goes_on_where_it_began(plane: Plane, provider: StrictPr
     for _ in range(3):
         told = await plane.post("/v1beta/models/gemini-2.0-flash:generateContent", asked)
         assert (told.status, told.key, told.attempts) == (200, begun.key, 1)
+    for door in ("", "/download"):
+        got = await plane.send("GET", f"{before}{door}/v1beta/{file['name']}:download?alt=media")
+        assert (got.body, got.key, got.attempts) == (b"abcabcabc", begun.key, 1), door
     assert {arrival.status for arrival in provider.arrivals} == {200}
 
 
