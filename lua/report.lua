@@ -12,12 +12,13 @@
 --       ends     count, then for each rest of the key that succeeded: field, account
 --       fault    field of the provider's rest that failed ("": none did), then, unless that is "": how many in a row, each
 --                within so long of the one before, make it rest for how long (microseconds)
+--       left     field of the provider's rest after which this was to find out, and came to nothing ("": none)
 -- returns        three lists: for each rest how long the key rests now (microseconds; -1: its pool does, instead), for each
 --                clear 1 if it was taken back, for each end 1 if a rest ended early; then how long the pool rests now, or 0,
 --                field and account of each rest that its throttle takes back, and how long the provider rests from now, or 0
 -- cost           3 commands, 1 a rest, 2 a suspicion taken back or a rest that ended, and 3 for each of its pools; a refusal
 --                that may be the provider's throttle 5 instead of 1, but 2 while its pool rests for that; the one that
---                finds it out 4, and 2 and 3 a pool for each rest that it takes back; a fault 2
+--                finds it out 4, and 2 and 3 a pool for each rest that it takes back; a fault 2; what came to nothing 2
 --
 -- It always writes, if only the clock: a report of nothing finds out whether this Redis takes writes.
 -- Rotations are not told of a rest: each finds out when the key comes to its head, so a report costs the same for
@@ -93,5 +94,11 @@ if failed ~= '' then
   local set = { failures = args.number(), within = args.number(), pause = args.number() }
   local until_then = breaker.failed(state, failed, moment, now, set)
   provider_rests = until_then and string.format('%.0f', until_then - now) or '0'
+end
+
+local left = args.text()
+local tried = left ~= '' and cooldown.read(redis.call('HGET', state, left))
+if tried and cooldown.leave(tried, moment) then
+  redis.call('HSET', state, left, cooldown.write(tried))
 end
 return { rests, clears, ends, pool_rests, freed, provider_rests }

@@ -49,6 +49,8 @@ def report(state: State, report: Report, raw: int) -> Reported:
     subjects += [report.works] if report.works else []
     ends = tuple(_end(state, subject, report.moment_us, now) for subject in subjects)
     provider_rests = _failed(state, report.failed, report.moment_us, now) if report.failed else 0
+    if report.left in known and (tried := rests.given_back(known[report.left], report.moment_us)):
+        known[report.left] = tried
     return Reported(tuple(told), clears, ends, pool_rests, tuple(freed), provider_rests)
 
 

@@ -382,6 +382,7 @@ class Report:
     pool: str = ""  # whose own rest a success ends
     works: Subject | None = None  # the provider whose rest, or whose faults in a row, that ends too
     failed: Failed | None = None
+    left: Subject | None = None  # the provider of which this was to find out whether it works, and came to nothing
     moment_us: int = 0  # of the attempt's grant
 
 

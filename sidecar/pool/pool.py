@@ -272,7 +272,7 @@ class Pools:
 
         `drift`: what it is that the provider refused, if a key rests for it.
         """
-        if not (report.rests or report.clears or report.ends or report.works or report.failed):
+        if not (report.rests or report.clears or report.ends or report.works or report.failed or report.left):
             return
         report = replace(report, moment_us=held.grant.moment_us)
         if not all(rest.proved for rest in report.rests):
@@ -306,6 +306,11 @@ class Pools:
         if breaker is not None and provider is not None:
             failed = Failed(provider, breaker.failures, breaker.within_us, breaker.pause_us)
             self.report(Report(request_id, failed=failed), held)
+
+    def left(self, held: Held, request_id: str) -> None:
+        """The client went away before the provider answered: another request may find out whether it works again."""
+        if held.grant.finds:
+            self.report(Report(request_id, left=_provider(held)), held)
 
     async def outlast_suspicion(self, search: Search) -> bool:
         """After a refusal: pauses where an untried key rests or just rested on suspicion, for that ends with an answer.

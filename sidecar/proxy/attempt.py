@@ -130,6 +130,7 @@ class Attempts:
             raise Refused(413, "request_too_large", f"{error} Send less, or lower its max_tokens.") from None
         except asyncio.CancelledError:
             if self.held is not None and self.under_way and self.held.in_hand:  # sent: else it was given back
+                self.pools.left(self.held, self.search.request_id)
                 self._unanswered(self.held, CANCELLED)
             raise
         finally:

@@ -253,6 +253,7 @@ def report(names: Names, report: Report, pools: Iterable[str], now: str = "") ->
         *(str(len(report.clears)), *clears),
         *(str(len(ends) // 2), *ends),
         *_failed(report.failed),
+        "" if report.left is None else rest_field(report.left),
     )
     return Call("report", state_and_wakes(names, pools), args)
 

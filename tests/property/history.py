@@ -339,8 +339,11 @@ class Play:
             return
         _, grant, _ = self.open[choice % len(self.open)]
         ends = bearing.subjects(grant.member, grant.rotation.model)
+        if choice % 5 == 4:  # its client went away
+            self._report(Report("r0", left=works_of(grant), moment_us=grant.moment_us), "")
+            return
         pool = grant.rotation.pool if choice % 2 else ""
-        works = bearing.resting_provider(grant.rotation.door, grant.rotation.model) if choice % 2 else None
+        works = works_of(grant) if choice % 2 else None
         self._report(Report("r0", ends=ends, pool=pool, works=works, moment_us=grant.moment_us), grant.member.account)
 
     def manage(self, choice: int) -> None:
@@ -369,6 +372,11 @@ class Play:
         call = calls.report(NAMES, report, pools, str(self.raw))
         self._expect(call, calls.read_report, answer)
         self.words.append(f"report {report} of {account} -> {answer}")
+
+
+def works_of(grant: Grant) -> Subject:
+    """The provider that it was granted for."""
+    return bearing.resting_provider(grant.rotation.door, grant.rotation.model)
 
 
 def failed(choice: int, model: str) -> Failed:

@@ -147,8 +147,26 @@ async def test_a_refusal_of_the_one_that_finds_out_says_that_it_works() -> None:
         assert [(await asked(plane)).status for _ in range(3)] == [400, 200, 200]
 
 
-async def test_a_client_that_leaves_while_it_finds_out_leaves_it_to_another() -> None:
-    """Half a minute later, for nobody knows whether it would have had an answer."""
+async def test_a_client_that_leaves_while_it_finds_out_leaves_it_to_the_next() -> None:
+    """At once: who goes away says nothing of the provider, and must not keep all others from it."""
+    async with world() as (provider, plane):
+        provider.faults.append(DOWN)
+        await fails(plane, 10)
+        provider.faults[:] = [Fault(hang=True, times=2)]
+        await skip(plane, 5)
+        for _ in range(2):
+            provider.arrivals.clear()
+            gone = asyncio.create_task(asked(plane))
+            await provider.wait_for(lambda: provider.arrivals)
+            assert (await asked(plane)).status == 503
+            gone.cancel()
+            await provider.wait_for(lambda: provider.arrivals[-1].ended == "cancelled")
+            await plane.replica.idle.wait()
+        assert (await asked(plane)).status == 200
+
+
+async def test_who_finds_out_nothing_for_half_a_minute_leaves_it_to_another() -> None:
+    """It may be a replica that is gone."""
     async with world() as (provider, plane):
         provider.faults.append(DOWN)
         await fails(plane, 10)
@@ -156,12 +174,11 @@ async def test_a_client_that_leaves_while_it_finds_out_leaves_it_to_another() ->
         await skip(plane, 5)
         gone = asyncio.create_task(asked(plane))
         await provider.wait_for(lambda: len(provider.arrivals) == 11)
-        gone.cancel()
-        await provider.wait_for(lambda: provider.arrivals[-1].ended == "cancelled")
         refused = await asked(plane)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         await skip(plane, 30)
         assert (await asked(plane)).status == 200
+        gone.cancel()
 
 
 async def test_who_may_wait_for_the_end_of_the_pause_finds_out() -> None:
