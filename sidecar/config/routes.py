@@ -13,7 +13,7 @@ from sidecar.config.schema import PoolEntry, RouteEntry, TargetEntry
 from sidecar.config.targets import target
 from sidecar.model.classes import Class
 from sidecar.model.configured import Cache, Pool, Route, Target
-from sidecar.model.rotations import may_serve
+from sidecar.model.rotations import serves
 
 FALLBACKS = (
     Class.CONTEXT_TOO_LONG,
@@ -109,7 +109,7 @@ def _check_target(target: Target, name: str, pool: Pool, path: Path, problems: P
         text = "speaks no dialect in which a route could be asked for. Give the pool its dialect: openai"
         problems.error((*path, "pool"), f"{pool.name} {text}, or call it at /pools/{pool.name}/... alone.")
     model = target.model or name
-    if not pool.keys or "*" in model or any(may_serve(key, model) for key in pool.keys):
+    if not pool.keys or "*" in model or serves(pool, model):
         return
     allowed = ", ".join(dict.fromkeys(pattern for key in pool.keys for pattern in key.models))
     problems.error(path, f"no key of pool {pool.name} may serve {shown(model)}: their `models` are {allowed}.")

@@ -40,6 +40,11 @@ def of_client(client: Client, model: str | None) -> Total:
     return Total(client.account, limits) if limits else NOBODY
 
 
+def serves(pool: Pool, model: str) -> bool:
+    """Whether any key of the pool may serve this model; "": a call without one."""
+    return any(may_serve(key, model) for key in pool.keys)
+
+
 def may_serve(key: Key, model: str) -> bool:
     """Whether the key's `models` allow this one; a key without any may serve all, and calls without a model too."""
     return not key.models or any(matches(pattern, model) for pattern in key.models)

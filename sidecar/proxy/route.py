@@ -10,7 +10,7 @@ from random import Random
 
 from sidecar.model.configured import Config, Pool, Route, Target
 from sidecar.model.patterns import matches, nearest
-from sidecar.model.rotations import may_serve
+from sidecar.model.rotations import serves
 from sidecar.providers.catalogue import native
 from sidecar.proxy.errors import Refused
 
@@ -98,7 +98,7 @@ def shares(targets: Sequence[Target]) -> tuple[float, ...]:
 def in_pool(config: Config, pool: str, model: str | None) -> Route:
     """To the one target of a call that names its pool itself. Raises Refused (404) where no key of it may serve."""
     target = Target(pool, model or "")
-    if not any(may_serve(key, target.model or "") for key in config.pools[pool].keys):
+    if not serves(config.pools[pool], target.model or ""):
         asked = f'the model "{model}"' if model else "a call without a model"
         raise Refused(404, "model_not_found", f"No key of pool {pool} may serve {asked}: see `models` of its keys.")
     return Route((target,))
@@ -119,7 +119,7 @@ def _why_not(pool: Pool, dialect: str, model: str) -> str:
     """Why no caller of this dialect can be served; "": one can."""
     if dialect not in pool.provider.dialects:
         return f"pool {pool.name} does not speak the {dialect} dialect"
-    if not any(may_serve(key, model) for key in pool.keys):
+    if not serves(pool, model):
         return f"no key of pool {pool.name} may serve {model}"
     return ""
 
