@@ -10,6 +10,7 @@ from sidecar.config.limits import check_model
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.schema import PoolEntry, TargetEntry
 from sidecar.model.configured import Parameters, Target
+from sidecar.model.headers import CREDENTIALS, HOP_BY_HOP, OURS
 from sidecar.providers.parameters import known
 
 _MOST_WEIGHT = 1000
@@ -18,11 +19,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 _NOT_SET = {"model": "The target's `model:` says it", "stream": "Whether it streams is the caller's"}
 # Of the connection, the body as it is sent, and the credential, all of which are the sidecar's to say.
-_OURS = frozenset({
-    "host", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "content-encoding", "content-type",
-    "accept-encoding", "cookie", "authorization", "x-api-key", "x-goog-api-key", "api-key",
-})  # fmt: skip
+_OURS = HOP_BY_HOP.union(OURS, CREDENTIALS, {"content-type"})
 
 
 def target(entry: TargetEntry, path: Path, pools: Mapping[str, PoolEntry], problems: Problems) -> Target:

@@ -44,9 +44,8 @@ class Copy:
 
     def of(self, answer: Answer) -> Copy:
         """Ready for the bytes of this one."""
-        coding, reader = answer.reply.response.headers.get("Content-Encoding", ""), answer.reply.reader
-        packed = Inflate(coding)
-        self._inflate = Inflate("") if reader is not None and reader.is_stream and not packed.broken else packed
+        reply = answer.reply
+        self._inflate = Inflate("" if reply.unpacks else reply.response.headers.get("Content-Encoding", ""))
         return self
 
     def __call__(self, data: bytes) -> None:

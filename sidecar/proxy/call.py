@@ -11,30 +11,15 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.configured import Config, Parameters, Target
+from sidecar.model.headers import CREDENTIALS, HOP_BY_HOP, OURS
 from sidecar.model.words import Estimate
 from sidecar.providers import estimates, jsonhead, multipart, parameters
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
-from sidecar.proxy.clients import HEADERS as CREDENTIALS
 from sidecar.proxy.clients import without_credentials
 from sidecar.proxy.errors import Refused, bad_request
 
-# What concerns one connection only (RFC 9110, 7.6.1), and what this connection says of itself.
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_OURS = frozenset({"host", "content-length", "content-encoding", "expect", "accept-encoding", "cookie"})
 # These would bill another account than the granted key's, or fail for it.
 ACCOUNT_SELECTING = frozenset(
     {
@@ -47,7 +32,7 @@ ACCOUNT_SELECTING = frozenset(
         "anthropic-workspace-id",
     }
 )
-_DROPPED = HOP_BY_HOP.union(_OURS, ACCOUNT_SELECTING, CREDENTIALS)
+_DROPPED = HOP_BY_HOP.union(OURS, ACCOUNT_SELECTING, CREDENTIALS)
 _NEVER = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")  # the weight of a coding that is not accepted
 DECODABLE = ("gzip", "deflate")  # what an answer may be compressed with: its first events and its usage must be read
 

@@ -8,17 +8,17 @@ from urllib.parse import parse_qsl, unquote_plus
 from multidict import CIMultiDictProxy
 
 from sidecar.model.configured import Client, Token
+from sidecar.model.headers import CREDENTIALS
 from sidecar.model.patterns import matches
 from sidecar.model.tokens import digest
 from sidecar.proxy.errors import Refused
 
-HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 QUERY = frozenset({"key", "access_token"})
 
 
 def tokens(headers: CIMultiDictProxy[str], query: str) -> list[str]:
     """Every credential that a request presents, as text that can be encoded: raw bytes of a header become `?`."""
-    found = [value for name in HEADERS for value in headers.getall(name, ())]
+    found = [value for name in CREDENTIALS for value in headers.getall(name, ())]
     found = [text[7:].strip() if text[:7].lower() == "bearer " else text for text in found]
     found += [value for name, value in parse_qsl(query) if name in QUERY]
     return [text.encode(errors="replace").decode() for text in found]

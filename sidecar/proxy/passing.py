@@ -46,14 +46,13 @@ class Passing:
         self._to, self.reply, self._reader, self._key = to, answer.reply, reader, answer.held.key
         headers = answer.reply.response.headers
         coding = headers.get("Content-Encoding", "")
-        inflate = Inflate(coding)
         # Nothing can be added to packed bytes, or to a length that was told.
-        self.unpacks = reader.is_stream and not inflate.broken
+        self.unpacks = self.reply.unpacks
         self._packed = not self.unpacks and coding.strip().lower() not in PLAIN
         self._fixed = self._packed or (not self.unpacks and "Content-Length" in headers)
         masks = to.called and not self._packed
         self.mask = masking.mask(to.called, headers.get("Content-Type", "")) if masks else None
-        self._held = b"".join(inflate(self.reply.held)) if self.unpacks else self.reply.held
+        self._held = b"".join(Inflate(coding)(self.reply.held)) if self.unpacks else self.reply.held
 
     async def send(self, response: web.StreamResponse) -> web.StreamResponse:
         """Sends it in this response, whose head has gone, to its end, or to that of the connection."""

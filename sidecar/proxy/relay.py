@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 from multidict import CIMultiDict
 
+from sidecar.model.headers import HOP_BY_HOP
 from sidecar.model.redaction import finder
 from sidecar.providers import faults, masking
 from sidecar.providers.dialect import ERROR_BYTES, Dialect
-from sidecar.providers.masking import Mask
 from sidecar.proxy import belonging
 from sidecar.proxy.attempt import Answer
-from sidecar.proxy.call import HOP_BY_HOP, connection_named
+from sidecar.proxy.call import connection_named
 from sidecar.proxy.errors import SHOULD_RETRY, Refused
 from sidecar.proxy.inflate import PLAIN, unpacked
 from sidecar.proxy.passing import Delivery, Passing
@@ -33,7 +33,6 @@ async def send(to: Delivery, answer: Answer, ours: CIMultiDict[str]) -> web.Stre
     request, reply = to.request, answer.reply
     if to.begun is not None:
         return await _go_on(to, answer, to.begun)
-    mask = _mask(reply, to.called) if to.called else None
     headers = _client_headers(answer)
     if answer.is_final:
         headers[SHOULD_RETRY] = "false"
@@ -45,21 +44,21 @@ async def send(to: Delivery, answer: Answer, ours: CIMultiDict[str]) -> web.Stre
         headers, body = _without_secret(answer, headers)
         if reply.asked_usage:
             body = to.call.place.judge.without_usage(body)
-        return await _whole(request, reply, headers, mask.feed(body) if mask else body)
+        return await _whole(request, reply, headers, _masked(to, reply, body))
     if whole and not reply.asked_usage:
-        body = _at_home(request, reply, headers)
-        body = mask.feed(body) if mask else body
+        body = _masked(to, reply, _at_home(request, reply, headers))
         if to.tee is not None:
             to.tee(body)
         return await _whole(request, reply, headers, body)
     return await _stream(to, answer, headers)
 
 
-def _mask(reply: Reply, called: str) -> Mask | None:
-    """What a 2xx passes through; None where it cannot be read, as what was packed though nobody asked for it."""
+def _masked(to: Delivery, reply: Reply, body: bytes) -> bytes:
+    """A whole body as its client is to see it; as it is where it cannot be read: packed, though nobody asked for that."""
     headers = reply.response.headers
     readable = reply.status < 300 and headers.get("Content-Encoding", "").strip().lower() in PLAIN
-    return masking.mask(called, headers.get("Content-Type", "")) if readable else None
+    mask = masking.mask(to.called, headers.get("Content-Type", "")) if to.called and readable else None
+    return mask.feed(body) if mask else body
 
 
 def _at_home(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str]) -> bytes:

@@ -59,6 +59,12 @@ class Reply:
     before_write: Callable[[], Awaitable[None]] | None = None  # to be awaited before bytes that were read are passed on
 
     @property
+    def unpacks(self) -> bool:
+        """Whether its client gets it unpacked: a stream, to whose events something may have to be added."""
+        is_stream = self.reader is not None and self.reader.is_stream
+        return is_stream and not Inflate(self.response.headers.get("Content-Encoding", "")).broken
+
+    @property
     def status(self) -> int:
         return self.response.status
 

@@ -26,9 +26,8 @@ from sidecar.store.names import Names
 HOLD_MS = 3000  # that a run counts without a sign of life from its replica
 RENEW_S = 1.0  # between two of them
 ALONE_MS = 2000  # in which who asks the same as a run that came to nothing goes alone; who waits looks more often
-SETTLED_S = (
-    60.0  # without a refusal until answers are said to be kept again: at a bound each that ends makes room for one
-)
+# Without a refusal until answers are said to be kept again: at a bound each that ends makes room for one.
+SETTLED_S = 60.0
 PACKING = 3  # zlib's level: a quarter less than 1 in a tenth more time; 6 takes twice as long
 
 _FORM = b"1"  # of what is written here; another one is none of ours
