@@ -26,7 +26,7 @@ from sidecar.ops.redact import redactor
 from sidecar.ops.stream import Stream
 from sidecar.proxy import app as proxy
 from sidecar.proxy.certificates import Certificates
-from sidecar.proxy.connections import Connections
+from sidecar.proxy.origin.connections import Connections
 from sidecar.proxy.reviving import reviving
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Follow, Replica

@@ -31,10 +31,10 @@ from sidecar.pool.search import Held, Search
 from sidecar.providers import limits
 from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy.call import Call
-from sidecar.proxy.connections import NotSent
-from sidecar.proxy.gate import Late
-from sidecar.proxy.incoming import Lost
 from sidecar.proxy.inflate import unpacked
+from sidecar.proxy.origin.connections import NotSent
+from sidecar.proxy.origin.gate import Late
+from sidecar.proxy.origin.incoming import Lost
 from sidecar.proxy.reviving import cheap_call
 from sidecar.proxy.upstream import Reply, Upstream
 from sidecar.store.drifts import Drift

@@ -17,7 +17,6 @@ from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy.call import Call
-from sidecar.proxy.connections import NotSent
 from sidecar.proxy.errors import (
     LONGEST_RETRY_AFTER_US,
     Refused,
@@ -30,9 +29,10 @@ from sidecar.proxy.errors import (
     store_away,
     unanswered,
 )
-from sidecar.proxy.gate import Late
-from sidecar.proxy.incoming import TIMED_OUT, Lost
 from sidecar.proxy.inflate import unpacked
+from sidecar.proxy.origin.connections import NotSent
+from sidecar.proxy.origin.gate import Late
+from sidecar.proxy.origin.incoming import TIMED_OUT, Lost
 from sidecar.proxy.progress import Next, Progress
 from sidecar.proxy.upstream import UNREACHED, Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable

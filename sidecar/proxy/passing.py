@@ -17,8 +17,8 @@ from sidecar.providers.dialect import Reader
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import broken_off
-from sidecar.proxy.incoming import BROKEN, TIMED_OUT, Lost
 from sidecar.proxy.inflate import PLAIN, Inflate
+from sidecar.proxy.origin.incoming import BROKEN, TIMED_OUT, Lost
 from sidecar.proxy.upstream import Reply
 
 log = logging.getLogger(__name__)

@@ -54,7 +54,7 @@ async def send(to: Delivery, answer: Answer, ours: CIMultiDict[str]) -> web.Stre
 
 
 def _masked(to: Delivery, reply: Reply, body: bytes) -> bytes:
-    """A whole body as its client is to see it; as it is where it cannot be read: packed, though nobody asked for that."""
+    """A whole body as its client is to see it; untouched where it cannot be read: packed, though nobody asked."""
     headers = reply.response.headers
     readable = reply.status < 300 and headers.get("Content-Encoding", "").strip().lower() in PLAIN
     mask = masking.mask(to.called, headers.get("Content-Type", "")) if to.called and readable else None

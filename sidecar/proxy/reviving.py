@@ -31,9 +31,9 @@ from sidecar.pool.search import Search
 from sidecar.providers.catalogue import native, probe
 from sidecar.providers.dialect import Reading
 from sidecar.proxy.call import DECODABLE, Call, Place
-from sidecar.proxy.connections import NotSent
-from sidecar.proxy.gate import Late
-from sidecar.proxy.incoming import Lost
+from sidecar.proxy.origin.connections import NotSent
+from sidecar.proxy.origin.gate import Late
+from sidecar.proxy.origin.incoming import Lost
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Replica, State
 from sidecar.store.connect import StoreAway, StoreUnable

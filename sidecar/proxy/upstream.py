@@ -25,11 +25,11 @@ from sidecar.providers.urls import upstream_path
 from sidecar.proxy.bodies import IN_MEMORY
 from sidecar.proxy.call import Call
 from sidecar.proxy.clients import without_credentials
-from sidecar.proxy.connections import Connections
-from sidecar.proxy.gate import Sending
-from sidecar.proxy.incoming import Incoming, Lost
 from sidecar.proxy.inflate import Inflate, unpacked
-from sidecar.proxy.places import Places
+from sidecar.proxy.origin.connections import Connections
+from sidecar.proxy.origin.gate import Sending
+from sidecar.proxy.origin.incoming import Incoming, Lost
+from sidecar.proxy.origin.places import Places
 
 HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
 SLICE = 64 * 1024  # of a large request body, written at once

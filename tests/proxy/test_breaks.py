@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.model.events import Attempted
 from sidecar.providers.answers import AnswerReader
-from sidecar.proxy.incoming import Incoming
+from sidecar.proxy.origin.incoming import Incoming
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.proxy.test_streams import DELTA, DONE, FINISH, STREAM, opened

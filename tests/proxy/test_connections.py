@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.model.configured import Target
 from sidecar.pool.search import Search
-from sidecar.proxy.places import Places
+from sidecar.proxy.origin.places import Places
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar

@@ -247,7 +247,7 @@ async def test_a_proxy_that_says_nothing_is_given_up(
     provider: StrictProvider, door: int, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It took the request for a tunnel and is silent: the provider's own time to answer has not begun."""
-    monkeypatch.setattr("sidecar.proxy.connections.PROXIED_S", 0.05)
+    monkeypatch.setattr("sidecar.proxy.origin.connections.PROXIED_S", 0.05)
     async with HttpProxy(hosts={NAME: door}, silent=True) as proxy:
         options = {"proxy": f"http://{proxy.url}", "ca_bundle": bundle, "max_attempts": 1}
         async with sidecar({"chat": pool(f"https://{NAME}", list(provider.accounts)[:1], **options)}) as plane:
@@ -290,7 +290,7 @@ async def test_a_grant_that_a_slow_tunnel_made_late_is_confirmed_and_sent_once(
     async with HttpProxy(hosts={NAME: door}) as proxy:
         options = {"proxy": f"http://{proxy.url}", "ca_bundle": bundle, "limits": [{"requests": 3, "per": "minute"}]}
         # By the clock of the look the handshakes took an hour.
-        monkeypatch.setattr("sidecar.proxy.gate.monotonic", lambda: monotonic() + 3600)
+        monkeypatch.setattr("sidecar.proxy.origin.gate.monotonic", lambda: monotonic() + 3600)
         async with sidecar({"chat": pool(f"https://{NAME}", list(provider.accounts)[:1], **options)}) as plane:
             confirmed = 0
             renew = plane.replica.state.pools.renew

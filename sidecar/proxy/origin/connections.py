@@ -14,8 +14,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.model.configured import DIRECT, CaBundle, Config, Key, Pool, Proxy
-from sidecar.proxy.gate import SENDING, Gate, ProxyRefused, Sending, SentBefore
-from sidecar.proxy.incoming import Lost, Stalled
+from sidecar.proxy.origin.gate import SENDING, Gate, ProxyRefused, Sending, SentBefore
+from sidecar.proxy.origin.incoming import Lost, Stalled
 
 CONNECT_S = 10.0
 PROXIED_S = 20.0  # until a connection through a proxy is there, that to the proxy included
@@ -130,7 +130,7 @@ def _connector(way: _Way) -> Gate:
     }
     if not way.proxy.scheme.startswith("socks"):
         return Gate(**options)
-    from sidecar.proxy.socks import socks_gate  # noqa: PLC0415 - a library that few need
+    from sidecar.proxy.origin.socks import socks_gate  # noqa: PLC0415 - a library that few need
 
     return socks_gate(way.proxy, options)
 

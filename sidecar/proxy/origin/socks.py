@@ -10,7 +10,7 @@ from aiohttp.tracing import Trace
 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError, ProxyType
 
 from sidecar.model.configured import Proxy
-from sidecar.proxy.gate import Gate, ProxyRefused
+from sidecar.proxy.origin.gate import Gate, ProxyRefused
 
 
 class _SocksGate(Gate, ProxyConnector):
