@@ -95,6 +95,7 @@ _UNSTORED = re.compile(rb'"store"\s*:\s*false')
 _KEEPS = ((_CHAT, (b'"store"', b'"audio"')), (_MESSAGES, (b'"code_execution', b'"container"')))
 
 
+@lru_cache(maxsize=1024)
 def generates(operation: str) -> bool:
     """Whether the call is for a model's words or numbers: its body is a prompt, in which a UUID is nobody's."""
     return any(kind.search(operation) for kind in (_RESPONSES, _MESSAGES, _CHAT, _MAKES_NOTHING))

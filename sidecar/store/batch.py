@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 import redis
@@ -26,6 +26,14 @@ MOST = 256  # calls in one pipeline: more would only make the first of them wait
 Command = tuple[str | bytes | int, ...]
 
 
+class _Waiting(NamedTuple):
+    """A call until it is answered. Where who waited for its future is gone, the reply goes to `orphaned`."""
+
+    call: Call
+    future: asyncio.Future[Any]
+    orphaned: Callable[[Any], None] | None
+
+
 class Lane:
     """One connection and the calls that wait for it."""
 
@@ -33,7 +41,7 @@ class Lane:
         self._open = open_connection
         self._away = away  # told of every failure of the connection
         self._connection: AbstractConnection | None = None
-        self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self._waiting: list[_Waiting] = []
         self._gathered = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
@@ -43,21 +51,15 @@ class Lane:
 
         A caller that is cancelled meanwhile does not stop the call; its reply, or error, goes to `orphaned`.
         """
-        future = self.submit(call)
+        future = self.submit(call, orphaned)
         try:
-            return await asyncio.shield(future)
+            return await future
         except asyncio.CancelledError:
-
-            def left_behind(done: asyncio.Future[Any]) -> None:
-                # Looked at even where nobody wants the reply: else asyncio complains of an error that nobody took.
-                error = done.exception()
-                if orphaned is not None:
-                    orphaned(done.result() if error is None else error)
-
-            future.add_done_callback(left_behind)
+            if orphaned is not None and not future.cancelled():  # the cancel came behind the reply
+                orphaned(future.exception() or future.result())
             raise
 
-    def submit(self, call: Call) -> asyncio.Future[Any]:
+    def submit(self, call: Call, orphaned: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
         """Queues the call behind those before it; the future has its reply or its error."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._closed:
@@ -65,7 +67,7 @@ class Lane:
             return future
         if self._runner is None:
             self._runner = asyncio.get_running_loop().create_task(self._run())
-        self._waiting.append((call, future))
+        self._waiting.append(_Waiting(call, future, orphaned))
         self._gathered.set()
         return future
 
@@ -77,10 +79,10 @@ class Lane:
                 self._gathered.clear()
             await self._serve(batch)
 
-    async def _serve(self, batch: Sequence[tuple[Call, asyncio.Future[Any]]]) -> None:
+    async def _serve(self, batch: Sequence[_Waiting]) -> None:
         """Answers every call of the batch, whatever happens: nobody may wait for ever."""
         try:
-            replies = await self._round_trip([call for call, _ in batch])
+            replies = await self._round_trip([waiting.call for waiting in batch])
         except asyncio.CancelledError:
             _answer(batch, [StoreAway("the store is closed")] * len(batch))
             raise
@@ -176,9 +178,12 @@ def _loads() -> tuple[Command, ...]:
     return tuple(("SCRIPT", "LOAD", scripts.load(name).text) for name in scripts.NAMES)
 
 
-def _answer(batch: Sequence[tuple[Call, asyncio.Future[Any]]], replies: Sequence[Any]) -> None:
-    for (_, future), reply in zip(batch, replies, strict=True):
-        if isinstance(reply, Exception):
+def _answer(batch: Sequence[_Waiting], replies: Sequence[Any]) -> None:
+    for (_, future, orphaned), reply in zip(batch, replies, strict=True):
+        if future.cancelled():
+            if orphaned is not None:
+                asyncio.get_running_loop().call_soon(orphaned, reply)  # so that a mistake in it costs nobody an answer
+        elif isinstance(reply, Exception):
             future.set_exception(reply)
         else:
             future.set_result(reply)

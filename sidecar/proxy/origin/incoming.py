@@ -41,18 +41,25 @@ class Incoming:
 
     async def chunk(self) -> bytes:
         """What has come, b"" at the end. Raises Lost."""
+        content = self._response.content
+        try:
+            data = content.read_nowait()  # mostly the beginning has come with the head, and needs no timer
+            if not data and not content.at_eof():
+                data = await self._next(content)
+        except (aiohttp.ClientError, OSError) as error:
+            raise Lost(type(error).__name__) from None
+        if self.at_end:
+            self._forget()
+        return data
+
+    async def _next(self, content: aiohttp.StreamReader) -> bytes:
         self._since = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_at(self._since + self._idle_s, self._look)
         try:
-            data = await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise Lost(type(error).__name__) from None
+            return await content.readany()
         finally:
             self._since = None
-        if self.at_end:
-            self._forget()
-        return data
 
     def _forget(self) -> None:
         """A timer holds all that it may speak of, for as long as it was set."""
