@@ -6,7 +6,7 @@ from typing import Literal
 
 from sidecar.config.addresses import redis_url
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.read import bounded_us, size_bytes
+from sidecar.config.read import bounded_size, bounded_us
 from sidecar.config.schema import CacheEntry
 from sidecar.model.configured import SECOND_US, Cache, Config
 
@@ -47,7 +47,7 @@ def _cache(
     ttl_us = bounded_us(entry.ttl, (*path, "ttl"), problems, least_us=1000, most_us=_LONGEST_US)
     return Cache(
         ttl_s=base.ttl_s if ttl_us is None else ttl_us / SECOND_US,
-        max_bytes=_size(entry.max_bytes, (*path, "max_bytes"), problems, base.max_bytes, _LARGEST),
+        max_bytes=bounded_size(entry.max_bytes, (*path, "max_bytes"), problems, base.max_bytes, _LARGEST),
         scope=base.scope if entry.scope is None else _SCOPES.get(entry.scope, base.scope),
     )
 
@@ -56,7 +56,7 @@ def place(entry: str | CacheEntry | None, problems: Problems) -> tuple[str, int]
     """The URL of the cache's own Redis, or "", and how many bytes all answers may be."""
     if not isinstance(entry, CacheEntry):
         return _NONE.cache_redis, _NONE.cache_total
-    most = _size(entry.max_total, ("cache", "max_total"), problems, _NONE.cache_total, _MOST)
+    most = bounded_size(entry.max_total, ("cache", "max_total"), problems, _NONE.cache_total, _MOST)
     if entry.redis is None:
         return "", most
     path: Path = ("cache", "redis")
@@ -64,14 +64,3 @@ def place(entry: str | CacheEntry | None, problems: Problems) -> tuple[str, int]
         problems.error(path, f"{shown(entry.redis)} is no Redis of its own. Leave it out: then answers are in `redis`.")
         return "", most
     return redis_url(entry.redis, path, problems) or "", most
-
-
-def _size(value: str | int | None, path: Path, problems: Problems, default: int, most: int) -> int:
-    if value is None:
-        return default
-    size = size_bytes(value)
-    if size is None or not 0 < size <= most:
-        at_most = f"{most // 1024**2}MiB" if most < 1024**3 else f"{most // 1024**3}GiB"
-        problems.error(path, f"{shown(value)} is no size. It is such as 64KiB, 1MiB or 1GiB, at most {at_most}.")
-        return default
-    return size

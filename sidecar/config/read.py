@@ -190,3 +190,15 @@ def size_bytes(value: str | int) -> int | None:
     unit = (match[2] or "").upper()
     base = 1024 if "I" in unit else 1000
     return int(Decimal(match[1]) * base ** _POWERS[unit.removesuffix("B").removesuffix("I")])
+
+
+def bounded_size(value: str | int | None, path: Path, problems: Problems, default: int, most: int) -> int:
+    """Bytes, at least one and at most so many; the default where nothing is said, and where it is wrong."""
+    if value is None:
+        return default
+    size = size_bytes(value)
+    if size is None or not 0 < size <= most:
+        at_most = f"{most // 1024**2}MiB" if most < 1024**3 else f"{most // 1024**3}GiB"
+        problems.error(path, f"{shown(value)} is no size. It is such as 64KiB, 1MiB or 1GiB, at most {at_most}.")
+        return default
+    return size

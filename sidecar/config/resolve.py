@@ -8,7 +8,7 @@ from sidecar.config import accounts, cache, clients, network, routes
 from sidecar.config.addresses import address, collide, is_host, is_loopback, redis_url
 from sidecar.config.pools import draft
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.read import bounded_us, size_bytes
+from sidecar.config.read import bounded_size, bounded_us
 from sidecar.config.schema import Document, PoolEntry
 from sidecar.config.secrets import Sources, check_names
 from sidecar.model.configured import SECOND_US, Address, Config
@@ -51,7 +51,7 @@ def resolve(document: Document, pools: dict[str, PoolEntry], sources: Sources) -
         tls=network.tls(document.tls, ("tls",), sources),
         redis=_redis(document.redis, problems),
         namespace=namespace,
-        max_body=_max_body(document.max_body, problems),
+        max_body=bounded_size(document.max_body, ("max_body",), problems, _DEFAULT.max_body, _LARGEST),
         cache=everywhere,
         cache_redis=cache_redis,
         cache_total=cache_total,
@@ -83,18 +83,6 @@ def _namespace(value: str | None, problems: Problems) -> str:
 def _redis(value: str | None, problems: Problems) -> str:
     url = redis_url(value, ("redis",), problems) if value is not None else None
     return url or _DEFAULT.redis
-
-
-def _max_body(value: str | int | None, problems: Problems) -> int:
-    if value is None:
-        return _DEFAULT.max_body
-    size = size_bytes(value)
-    if size is None or not 0 < size <= _LARGEST:
-        problems.error(
-            ("max_body",), f"{shown(value)} is no size. It is such as 64KiB, 100MiB or 1GiB, at most 1024GiB."
-        )
-        return _DEFAULT.max_body
-    return size
 
 
 def _max_waiting(value: int | None, problems: Problems) -> int:

@@ -63,25 +63,25 @@ def edits(parameters: Parameters, dialect: str, operation: str) -> Edits:
     """What the parameters change of a call's JSON body."""
     changes: dict[Path, Change] = {}
     added: dict[Path, Added] = {}
+
+    def change(name: str, made: Change, value: bytes | None = None) -> None:
+        """What is said becomes `made`; what is not, `value`."""
+        for place in _places(name, dialect, operation):
+            changes.update(dict.fromkeys(place.paths, made))
+            if value is not None:
+                added[place.paths[0]] = Added(value, place.unless)
+
     if _COUNTS.search(operation):
         return Edits()
     caps = {known(name) or name: most for name, most in parameters.most}
-    for name, _ in parameters.most:
-        for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(place.paths, _bounded(caps[known(name) or name], known(name), keeps_null=True))
+    for name, most in parameters.most:
+        change(name, _bounded(most, known(name), keeps_null=True))
     for name, value in parameters.default:
-        for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(
-                place.paths, _bounded(caps.get(known(name) or name), known(name), keeps_null=False)
-            )
-            added[place.paths[0]] = Added(value, place.unless)
+        change(name, _bounded(caps.get(known(name) or name), known(name), keeps_null=False), value)
     for name, value in parameters.fixed:
-        for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(place.paths, _always(value))
-            added[place.paths[0]] = Added(value, place.unless)
+        change(name, _always(value), value)
     for name in parameters.removed:
-        for place in _places(name, dialect, operation):
-            changes |= dict.fromkeys(place.paths, lambda _: None)
+        change(name, lambda _: None)
     return Edits(changes, added)
 
 

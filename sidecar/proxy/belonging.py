@@ -102,7 +102,8 @@ class Belongs:
             return
         maker = Maker(key.fingerprint, key.account)
         try:
-            await self._add(maker._replace(client=self.client), _uploads(reply))
+            if uploads := _uploads(reply):
+                await self._add(maker._replace(client=self.client), uploads)
             if self.accounts.several:
                 await self._add(maker, self._deleted() if self.call.method == "DELETE" else self._learnt(attempts))
             if self.accounts.several and reply.shown is not None:
