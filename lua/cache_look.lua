@@ -1,15 +1,16 @@
 -- cache_look: is there an answer to this request? If not, does who asks run for all that ask the same?
 --
 -- KEYS  1        entry      STRING  the answer
---       2        run        STRING  the token of the request that runs for all; `none`: nothing to keep came of it
+--       2        run        STRING  of the request that runs for all: `sent|` or, while it only waits for room, `waits|`, and its
+--                                   token; `none`: nothing to keep came of it
 -- ARGV  token    of who asks
 --       hold     milliseconds that a run counts without a sign of life
--- returns        {the answer, milliseconds that it still lives}; or `runs`: who asks does; `waits`: another does, ask
---                again; `alone`: nothing will be kept, so go without
+-- returns        {the answer, milliseconds that it still lives}; or `runs`: who asks does; `sent` or `waits`: another does,
+--                ask again; `alone`: nothing will be kept, so go without
 -- cost           2 commands, 3 for the one that runs
 --
 -- Where Redis takes no writes (it is full, or a replica) nobody runs for others, and each goes alone.
---@ use args
+--@ use args run
 local token, hold = args.text(), args.text()
 local found = redis.call('GET', KEYS[1])
 if found then
@@ -17,7 +18,7 @@ if found then
 end
 local runs = redis.call('GET', KEYS[2])
 if runs then
-  return runs == 'none' and 'alone' or 'waits'
+  return runs == 'none' and 'alone' or string.match(runs, '^%l+')
 end
-local taken = redis.pcall('SET', KEYS[2], token, 'PX', hold)
+local taken = redis.pcall('SET', KEYS[2], run.text('sent', token), 'PX', hold)
 return taken.err and 'alone' or 'runs'

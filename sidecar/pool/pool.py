@@ -79,6 +79,10 @@ class Pools:
             except StoreAway as away:
                 await self._asking.outlast(search, asked_at, away)
 
+    def patience_s(self, search: Search) -> float:
+        """How long the request may still wait for any target's room."""
+        return self._asking.most_patience_s(search)
+
     # --- a key --------------------------------------------------------------------------------------
 
     async def acquire(self, search: Search, wait: bool = True) -> Held | Refusal | Exhausted:

@@ -34,7 +34,9 @@ class Search:
     expected: Amounts | None = None  # once it was asked
     has_seat: bool = False  # among those who may wait
     is_counted: bool = False  # among those who do
-    on_wait: Callable[[], None] | None = None  # called when it begins to: what it holds meanwhile is to be let go
+    watchers: list[Callable[[bool], None]] = field(
+        default_factory=list
+    )  # told whether it waits, as that changes
 
     @property
     def open(self) -> list[int]:
@@ -53,12 +55,16 @@ class Search:
             yield
             return
         self.waits_since = monotonic() if since is None else since
-        if self.on_wait is not None:
-            self.on_wait()
         try:
+            self._tell(True)
             yield
         finally:
             self.waited_before_s, self.waits_since = self.waited_s, None
+            self._tell(False)
+
+    def _tell(self, waits: bool) -> None:
+        for watcher in self.watchers:
+            watcher(waits)
 
     @property
     def places(self) -> set[str]:

@@ -3,7 +3,8 @@
 Those of one replica wait for one future; one of them asks Redis, again and again, whether the one that runs elsewhere
 has an answer. Nothing is subscribed to and no connection waits: a look is some microseconds of Redis, and only who
 meets another one under way looks twice. The run of a replica that is gone ends, for it gives no sign of life, and the
-next look takes its place. A run without an answer to keep ends the wait of all: each goes by itself.
+next look takes its place. A run without an answer to keep ends the wait of all: each goes by itself. So does who waits
+for one that waits for room itself, once it may not wait any longer: a provider's answer has no such bound.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import secrets
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from aiohttp import web
 
 from sidecar.model.classes import Class
 from sidecar.model.events import Cached
 from sidecar.proxy import keepalive, relay, sameness
-from sidecar.proxy.attempt import Answer
+from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.inflate import Inflate
 from sidecar.proxy.visit import Visit
@@ -77,8 +79,13 @@ class Run:
     digest: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     came: asyncio.Future[Came] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    waits: asyncio.Event = field(default_factory=asyncio.Event)  # set while it only waits for room
     how: Cached = "waited"  # what the cache is to those who wait for it
     beat: asyncio.TimerHandle | None = None  # while it runs for the other replicas too
+
+    def turn(self, waits: bool) -> None:
+        """It only waits for room from now on, or does not."""
+        (self.waits.set if waits else self.waits.clear)()
 
 
 class Caching:
@@ -138,8 +145,7 @@ class Caching:
     async def _ask(self, visit: Visit, digest: str) -> Kept | Run | None:
         assert visit.attempts is not None
         while (run := self._runs.get(digest)) is not None:
-            with visit.attempts.search.waiting():
-                came = await asyncio.shield(run.came)
+            came = await _joined(run, visit.attempts)
             if came != "next":
                 visit.cache = run.how if isinstance(came, Kept) or run.how == "away" else "miss"
                 return came if isinstance(came, Kept) else None
@@ -151,8 +157,9 @@ class Caching:
             raise
 
     async def _look(self, visit: Visit, run: Run) -> Kept | Run | None:
-        """Looks until there is an answer, or none comes, or it is this request that runs."""
+        """Looks until there is an answer, or none comes in time, or it is this request that runs."""
         assert visit.attempts is not None
+        search, pools = visit.attempts.search, visit.attempts.pools
         pause_s, waited = FIRST_LOOK_S, False
         while True:
             try:
@@ -167,17 +174,23 @@ class Caching:
             if seen == "alone":
                 self._over(run, "alone")
                 return None
+            run.turn(seen == "waits")
             if seen == "runs":
                 self._beat_later(run)
                 return run
+            left_s = pools.patience_s(search)
+            if seen == "waits" and left_s <= 0:
+                self._over(run, "next")
+                return None
             waited = True
-            with visit.attempts.search.waiting():
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            with search.waiting():
+                jittered_s = pause_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+                await asyncio.sleep(min(jittered_s, left_s or jittered_s))
             pause_s = min(2 * pause_s, LAST_LOOK_S)
 
     def _beat_later(self, run: Run) -> None:
         def beat() -> None:
-            self._cache.renew(run.digest, run.token)
+            self._cache.renew(run.digest, run.token, run.waits.is_set())
             self._beat_later(run)
 
         run.beat = asyncio.get_running_loop().call_later(RENEW_S, beat)
@@ -193,6 +206,8 @@ class Caching:
     ) -> web.StreamResponse:
         """Sends the request on and keeps what is whole and good; all else ends the wait for it."""
         copy = Copy(use.policy.max_bytes, lambda: self._end(run, "alone"))
+        if run is not None and visit.attempts is not None:
+            visit.attempts.search.watchers.append(partial(self._turned, run))
         try:
             response = await answer(copy)
             kept = _kept(visit, use, copy)
@@ -206,6 +221,12 @@ class Caching:
         finally:
             self._end(run, "alone")
         return response
+
+    def _turned(self, run: Run, waits: bool) -> None:
+        """Tells all who wait for a run whether it only waits for room."""
+        if not run.came.done():
+            run.turn(waits)
+            self._cache.renew(run.digest, run.token, waits)
 
     def _end(self, run: Run | None, came: Literal["alone", "next"]) -> None:
         """Ends a run that has nothing to keep, unless it has ended."""
@@ -221,6 +242,20 @@ class Caching:
             del self._runs[run.digest]
         if not run.came.done():
             run.came.set_result(came)
+
+
+async def _joined(run: Run, attempts: Attempts) -> Came:
+    """What came of another's run; or that this request goes by itself, which may not wait for room as long as that."""
+    with attempts.search.waiting():
+        await asyncio.wait({run.came}, timeout=attempts.pools.patience_s(attempts.search))
+        if not run.came.done():
+            waits = asyncio.ensure_future(run.waits.wait())
+            either: set[asyncio.Future[Any]] = {run.came, waits}
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waits.cancel()
+    return run.came.result() if run.came.done() else "alone"
 
 
 def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:

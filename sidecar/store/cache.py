@@ -53,7 +53,7 @@ class Kept:
             return None
 
 
-State = Literal["runs", "waits", "alone"]  # as lua/cache_look.lua says
+State = Literal["runs", "sent", "waits", "alone"]  # as lua/cache_look.lua says
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -121,9 +121,10 @@ class Cache:
             return _STATES[reply]
         return read(*reply) or "alone"
 
-    def renew(self, digest: str, token: str) -> None:
-        """Says that a run is still under way; queued."""
-        self._lanes.queue(Call("cache_renew", (self._names.run(digest),), (token, str(HOLD_MS))))
+    def renew(self, digest: str, token: str, waits: bool) -> None:
+        """Says that a run is still under way, or only waits for room; queued."""
+        args = (token, str(HOLD_MS), "waits" if waits else "sent")
+        self._lanes.queue(Call("cache_renew", (self._names.run(digest),), args))
 
     def end(self, digest: str, token: str, alone: bool) -> None:
         """Says that a run is over and has nothing to keep; queued. Who waits goes `alone`, or the next one runs."""
@@ -161,7 +162,7 @@ def _server(url: str) -> tuple[str | None, int | str]:
     return parts.hostname, parts.port or (parts.path if parts.scheme == "unix" else 6379)
 
 
-_STATES: dict[bytes, State] = {b"runs": "runs", b"waits": "waits", b"alone": "alone"}
+_STATES: dict[bytes, State] = {b"runs": "runs", b"sent": "sent", b"waits": "waits", b"alone": "alone"}
 _MIB = 1024 * 1024
 
 

@@ -57,8 +57,8 @@ async def test_one_runs_and_the_others_wait_for_what_it_keeps(place: Place, open
     """Over all replicas; what is read is what was written, and says how old it is."""
     one, other = opened(place.open), opened(place.open)
     assert await one.look("d", "a") == "runs"
-    assert await one.look("d", "b") == "waits"
-    assert await other.look("d", "c") == "waits"
+    assert await one.look("d", "b") == "sent"
+    assert await other.look("d", "c") == "sent"
     assert await other.look("another", "c") == "runs"
     one.keep("d", "a", ANSWER, MOST)
     found = await told(one)
@@ -98,12 +98,12 @@ async def test_who_does_not_run_ends_nothing(place: Place, opened: Open) -> None
     """A run that was given up for lost may end later: another's is not its own."""
     cache = opened(place.open)
     assert await cache.look("d", "b") == "runs"
-    cache.renew("d", "a")
+    cache.renew("d", "a", waits=False)
     cache.end("d", "a", alone=True)
-    assert await told(cache) == "waits"
+    assert await told(cache) == "sent"
     cache.keep("d", "a", ANSWER, MOST)
     assert isinstance(await told(cache), Kept)
-    assert place.raw.get(NAMES.run("d")) == b"b"
+    assert place.raw.get(NAMES.run("d")) == b"sent|b"
 
 
 async def test_a_run_lasts_as_long_as_it_gives_signs_of_life(
@@ -113,10 +113,25 @@ async def test_a_run_lasts_as_long_as_it_gives_signs_of_life(
     monkeypatch.setattr(kept, "HOLD_MS", 60_000)
     assert await cache.look("d", "a") == "runs"
     monkeypatch.setattr(kept, "HOLD_MS", 1)
-    cache.renew("d", "a")
-    while (seen := await told(cache, token="b")) == "waits":  # noqa: ASYNC110 - nothing tells of it
+    cache.renew("d", "a", waits=False)
+    while (seen := await told(cache, token="b")) == "sent":  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
     assert seen == "runs"
+
+
+async def test_a_run_tells_whether_it_only_waits_for_room(place: Place, opened: Open) -> None:
+    """Who looks at it knows; it is another's neither way."""
+    one, other = opened(place.open), opened(place.open)
+    assert await one.look("d", "a") == "runs"
+    for waits, seen in ((True, "waits"), (True, "waits"), (False, "sent")):
+        one.renew("d", "a", waits)
+        await told(one)
+        assert await other.look("d", "b") == seen
+    other.renew("d", "b", waits=True)
+    assert await told(other) == "sent"
+    one.renew("d", "a", waits=True)
+    one.end("d", "a", alone=False)
+    assert await told(one) == "runs"
 
 
 async def test_a_look_that_is_given_up_runs_nothing(place: Place, opened: Open) -> None:
@@ -127,7 +142,7 @@ async def test_a_look_that_is_given_up_runs_nothing(place: Place, opened: Open) 
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await looking
-    while (seen := await told(cache, token="b")) == "waits":  # noqa: ASYNC110 - nothing tells of it
+    while (seen := await told(cache, token="b")) == "sent":  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
     assert seen == "runs"
 
@@ -309,9 +324,9 @@ def test_what_a_call_costs_is_what_its_script_says(real: Place) -> None:
         )
 
     assert (cost(look), cost(look)) == (3, 2)
-    assert cost(Call("cache_renew", (under_way,), ("a", "1000"))) == 2
+    assert cost(Call("cache_renew", (under_way,), ("a", "1000", "waits"))) == 2
     assert cost(keep) <= 13
     assert (cost(keep) <= 13, cost(look)) == (True, 2)
-    real.raw.set(under_way, "b")
+    real.raw.set(under_way, "sent|b")
     assert cost(Call("cache_end", (under_way,), ("b", "1000"))) == 2
     assert cost(Call("memory", (NAMES.state,), ())) == 1

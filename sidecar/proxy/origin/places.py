@@ -85,12 +85,12 @@ class Places:
     async def _ask(self, pools: Pools, search: Search, wait: bool, mine: set[str], shut: set[int]) -> tuple[Got, str]:
         """Asks with a place in hand at each open origin; all but that of the grant are left again."""
 
-        def leave_all() -> None:
+        def leave_all(_: bool = True) -> None:
             while mine:
                 self.leave(mine.pop())
 
         search.closed |= shut
-        search.on_wait = leave_all
+        search.watchers.append(leave_all)
         try:
             got = await pools.acquire(search, wait)
         except BaseException:
@@ -98,7 +98,7 @@ class Places:
             raise
         finally:
             search.closed -= shut
-            search.on_wait = None
+            search.watchers.remove(leave_all)
         bound = _bound(got.pool) if isinstance(got, Held) else None
         kept = bound is not None and bound.origin in mine
         if bound is not None:
