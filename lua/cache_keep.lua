@@ -2,8 +2,8 @@
 --
 -- KEYS  1        entry      STRING  the answer
 --       2        run        STRING  as in cache_look
---       3        sizes      HASH    `total` -> bytes of all answers; a minute -> of those that expire in it; `swept` -> the
---                                   last minute whose bytes were taken off
+--       3        sizes      HASH    `total` -> bytes of all answers; a moment in milliseconds -> of those that have expired
+--                                   by then; `next` -> the first of these moments
 -- ARGV  now      "" or, in tests, microseconds
 --       token    of the run; "" where the request ran for itself
 --       none     milliseconds in which who asks the same goes alone, where the answer is not kept
@@ -13,48 +13,51 @@
 --       answer   the text
 -- returns        `kept`; or why not: {`total`, bytes of all answers, most}, {`memory`, bytes used, maxmemory}, or
 --                {`refused`, Redis's words}
--- cost           at most 13 commands, one of them INFO (40 us); once a minute 3 more, in proportion to the minutes in which any expire
+-- cost           at most 13 commands, one of them INFO (40 us); where a moment has come 3 more, in proportion to all moments
 --
--- The sizes expire with the last answer, so what Redis evicts is counted until it would have expired.
+-- A moment is the end of an answer, rounded up to a multiple of a sixtieth of its ttl: so there are at most 62 of them for
+-- each ttl, what has expired counts a sixtieth longer, and what was kept by a former ttl as long as it would have. What is
+-- replaced counts no more, but for its last sixtieth. The sizes expire with the last answer, so what Redis evicts is counted
+-- until it would have expired.
 --@ use args memory run
 local EACH = 250 -- bytes of a key's name and what Redis knows of it
+local NEVER = 1e15
 local now, token, none = args.text(), args.text(), args.text()
 if now == '' then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 local ttl, most, own, answer = args.number(), args.number(), args.text() == '1', args.text()
-local now_ms, size = math.floor(tonumber(now) / 1000), #answer + EACH
+local now_ms, size, step = math.floor(tonumber(now) / 1000), #answer + EACH, math.ceil(ttl / 60)
 
-local function minute_of(ms)
-  return math.floor(ms / 60000)
-end
-
--- Takes off what has expired, once a minute; returns the bytes of what has not.
+-- Takes off what has expired; returns the bytes of what has not, and the first moment at which any of it will have.
 local function swept()
-  local known = redis.call('HMGET', KEYS[3], 'total', 'swept')
-  local total, this = tonumber(known[1] or 0), minute_of(now_ms)
-  if not known[2] or tonumber(known[2]) >= this then
-    return total
+  local known = redis.call('HMGET', KEYS[3], 'total', 'next')
+  local total, first = tonumber(known[1] or 0), tonumber(known[2] or NEVER)
+  if first > now_ms then
+    return total, first
   end
   local fields, gone = redis.call('HGETALL', KEYS[3]), {}
+  first = NEVER
   for i = 1, #fields, 2 do
-    local minute = tonumber(fields[i])
-    if minute and minute < this then
+    local at = tonumber(fields[i])
+    if at and at <= now_ms then
       gone[#gone + 1] = fields[i]
       total = total - tonumber(fields[i + 1])
+    elseif at then
+      first = math.min(first, at)
     end
   end
   for i = 1, #gone, 1000 do
     redis.call('HDEL', KEYS[3], unpack(gone, i, math.min(i + 999, #gone)))
   end
-  redis.call('HSET', KEYS[3], 'total', total, 'swept', this)
-  return total
+  redis.call('HSET', KEYS[3], 'total', total, 'next', first)
+  return total, first
 end
 
--- Adds to the bytes that expire so many milliseconds from now.
-local function count(left, bytes)
-  redis.call('HINCRBY', KEYS[3], string.format('%.0f', minute_of(now_ms + left)), bytes)
+-- Adds to the bytes that count until a moment.
+local function count(at, bytes)
+  redis.call('HINCRBY', KEYS[3], string.format('%.0f', at), bytes)
 end
 
 local function kept()
@@ -64,7 +67,8 @@ local function kept()
   if bound > 0 and not evicts and 2 * used > bound then
     return { 'memory', told[1], told[2] }
   end
-  local total, before, left = swept(), redis.call('STRLEN', KEYS[1]), redis.call('PTTL', KEYS[1])
+  local total, first = swept()
+  local before, left = redis.call('STRLEN', KEYS[1]), redis.call('PTTL', KEYS[1])
   before = left > 0 and before + EACH or 0
   if not evicts and total + size - before > most then
     return { 'total', string.format('%.0f', total), string.format('%.0f', most) }
@@ -73,13 +77,17 @@ local function kept()
   if done.err then
     return { 'refused', done.err }
   end
+  local ends = math.ceil((now_ms + ttl) / step) * step
   if before > 0 then
-    count(left, -before)
+    -- Not after what it takes back: by another ttl that was rounded otherwise, and the total may be too high, not too low.
+    local ended = math.floor((now_ms + left) / step) * step
+    count(ended, -before)
+    first = math.min(first, ended)
   end
-  count(ttl, size)
-  redis.call('HSET', KEYS[3], 'total', total + size - before, 'swept', minute_of(now_ms))
-  if redis.call('PTTL', KEYS[3]) < ttl + 60000 then
-    redis.call('PEXPIRE', KEYS[3], ttl + 60000)
+  count(ends, size)
+  redis.call('HSET', KEYS[3], 'total', total + size - before, 'next', math.min(first, ends))
+  if redis.call('PTTL', KEYS[3]) < ttl + step then
+    redis.call('PEXPIRE', KEYS[3], ttl + step)
   end
   return 'kept'
 end

@@ -34,9 +34,7 @@ class Search:
     expected: Amounts | None = None  # once it was asked
     has_seat: bool = False  # among those who may wait
     is_counted: bool = False  # among those who do
-    watchers: list[Callable[[bool], None]] = field(
-        default_factory=list
-    )  # told whether it waits, as that changes
+    watchers: list[Callable[[bool], None]] = field(default_factory=list)  # told whether it waits, as that changes
 
     @property
     def open(self) -> list[int]:

@@ -24,7 +24,7 @@ from tests.store.conftest import Place
 NAMES = Names("test")
 ANSWER = Kept("application/json", "chat", "gpt-4o", Usage(12, 6, 18, None, 2), 60.0, zlib.compress(b'{"a":1}'))
 MOST = 1024 * 1024
-MINUTE_US = 60_000_000
+BEGINNING_US = 1_790_000_000_123_000
 
 Open = Callable[..., Cache]
 
@@ -183,25 +183,57 @@ async def test_all_answers_together_are_bounded(
     assert events[1:] == [CacheChanged(True)]
 
 
-def test_what_has_expired_counts_no_more(place: Place) -> None:
-    """The sizes of what is there add up to the total, minute by minute."""
-    now = 1_790_000_000_000_000
+Keep = Callable[..., object]  # digest, bytes, ttl in seconds, at: seconds from the beginning
 
-    def keep(digest: str, size: int, ttl_s: int, at_us: int) -> object:
+
+@pytest.fixture
+def keep(place: Place) -> Keep:
+    def keep(digest: str, size: int, ttl_s: float, at_s: float) -> object:
         keys = (NAMES.answer(digest), NAMES.run(digest), NAMES.sizes)
-        args = (str(at_us), "", "1", str(ttl_s * 1000), "10000", "0", "x" * size)
+        args = (str(BEGINNING_US + round(at_s * 1e6)), "", "1", str(round(ttl_s * 1000)), "10000", "0", "x" * size)
         return run(place.raw, Call("cache_keep", keys, args))
 
-    assert keep("a", 4000, 60, now) == b"kept"
-    assert keep("b", 4000, 600, now) == b"kept"
-    assert keep("c", 4000, 60, now) == [b"total", b"8500", b"10000"]
-    later = now + 3 * MINUTE_US
-    assert keep("c", 4000, 60, later) == b"kept"
+    return keep
+
+
+def counted(place: Place) -> int:
+    """The bytes of all answers, which are those of each moment together."""
     sizes = {name: int(text) for name, text in place.raw.hgetall(NAMES.sizes).items()}
-    total = sizes.pop(b"total")
-    assert sizes.pop(b"swept") == later // MINUTE_US
-    assert total == sum(sizes.values()) == 8500
-    assert place.raw.pttl(NAMES.sizes) > 600_000
+    total, first = sizes.pop(b"total"), sizes.pop(b"next")
+    assert total == sum(sizes.values())
+    assert first == min(map(int, sizes), default=10**15)
+    return total
+
+
+@pytest.mark.parametrize("ttl_s", [0.05, 6, 60, 30 * 86_400])
+def test_what_has_expired_counts_no_more(place: Place, keep: Keep, ttl_s: float) -> None:
+    """But for a sixtieth of its ttl, however short or long that is."""
+    assert keep("a", 4000, ttl_s, 0) == b"kept"
+    assert keep("b", 4000, ttl_s * 10, 0) == b"kept"
+    assert keep("c", 4000, ttl_s, ttl_s * 0.98) == [b"total", b"8500", b"10000"]
+    assert keep("c", 4000, ttl_s, ttl_s * 1.04) == b"kept"
+    assert counted(place) == 8500
+    assert place.raw.pttl(NAMES.sizes) > ttl_s * 9000
+
+
+def test_what_a_former_ttl_keeps_counts_on(place: Place, keep: Keep) -> None:
+    """Until it has expired by that; and what is replaced counts no more, and never less than nothing."""
+    assert keep("a", 4000, 60, 0) == b"kept"
+    assert keep("b", 4000, 86_400, 30) == b"kept"
+    assert keep("c", 4000, 6, 58) == [b"total", b"8500", b"10000"]
+    assert keep("c", 4000, 6, 62) == b"kept"
+    assert keep("c", 100, 86_400, 63) == b"kept"  # while the former one had 6 s to live
+    for at_s in (63, 75, 90_000):
+        assert keep("d", 9900, 60, at_s)[0] == b"total"  # type: ignore[index]
+        assert counted(place) >= (0 if at_s > 86_400 else 4250 + 350)
+    assert keep("d", 9000, 60, 90_000) == b"kept"
+
+
+def test_what_is_known_of_sizes_is_bounded(place: Place, keep: Keep) -> None:
+    """However many answers there are and end."""
+    for n in range(500):
+        assert keep(f"d{n}" if n % 3 else "again", 1, 60, n * 2) == b"kept"
+    assert place.raw.hlen(NAMES.sizes) <= 62 + 2
 
 
 # --- Redis's memory ---------------------------------------------------------------------------------
