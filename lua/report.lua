@@ -11,7 +11,8 @@
 --       clears   count, then for each suspicion: field, account
 --       ends     count, then for each rest of the key that succeeded: field, account
 --       fault    field of the provider's rest that failed ("": none did), then, unless that is "": how many in a row, each
---                within so long of the one before, make it rest for how long (microseconds)
+--                within so long of the one before, make it rest for how long (microseconds), and 1 if its request has told
+--                one before, else 0
 --       left     field of the provider's rest after which this was to find out, and came to nothing ("": none)
 -- returns        three lists: for each rest how long the key rests now (microseconds; -1: its pool does, instead), for each
 --                clear 1 if it was taken back, for each end 1 if a rest ended early; then how long the pool rests now, or 0,
@@ -79,7 +80,7 @@ end
 for i = 1, args.number() do
   local field, account, told = subject()
   local rest = read(field)
-  local over = rest and moment >= rest.since
+  local over = rest and (moment >= rest.since or rest.kind == cooldown.COUNTS)
   if over then
     redis.call('HDEL', state, field)
     if account ~= '' and cooldown.holds_back(rest, now) then
@@ -92,6 +93,7 @@ end
 local failed, provider_rests = args.text(), '0'
 if failed ~= '' then
   local set = { failures = args.number(), within = args.number(), pause = args.number() }
+  set.again = args.text() == '1'
   local until_then = breaker.failed(state, failed, moment, now, set)
   provider_rests = until_then and string.format('%.0f', until_then - now) or '0'
 end

@@ -98,6 +98,8 @@ def _failed(state: State, failed: Failed, moment: int, now: int) -> int:
     """Counts a fault of a provider; how long it rests from now, if it is the last of the run or of a try after it."""
     known, old = state.shared.rests, state.shared.rests.get(failed.subject)
     if old is None or old.kind == rests.COUNTS:
+        if failed.again:
+            return 0
         run = old if old is not None and old.ends + failed.within_us > now else None
         count, since = (1, now) if run is None else (run.streak + 1, run.since)
         if count < failed.failures:
@@ -124,7 +126,7 @@ def _take_back(state: State, subject: Subject, request: str, now: int) -> bool:
 
 def _end(state: State, subject: Subject, moment: int, now: int) -> bool:
     rest = state.shared.rests.get(subject)
-    if rest is None or moment < rest.since:
+    if rest is None or (moment < rest.since and rest.kind != rests.COUNTS):
         return False
     del state.shared.rests[subject]
     if rests.holds_back(rest, now):

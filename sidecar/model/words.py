@@ -363,12 +363,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A fault of a provider; `failures` in a row, each within so long of the one before, make it rest."""
+    """A fault of a provider."""
 
     subject: Subject  # the provider, for a model
-    failures: int
+    failures: int  # so many requests in a row that meet one, each within so long of the one before, make it rest
     within_us: int
     pause_us: int
+    again: bool = False  # its request has told one before: it counts only where it was to find out whether it works
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Pools:
         self.rotation = Rotations(config)
         self.sight = Sight(config.pools, store, self.rotation)
         self._lasting = lasting
+        self._doubted: set[Subject | None] = set()  # providers of which a fault was told here, and no success since
         self._asking = Asking(config, store, self.rotation, self.waiting, lasting.give_back)
         self._keys = {pool.name: {key.id: key for key in pool.keys} for pool in config.pools.values()}
 
@@ -295,20 +296,30 @@ class Pools:
 
     def succeeded(self, held: Held, request_id: str) -> None:
         """A request was served with this key. Where the key rested, or does still, it rests no more."""
+        provider = _provider(held)
         if held.grant.finds:
+            self._doubted.discard(provider)
             ends = subjects(held.grant.member, held.model)
-            self.report(Report(request_id, ends=ends, pool=held.pool.name, works=_provider(held)), held)
+            self.report(Report(request_id, ends=ends, pool=held.pool.name, works=provider), held)
+        else:
+            self._works(held, request_id, provider)
 
     def answered(self, held: Held, request_id: str) -> None:
         """A request was refused by a provider that works, so far as that was in doubt."""
-        if held.grant.finds:
-            self.report(Report(request_id, works=_provider(held)), held)
+        self._works(held, request_id, _provider(held))
 
-    def failed(self, held: Held, request_id: str) -> None:
-        """The provider was at fault: it failed, or did not answer."""
+    def _works(self, held: Held, request_id: str, provider: Subject | None) -> None:
+        """Also where nobody doubted it yet when the request was granted: answers may take longer than many faults."""
+        if held.grant.finds or provider in self._doubted:
+            self._doubted.discard(provider)
+            self.report(Report(request_id, works=provider), held)
+
+    def failed(self, held: Held, request_id: str, again: bool) -> None:
+        """The provider was at fault: it failed, or did not answer. `again`: the request has told of that before."""
         breaker, provider = held.pool.breaker, _provider(held)
-        if breaker is not None and provider is not None:
-            failed = Failed(provider, breaker.failures, breaker.within_us, breaker.pause_us)
+        if breaker is not None and provider is not None and (held.grant.finds or not again):
+            self._doubted.add(provider)
+            failed = Failed(provider, breaker.failures, breaker.within_us, breaker.pause_us, again)
             self.report(Report(request_id, failed=failed), held)
 
     def left(self, held: Held, request_id: str) -> None:

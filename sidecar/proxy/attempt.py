@@ -121,7 +121,7 @@ class Attempts:
         except TimeoutError:
             if self.held is not None and self.under_way:
                 outcome = TIMED_OUT if self.held.in_hand else UNREACHED  # given back: it was not sent
-                self.pools.failed(self.held, self.search.request_id)
+                self.progress.failed(self.held)
                 self._unanswered(self.held, outcome.kind)
             raise Refused(504, "timeout", "No answer within the pool's timeout.") from None
         except (StoreAway, StoreUnable) as error:

@@ -51,6 +51,7 @@ class Progress:
     again: set[tuple[int, str]] = field(default_factory=set)
     faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
     doors: set[str] = field(default_factory=set)  # of the providers that were asked
+    failing: set[tuple[str, str]] = field(default_factory=set)  # door and model, of those whose fault was told
     second_opinion: bool = False  # one key of another account is asked, once
 
     def learn(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
@@ -87,11 +88,17 @@ class Progress:
             self.doors.add(door)
             self.pools.retries.asked(door, now)
         if outcome.kind in FAULTS and not outcome.works:
-            self.pools.failed(held, request_id)
+            self.failed(held)
         elif outcome.kind in {Class.OK, Class.BLOCKED}:
             self.pools.succeeded(held, request_id)
         else:
             self.pools.answered(held, request_id)
+
+    def failed(self, held: Held) -> None:
+        """Tells of a provider's fault: how often it fails this request says nothing of others."""
+        where = held.pool.provider.door, held.model
+        self.pools.failed(held, self.search.request_id, again=where in self.failing)
+        self.failing.add(where)
 
     def _falls_back(self, held: Held, outcome: Outcome, status: int | None) -> bool:
         """Whether the route sends such an answer's request to another target; this one is asked no more, then.

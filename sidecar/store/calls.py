@@ -261,7 +261,8 @@ def report(names: Names, report: Report, pools: Iterable[str], now: str = "") ->
 def _failed(failed: Failed | None) -> tuple[str, ...]:
     if failed is None:
         return ("",)
-    return rest_field(failed.subject), str(failed.failures), str(failed.within_us), str(failed.pause_us)
+    numbers = failed.failures, failed.within_us, failed.pause_us, int(failed.again)
+    return rest_field(failed.subject), *map(str, numbers)
 
 
 def _kind(proved: bool, dead: bool) -> str:

@@ -175,6 +175,8 @@ HISTORIES: dict[str, list[int]] = {
     "a rest that a throttle takes back is not told": [0, 21371, 40187, 59003],
     "faults of a provider far apart are a run": [0, 24912411, 177, 35148315],
     "what was sent before a provider rested lengthens its rest": [0, 11364891, 62243355],
+    "every attempt of a request counts as a request": [0, 4209640571],
+    "faults in a row go on over the success of who was granted before": [0, 5, 16, 16695803, 94],
     "who finds out about a provider is followed at once": [0, 51932187, 65555643, 45159099, 9713711, 796103],
     "the clock goes back": [0, 29, 947, 5],
 }

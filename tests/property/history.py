@@ -380,9 +380,12 @@ def works_of(grant: Grant) -> Subject:
 
 
 def failed(choice: int, model: str) -> Failed:
-    """A fault of the provider, of which one to three in a row open its breaker."""
+    """A fault of the provider; those of one to three requests in a row open its breaker."""
     choice, failures = divmod(choice, 3)
-    return Failed(bearing.resting_provider("door", model), failures + 1, 30 * SECOND, DELAYS[choice % len(DELAYS)])
+    again, delay = divmod(choice, len(DELAYS))
+    return Failed(
+        bearing.resting_provider("door", model), failures + 1, 30 * SECOND, DELAYS[delay], again=again % 4 == 3
+    )
 
 
 def windows(grant: Grant) -> list[Window]:

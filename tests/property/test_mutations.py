@@ -186,7 +186,7 @@ MUTATIONS = {
     "a dead key is tried by anybody": ("if rest.kind == '2' and not probing then", "if false then"),
     "requests on their way double a rest": ("if not old or moment >= old.since then", "if true then"),
     "a rest does not double": ("delay * 2 ^ math.min(60, math.max(0, streak - 1))", "delay"),
-    "a success before a rest ends it": ("local over = rest and moment >= rest.since", "local over = rest"),
+    "a success before a rest ends it": ("rest and (moment >= rest.since or", "rest and (true or"),
     "two accounts are a throttle": ("ACCOUNTS = 3", "ACCOUNTS = 2"),
     "a throttled pool's keys rest": ("rest.ends == line.ends", "false"),
     "whatever lengths are named, it is a throttle": ("math.abs(line.ends - now - told) <= throttle.WITHIN", "true"),
@@ -194,8 +194,13 @@ MUTATIONS = {
     "a rest that a throttle takes back is not told": ("freed[#freed + 1] = text", "text = text"),
     "faults of a provider far apart are a run": ("old.ends + set.within > now and old or nil", "old"),
     "what was sent before a provider rested lengthens its rest": (
-        "if not counts and moment < old.since then",
-        "if false then",
+        " or not counts and moment < old.since then",
+        " then",
+    ),
+    "every attempt of a request counts as a request": ("counts and set.again or", "false or"),
+    "faults in a row go on over the success of who was granted before": (
+        "or rest.kind == cooldown.COUNTS)",
+        "or false)",
     ),
     "who finds out about a provider is followed at once": ("rest.apart = i == 6 and cooldown.PROVIDER_PROBE", ""),
     # The clock.

@@ -76,6 +76,63 @@ async def test_an_answer_between_faults_ends_their_run(status: int) -> None:
         assert pauses(plane) == []
 
 
+async def test_attempts_of_one_request_are_one_fault() -> None:
+    """Else one request that no provider can serve, sent twice, would shut it for all."""
+    async with StrictProvider(new_keys(5)) as provider:
+        told = pool(provider.url, list(provider.accounts), max_attempts=5, retry_budget="off")
+        async with sidecar({"chat": told}) as plane:
+            provider.faults.append(DOWN)
+            replies = [await asked(plane) for _ in range(3)]
+            assert [(reply.status, reply.attempts) for reply in replies] == [(503, 5)] * 3
+            assert pauses(plane) == []
+            replies = [await asked(plane) for _ in range(8)]
+            assert [reply.attempts > 0 for reply in replies] == [True] * 7 + [False]
+            assert pauses(plane) == [("", "gpt-4o", "overloaded", 5.0)]
+
+
+async def test_a_fault_of_the_one_that_finds_out_counts_whatever_its_request_met_before() -> None:
+    """It met its first fault before the pause began, and is the one that is let through after it."""
+    async with StrictProvider(new_keys(1)) as provider:
+        told = pool(provider.url, list(provider.accounts), max_attempts=2, breaker={"failures": 2, "pause": "200ms"})
+        async with sidecar({"chat": told}) as plane:
+            provider.faults[:] = [Fault(status=503, hang=True, times=1), DOWN]
+            waits = asyncio.create_task(plane.chat())
+            await provider.wait_for(lambda: len(provider.arrivals) == 1)
+            assert (await asked(plane)).status == 503
+            assert pauses(plane) == []
+            provider.release()
+            assert (await waits).attempts == 2
+            assert (await asked(plane)).attempts == 0
+            assert [seconds for *_, seconds in pauses(plane)] == [0.2, 0.4]
+
+
+async def test_a_request_that_always_fails_shuts_nobody_out_while_others_are_served() -> None:
+    """However often its client sends it again: what is answered between says that the provider works."""
+    async with world() as (provider, plane):
+        provider.faults[:] = [Fault(path="/v1/embeddings", status=500)]
+        for _ in range(30):
+            for _ in range(2):
+                poison = await plane.post("/v1/embeddings", {"model": "gpt-4o", "input": "poison"}, AT_ONCE)
+                assert (poison.status, poison.attempts) == (500, 1)
+            assert (await asked(plane)).status == 200
+        assert pauses(plane) == []
+
+
+async def test_answers_that_took_longer_than_the_faults_end_their_run_too() -> None:
+    """A provider that needs a while for each answer works, though nobody who came after the faults has got one yet."""
+    async with world() as (provider, plane):
+        for _ in range(2):
+            provider.faults[:] = [Fault(hang=True, times=1)]
+            slow = asyncio.create_task(asked(plane))
+            await provider.wait_for(lambda: provider.arrivals and provider.arrivals[-1].ended == "open")
+            provider.faults[:] = [DOWN]
+            await fails(plane, 9)
+            provider.release()
+            assert (await slow).status == 200
+        await fails(plane, 9)
+        assert pauses(plane) == []
+
+
 async def test_faults_far_apart_are_no_run() -> None:
     async with world(breaker={"failures": 2, "within": "10s"}) as (provider, plane):
         provider.faults.append(DOWN)
