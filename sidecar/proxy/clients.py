@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl, unquote_plus
 
 from multidict import CIMultiDictProxy
@@ -46,11 +46,6 @@ def identify(
 def may_ask(client: Client, name: str) -> bool:
     """Whether a client may ask for this name: a model's as it calls it; "" for a call without one."""
     return not client.models or any(matches(pattern, name) for pattern in client.models)
-
-
-def of_those(client: Client, models: Iterable[str]) -> Iterator[str]:
-    """The models that it may ask for."""
-    return (model for model in models if may_ask(client, model))
 
 
 def check_models(client: Client, names: Iterable[str], pool: str | None) -> None:

@@ -21,7 +21,7 @@ from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.belonging import Belonging, Belongs, uploader
 from sidecar.proxy.cache import Caching, Copy
 from sidecar.proxy.call import Call, Place
-from sidecar.proxy.clients import check_models, of_those
+from sidecar.proxy.clients import check_models
 from sidecar.proxy.errors import Refused, bad_request, store_away
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.passing import Delivery
@@ -163,6 +163,6 @@ async def _list(
     request: web.BaseRequest, config: Config, where: Place, visit: Visit, client: Client
 ) -> web.StreamResponse:
     visit.status, visit.outcome = 200, "listed"
-    body = where.dialect.write_models(tuple(of_those(client, routes.named(config, where.dialect.name))))
+    body = where.dialect.write_models(routes.named(config, where.dialect.name, client))
     response = web.Response(body=body, content_type="application/json", headers=visit.headers())
     return await relay.send_whole(request, response)

@@ -8,10 +8,11 @@ from difflib import get_close_matches
 from itertools import groupby
 from random import Random
 
-from sidecar.model.configured import Config, Pool, Route, Target
+from sidecar.model.configured import Client, Config, Pool, Route, Target
 from sidecar.model.patterns import matches, nearest
 from sidecar.model.rotations import serves
 from sidecar.providers.catalogue import native
+from sidecar.proxy.clients import may_ask
 from sidecar.proxy.errors import Refused
 
 CALLED_IN = ("openai", "anthropic", "gemini")  # the dialects in which a call names a model that a route could lead
@@ -104,11 +105,34 @@ def in_pool(config: Config, pool: str, model: str | None) -> Route:
     return Route((target,))
 
 
-def named(config: Config, dialect: str) -> tuple[str, ...]:
-    """What a client of this dialect can ask for by its name alone: routes and models, without patterns."""
-    routes = [name for name in config.routes if choose(config, dialect, name).targets]
-    models = [name for pool in config.pools.values() for name in pool.names_models if _serves(pool, dialect, name)]
-    return tuple(dict.fromkeys(name for name in routes + models if "*" not in name))
+def named(config: Config, dialect: str, client: Client) -> tuple[str, ...]:
+    """What this client can ask for in this dialect, without patterns: routes, models, and what its own `models` name.
+
+    A model that a route leads elsewhere is none, for who asked for it would get another; one that the client may ask
+    for only behind its pool's name is told so.
+    """
+    names = [name for name in config.routes if choose(config, dialect, name).targets]
+    for pool in config.pools.values():
+        for model in pool.names_models:
+            name = model if may_ask(client, model) else f"{pool.name}/{model}"
+            if _serves(pool, dialect, model) and _leads_to(config, dialect, name, model):
+                names.append(name)
+    names += [name for name in client.models if _leads(config, dialect, name)]
+    return tuple(dict.fromkeys(name for name in names if "*" not in name and may_ask(client, name)))
+
+
+def _leads_to(config: Config, dialect: str, name: str, model: str) -> bool:
+    """Whether whoever asks for the name is first sent to this model."""
+    targets = choose(config, dialect, name).targets
+    first = next(([*group] for _, group in groupby(targets, key=lambda target: target.weight > 0)), [])
+    return bool(first) and all(one.model == model for one in (first if first[0].weight else first[:1]))
+
+
+def _leads(config: Config, dialect: str, name: str) -> bool:
+    try:
+        return bool(choose(config, dialect, name).targets)
+    except Refused:
+        return False
 
 
 def _candidate(config: Config, dialect: str, target: Target) -> Candidate:

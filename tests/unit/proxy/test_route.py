@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from sidecar.model.configured import Config, Parameters, Route, Target
+from sidecar.model.configured import Client, Config, Parameters, Route, Target
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.route import SHOWN, choose, find, named
 from tests.unit.pool.configs import config, key, pool, provider
@@ -229,17 +231,64 @@ def test_long_lists_are_cut() -> None:
     assert message.count("/*") == SHOWN
 
 
+def listed(dialect: str = "openai", *models: str, of: Config | None = None) -> tuple[str, ...]:
+    """`models`: those of the client."""
+    return named(of or world(), dialect, Client("web", models=models))
+
+
 def test_names_are_routes_and_models_that_the_dialect_can_have() -> None:
     """Without patterns, each once."""
-    assert named(world(), "openai") == ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro", "gpt-4o", "davinci")
-    assert named(world(), "gemini") == ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro")
-    assert named(world(), "anthropic") == ("claude-opus-4",)
-    assert named(config(), "openai") == ()
+    assert listed() == ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro", "gpt-4o", "davinci")
+    assert listed("gemini") == ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro")
+    assert listed("anthropic") == ("claude-opus-4",)
+    assert listed(of=config()) == ()
+
+
+FLASH, GPT_4O, PRO = Target("chat", "gemini-2.0-flash"), Target("spare", "gpt-4o"), Target("chat", "gemini-2.5-pro")
+
+
+@pytest.mark.parametrize(
+    ("routes", "names"),
+    [
+        ({"*": (FLASH, GPT_4O)}, ("gemini-2.0-flash",)),
+        ({"gpt-*": (FLASH,)}, ("gemini-2.0-flash", "gemini-2.5-pro", "davinci")),
+        ({"g*": (Target("spare", None),)}, ("gemini-2.0-flash", "gemini-2.5-pro", "gpt-4o", "davinci")),
+        ({"*": (replace(FLASH, weight=9), replace(PRO, weight=1), GPT_4O)}, ()),
+        ({"gpt-4o": (FLASH,), "*": (PRO,)}, ("gpt-4o", "gemini-2.5-pro")),
+    ],
+    ids=["all", "some", "passed on", "shared", "a route of that name"],
+)
+def test_a_model_that_a_route_leads_elsewhere_is_no_name(
+    routes: dict[str, tuple[Target, ...]], names: tuple[str, ...]
+) -> None:
+    """Whoever picked it from the list would get another one."""
+    assert listed(of=world(routes)) == names
+
+
+def test_a_model_whose_name_begins_with_another_pools_is_no_name() -> None:
+    of = config(
+        pool("fast", 1, provider("groq", "openai"), names_models=("openai/gpt-oss",)), pool("openai", 1, OPENAI)
+    )
+    assert listed(of=of) == ()
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        (("gpt-*",), ("gpt-4", "gpt-4o")),
+        (("second/*",), ("second/gpt-4o", "second/davinci")),
+        (("claude-haiku", "o3-mini", "nowhere"), ("claude-haiku", "o3-mini")),
+        (("*",), ("gpt-4", "gemini-2.0-flash", "gemini-2.5-pro", "gpt-4o", "davinci")),
+    ],
+)
+def test_a_client_sees_the_names_that_it_may_ask_for(models: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Also behind a pool's name, if it may use that alone, and such as only its own list names."""
+    assert listed("openai", *models) == names
 
 
 def test_every_name_that_is_told_can_be_asked_for() -> None:
     for dialect in ("openai", "gemini", "anthropic"):
-        for name in named(world(), dialect):
+        for name in listed(dialect):
             assert find(world(), dialect, name).targets
 
 
