@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from sidecar.config.limits import check_model
-from sidecar.config.problems import Path, Problems, shown
+from sidecar.config.problems import Path, Problems, Substituted, shown
 from sidecar.config.schema import PoolEntry, TargetEntry
-from sidecar.model.configured import Parameters, Target
+from sidecar.model.configured import Parameters, Secret, Target
 from sidecar.model.headers import CREDENTIALS, HOP_BY_HOP, OURS
 from sidecar.providers.parameters import known
 
@@ -17,6 +17,8 @@ _MOST_WEIGHT = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+_SECRETIVE = re.compile("auth|token|key|secret|password|credential|signature")  # in the name of a header
+_LEAST, _LEAST_UNNAMED = 4, 8  # characters: shorter ones stand in any text
 _NOT_SET = {"model": "The target's `model:` says it", "stream": "Whether it streams is the caller's"}
 # Of the connection, the body as it is sent, and the credential, all of which are the sidecar's to say.
 _OURS = HOP_BY_HOP.union(OURS, CREDENTIALS, {"content-type"})
@@ -32,12 +34,14 @@ def target(entry: TargetEntry, path: Path, pools: Mapping[str, PoolEntry], probl
             problems.error(
                 (*path, "model"), f"{shown(entry.model)} is a pattern. Leave it out for the caller's own name."
             )
+    headers = entry.headers or {}
     return Target(
         str(entry.pool),
         None if entry.model is None else str(entry.model),
         _weight(entry.weight, (*path, "weight"), problems),
         _parameters(entry, path, problems),
-        _headers(entry.headers or {}, pools.get(entry.pool), (*path, "headers"), problems),
+        _headers(headers, pools.get(entry.pool), (*path, "headers"), problems),
+        _secrets(headers),
     )
 
 
@@ -137,6 +141,17 @@ def _headers(
             problems.error((*path, name), "holds a character that no header may.")
         made[lower] = str(value)
     return tuple(made.items())
+
+
+def _secrets(headers: Mapping[str, str]) -> tuple[tuple[Secret, str], ...]:
+    """What of the headers is a secret: a word of some length that the environment says, or that the name tells of."""
+    found = []
+    for name, value in headers.items():
+        word = value.rpartition(" ")[2]  # behind its scheme, if it has one
+        least = _LEAST if _SECRETIVE.search(name.lower()) else _LEAST_UNNAMED
+        if len(word) >= least and (least == _LEAST or isinstance(value, Substituted)):
+            found.append((Secret(word), name.lower()))
+    return tuple(found)
 
 
 def _credential(pool: PoolEntry | None) -> str:

@@ -277,6 +277,7 @@ class Target:
     weight: int = 0
     parameters: Parameters = Parameters()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # set on what goes upstream; may be secret
+    secrets: tuple[tuple[Secret, str], ...] = ()  # what of them nobody is told, each with its header's name instead
     account: str = ""  # whose keys alone may serve, since it made what the call names; "": all of the pool
 
 

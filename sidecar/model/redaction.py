@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from html.entities import codepoint2name
@@ -23,6 +24,13 @@ class Finder:
             if self.anchor in way and (clean := self.pattern.sub(lambda _: name, way)) != way:
                 return clean
         return text
+
+
+def hide(text: str, secrets: Iterable[tuple[Secret, str]]) -> str:
+    """The text with its name wherever it wrote a secret."""
+    for secret, name in secrets:
+        text = finder(secret).replace(text, name)
+    return text
 
 
 @lru_cache(maxsize=1024)

@@ -18,7 +18,6 @@ _LEAST = 4  # characters: a shorter one, as for a server that wants no key, stan
 _WIDTH = 8  # characters of a secret that are looked up; few texts hold those of any
 _WIDEST_SIGN = 16  # characters that one of a secret may be written with
 _SHORT, _MOST = 256, 1024  # characters of a text that is remembered, and how many such texts
-_SECRETIVE = re.compile("auth|token|key|secret|password|credential|signature")  # in the name of a header of a target
 _VIRTUAL_KEY = "virtual-key"  # what one is called of which the config knows the digest alone, or nothing
 
 
@@ -125,6 +124,4 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
 
 def _of_headers(config: Config) -> Iterator[tuple[str, str]]:
     for target in (one for route in config.routes.values() for one in route.targets):
-        for name, value in target.headers:
-            if _SECRETIVE.search(name):
-                yield value.rpartition(" ")[2], name  # behind its scheme, if it has one
+        yield from ((secret.reveal(), name) for secret, name in target.secrets)

@@ -8,6 +8,7 @@ from time import monotonic
 
 from sidecar.model.amounts import amounts
 from sidecar.model.classes import Class, Scope
+from sidecar.model.configured import Secret, Target
 from sidecar.model.events import CANCELLED, Attempted, Emit
 from sidecar.model.words import ONE, Amounts, Exhausted, Outcome, Refusal
 from sidecar.pool.asking import TooLarge
@@ -52,8 +53,18 @@ class Answer:
 
     reply: Reply
     held: Held
-    model: str
+    target: Target
     sent_at: float
+
+    @property
+    def model(self) -> str:
+        """The upstream's; "" for a call without one."""
+        return self.target.model or ""
+
+    @property
+    def secrets(self) -> tuple[tuple[Secret, str], ...]:
+        """What was sent that its client must not read, even where the provider repeats it, and what stands for it."""
+        return (self.held.key.secret, self.held.key.id), *self.target.secrets
 
     @property
     def is_final(self) -> bool:
@@ -193,7 +204,7 @@ class Attempts:
             self.under_way = False
             raise
         self.under_way = False
-        self.last = Answer(reply, held, self.search.model(held), sent_at)
+        self.last = Answer(reply, held, self.search.targets[held.target], sent_at)
         follows = self.progress.learn(held, reply.outcome, reply.status, monotonic())
         if self.progress.second_opinion:
             self.doubted = self.doubted or self.last

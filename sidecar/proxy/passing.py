@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from sidecar.model.redaction import finder
+from sidecar.model.redaction import hide
 from sidecar.providers import masking
 from sidecar.providers.dialect import Reader
 from sidecar.proxy.attempt import Answer
@@ -43,7 +43,7 @@ class Passing:
     and nothing could be said behind it."""
 
     def __init__(self, to: Delivery, answer: Answer, reader: Reader) -> None:
-        self._to, self.reply, self._reader, self._key = to, answer.reply, reader, answer.held.key
+        self._to, self.reply, self._reader, self._secrets = to, answer.reply, reader, answer.secrets
         headers = answer.reply.response.headers
         coding = headers.get("Content-Encoding", "")
         # Nothing can be added to packed bytes, or to a length that was told.
@@ -122,18 +122,18 @@ class Passing:
         return self.mask.feed(clean) if self.mask else clean
 
     def _clean(self, data: bytes) -> bytes:
-        """The bytes as they are, from an error event on with the key's id where its secret stood.
+        """The bytes as they are, from an error event on with its name where a secret stood.
 
         Raises Lost where it stands in what cannot be changed any more.
         """
         if not self._reader.failing:
             return data
         text = self._reader.failing if self._packed else data
-        clean = finder(self._key.secret).replace(text.decode("latin-1"), self._key.id).encode("latin-1")
+        clean = hide(text.decode("latin-1"), self._secrets).encode("latin-1")
         if clean == text:
             return data
         if self._fixed:
-            raise Lost("an error that shows the key cannot be passed on")
+            raise Lost("an error that shows a secret cannot be passed on")
         return clean
 
 

@@ -6,7 +6,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.model.headers import HOP_BY_HOP
-from sidecar.model.redaction import finder
+from sidecar.model.redaction import hide
 from sidecar.providers import faults, masking
 from sidecar.providers.dialect import ERROR_BYTES, Dialect
 from sidecar.proxy import belonging
@@ -140,22 +140,22 @@ async def _stream(to: Delivery, answer: Answer, headers: CIMultiDict[str]) -> we
 
 
 def _client_headers(answer: Answer) -> CIMultiDict[str]:
-    """The provider's headers as far as they concern the client, with the key's id where its secret stood."""
-    headers, key = answer.reply.response.headers, answer.held.key
-    named, found = connection_named(headers), finder(key.secret)
+    """The provider's headers as far as they concern the client, with its name where a secret stood."""
+    headers, secrets = answer.reply.response.headers, answer.secrets
+    named = connection_named(headers)
     kept = [
         (name, value)
         for name, value in headers.items()
         if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith(_NOT_PASSED)
     ]
     together = "\n".join([text for header in kept for text in header])  # one look instead of two a header
-    if found.replace(together, key.id) != together:
-        kept = [(found.replace(name, key.id), found.replace(value, key.id)) for name, value in kept]
+    if hide(together, secrets) != together:
+        kept = [(hide(name, secrets), hide(value, secrets)) for name, value in kept]
     return CIMultiDict(kept)
 
 
 def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiDict[str], bytes]:
-    """An error's headers and body with the key's secret replaced by its id; as they came, where it is not there.
+    """An error's headers and body with secrets replaced by their names; as they came, where none is there.
 
     Raises Refused as `_error` does.
     """
@@ -168,14 +168,14 @@ def _without_secret(answer: Answer, headers: CIMultiDict[str]) -> tuple[CIMultiD
 
 
 def _error(answer: Answer) -> bytes:
-    """An error's body, unpacked, with the key's id where its secret stood.
+    """An error's body, unpacked, with its name where a secret stood.
 
     Raises Refused with the same status where the body is too large, or compressed so that it cannot be searched.
     """
-    reply, key = answer.reply, answer.held.key
+    reply = answer.reply
     body, is_all = unpacked(reply.response.headers.get("Content-Encoding", ""), reply.held, ERROR_BYTES)
     if not is_all or not reply.ended or b"\0" in body:  # in UTF-16 or UTF-32 nothing would be found
         status = reply.status if reply.status >= 400 else 502
         message = "The provider's error is too large or cannot be decoded to be passed on."
         raise Refused(status, "upstream_error", message)
-    return finder(key.secret).replace(body.decode("latin-1"), key.id).encode("latin-1")
+    return hide(body.decode("latin-1"), answer.secrets).encode("latin-1")

@@ -216,3 +216,29 @@ async def test_the_secret_in_a_header_is_found_in_each_form() -> None:
         reply = await plane.chat()
         assert reply.status == 302
         assert reply.headers["location"].endswith("token=k0")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_secret_of_a_targets_header_is_told_by_the_headers_name(stream: bool) -> None:
+    """In an error, an error event and a header, beside the key's own, each by its name."""
+    gateway = "gw/5150+word=="
+
+    async def answer(exchange: Exchange) -> None:
+        (said,) = exchange.header("x-gateway")
+        error = json.dumps({"error": {"message": f"{said} or {SECRET} is wrong", "code": "x", "type": "bad_request"}})
+        if stream:
+            await exchange.begin(f"X-Seen: {said}")
+            await exchange.chunk(DELTA % 1 + f"data: {error}\n\n".encode() + DONE)
+            await exchange.chunk(b"")
+        else:
+            await exchange.reply(error.encode(), "400 Bad Request", f"X-Seen: {said}")
+
+    routes = {"m": [{"pool": "chat", "headers": {"X-Gateway": "Bearer ${GATEWAY}"}}]}
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, [SECRET])}, {"GATEWAY": gateway}, routes=routes) as plane,
+    ):
+        reply = await plane.chat(model="m", stream=stream)
+        assert b"Bearer x-gateway or k0 is wrong" in reply.body
+        assert reply.headers["x-seen"] == "Bearer x-gateway"
+        assert gateway not in f"{reply.body!r}{reply.headers}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sidecar.config import ConfigError, load
@@ -284,3 +286,25 @@ def test_route_says_more_than_its_targets_where_it_is_a_mapping(desk: Desk) -> N
     asked_for = frozenset({"context_too_long", "blocked"})
     assert config.routes == {"gpt-4": Route(targets, mask_model=True, fallback_on=asked_for, retry_empty=True)}
     assert "blue" not in repr(config.routes)
+
+
+def test_what_the_environment_or_a_secretive_name_says_in_a_header_is_a_secret(desk: Desk) -> None:
+    """Of others it is none, nor is what is too short to be one: it would be a word of many texts."""
+    headers = {
+        "X-Gateway": "Bearer ${GATEWAY}",
+        "X-Team": "${TEAM}",
+        "X-Title": "our-application",
+        "X-Token": "gw-4711",
+        "X-Key": "no",
+    }
+    document = {
+        "pools": {"p": {"provider": "openai", "keys": [{"id": "a", "secret": "k1"}]}},
+        "routes": {"m": [{"pool": "p", "headers": headers}]},
+    }
+    config = desk.load(json.dumps(document), {"GATEWAY": "gw-5150-word", "TEAM": "search"})
+    (target,) = config.routes["m"].targets
+    assert [(name, secret.reveal()) for secret, name in target.secrets] == [
+        ("x-gateway", "gw-5150-word"),
+        ("x-token", "gw-4711"),
+    ]
+    assert "gw-" not in repr(target)

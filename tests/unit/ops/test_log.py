@@ -233,9 +233,8 @@ def test_a_config_without_secrets_changes_no_text() -> None:
 
 
 def test_what_a_target_says_in_a_secretive_header_is_told_by_the_headers_name() -> None:
-    """Of others the value is no secret, and would be a word of many texts."""
-    headers = (("x-gateway-token", "Bearer gw-5150-word"), ("x-team", "search"))
-    config = replace(CONFIG, routes={"m": Route((Target("chat", "m", headers=headers),))})
+    secrets = ((Secret("gw-5150-word"), "x-gateway-token"),)
+    config = replace(CONFIG, routes={"m": Route((Target("chat", "m", secrets=secrets),))})
     assert redactor(config)("search: gw-5150-word") == "search: x-gateway-token"
 
 

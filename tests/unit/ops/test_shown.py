@@ -140,7 +140,7 @@ UNSAID = {
     Config: {"warnings"},
     Pool: {"names_models"},
     Key: {"secret"},
-    Target: {"account"},
+    Target: {"account", "secrets"},
     Token: {"secret"},
 }
 
