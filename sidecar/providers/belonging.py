@@ -5,9 +5,10 @@ No list of operations says what makes what: whatever an account's answer shows u
 whole string of its body. An id in the middle of a text is none.
 
 Ids are as the providers' references and SDKs show them: OpenAI, Azure, Groq, xAI, Together (`file-`, `batch_`, `resp_`,
-...), Anthropic (`file_`, `msgbatch_`, `container_`, `skill_`), Google (`files/abc`, `cachedContents/abc`, ...), and
-UUIDs, as Mistral has them, where a call or an answer is about a resource. What an encrypted item says of itself is its
-beginning: behind a version and a time stand random bytes.
+...), Anthropic (`file_`, `msgbatch_`, `container_`, `skill_`) and Google (`files/abc`, `cachedContents/abc`, ...).
+Where a call or an answer is about a resource, and not a prompt, whatever looks minted is one too: a word with a random
+part behind it (`agent_011CZkYpogX7uDKUyvBTophP`), or a UUID, as Mistral has them. What an encrypted item says of itself
+is its beginning: behind a version and a time stand random bytes.
 """
 
 from __future__ import annotations
@@ -46,12 +47,15 @@ _ENDING = re.compile(r"files/|cachedContents/|upload_|file[-_]|container_|audio_
 
 _PREFIXES = (
     rb"file[-_]|batch_|resp_|conv_|asst_|thread_|run_|step_|vs_|vsfb_|cntr_|cfile_|container_|ftjob-|ft-|ftckpt_|upload_"
-    rb"|eval_|evalrun_|video_|audio_|chatcmpl-|msgbatch_|skill_|ag_|v1_"
+    rb"|eval_|evalrun_|video_|audio_|chatcmpl-|msgbatch_|skill_|ag_|v1_|rtc_"
     rb"|rs_|msg_|fc_|ws_|fs_|ci_|ig_|cu_|ctc_|lsh_|sh_|ap_|cmp_|mcp[lr]?_"
 )
 # A digit or a capital tells an id from a name: tools are called `run_in_terminal`.
 _PLAIN = rb"(?:" + _PREFIXES + rb")(?=[a-z_-]{0,160}+[0-9A-Z])[A-Za-z0-9_-]{8,160}|ft:[^\"\\\s]{3,160}"
 _UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# Of requests and of who made them, or of a step in the client's own conversation: no call is for these.
+_NO_THING = rb"(?:\w{0,12}tool\w{0,12}|call|req|batch_req|user|org|proj|wrkspc)_"
+_MINTED = rb"(?!" + _NO_THING + rb")(?:[a-z]{2,20}_){1,2}(?=[A-Za-z]{0,160}+[0-9])[A-Za-z0-9]{12,160}"
 _COLLECTIONS = rb"files|cachedContents|batches|tunedModels|corpora|fileSearchStores|operations"
 # Also at the end of a URL, or below what it belongs to, as `models/veo/operations/abc`; some writers escape the slash.
 _BEFORE = rb"(?:https?:[^\"\s]{1,300}?/)?(?:(?:models|tunedModels|corpora|fileSearchStores)\\?/[^\"/\\\s]{1,100}\\?/)?"
@@ -67,8 +71,9 @@ def _things(plain: bytes, *more: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"\"(?:" + b"|".join((*more, _MAY_BE + rb"(?:" + _SEALED + rb"|" + value + rb")")) + rb")")
 
 
-_IN_TEXT, _IN_RESOURCE = _things(_PLAIN), _things(_PLAIN + rb"|" + _UUID)
+_IN_TEXT, _IN_RESOURCE = _things(_PLAIN), _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED)
 _SHOWN, _SHOWN_SEALED = _things(_PLAIN + rb"|" + _UUID, _LASTS), re.compile(rb"\"" + _SEALED)
+_SHOWN_MADE = _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED, _LASTS)
 # What stands before an id that is told as one: else it may be the client's own words.
 _TOLD = re.compile(
     rb"\"(?:(?P<own>id|name)|(?:\w{1,40}_)?(?:id|ids|file|files|model)|name|fileName|\w{0,20}[uU]ri|responsesFile|tunedModel|container)\""
@@ -77,7 +82,7 @@ _TOLD = re.compile(
 # Bytes of what a pattern finds, and of the name before it, so that both are found although an answer was cut in them.
 _LONGEST, _LONGEST_NAME = 1024, 80
 
-_SEGMENT = re.compile(_PLAIN + rb"|" + _UUID)
+_SEGMENT, _SEGMENT_MADE = re.compile(_PLAIN + rb"|" + _UUID), re.compile(_MINTED)
 _COLLECTION = re.compile(_COLLECTIONS)
 _WHERE = re.compile(_COLLECTIONS + rb"|" + _PLAIN)
 
@@ -106,7 +111,7 @@ def named(operation: str, query: str, body: Body) -> dict[str, None]:
     found = dict.fromkeys(named_in_path(operation))
     for _, value in parse_qsl(query) if query else ():
         text = value.encode("utf-8", "surrogateescape")
-        if _WHERE.match(text) and (_PLAIN_ONLY.fullmatch(text) or b"/" in text):
+        if _SEGMENT_MADE.fullmatch(text) or (_WHERE.match(text) and (_PLAIN_ONLY.fullmatch(text) or b"/" in text)):
             found[value] = None
     found |= dict.fromkeys(uploads(query))
     if len(body):
@@ -137,7 +142,9 @@ def named_in_path(operation: str) -> tuple[str, ...]:
     found, before = [], ""
     for segment in operation.split("/"):
         text = unquote(segment, errors="surrogateescape")
-        if _SEGMENT.fullmatch(text.encode("utf-8", "surrogateescape")):
+        raw = text.encode("utf-8", "surrogateescape")
+        is_model = before == "models" or (before == "deployments" and generates(operation))  # Azure's
+        if _SEGMENT.fullmatch(raw) or (_SEGMENT_MADE.fullmatch(raw) and not is_model):
             found.append(text)
         elif text and _COLLECTION.fullmatch(before.encode("utf-8", "surrogateescape")):
             found.append(f"{before}/{text.partition(':')[0]}")
@@ -229,13 +236,13 @@ def _shown(method: str, operation: str, body: Body) -> re.Pattern[bytes] | None:
     if method == "DELETE" or (method != "POST" and _MAKES_NOTHING.search(operation)):
         return None
     if method != "POST":
-        return _SHOWN
+        return _SHOWN if named_in_path(operation) else _SHOWN_MADE  # what a thing consists of is named below it
     if _RESPONSES.search(operation):
         return _SHOWN_SEALED if _UNSTORED.search(body) else _SHOWN
     for kind, words in _KEEPS:
         if kind.search(operation):
             return _SHOWN if any(_holds(body, word) for word in words) else None
-    return None if _MAKES_NOTHING.search(operation) else _SHOWN
+    return None if _MAKES_NOTHING.search(operation) else _SHOWN_MADE
 
 
 def _holds(body: Body, word: bytes) -> bool:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
@@ -105,7 +105,8 @@ class Belongs:
             if uploads := _uploads(reply):
                 await self._add(maker._replace(client=self.client), uploads)
             if self.accounts.several:
-                await self._add(maker, self._deleted() if self.call.method == "DELETE" else self._learnt(attempts))
+                gone = self.call.method == "DELETE"
+                await self._add(maker, self._deleted() if gone else self._learnt(attempts) | _located(reply))
             if self.accounts.several and reply.shown is not None:
                 reply.before_write = partial(self._add_shown, maker, reply.shown)
                 await reply.before_write()
@@ -114,9 +115,13 @@ class Belongs:
             raise
 
     def _deleted(self) -> dict[str, int]:
-        """Where a path names two things, it is not the inner one that is no more: it is taken out of the other."""
-        named = belonging.named_in_path(self.call.place.operation)
-        return {named[0]: 0} if len(named) == 1 else {}
+        """Where a path names two things, it is not the inner one that is no more: it is taken out of the other.
+
+        Nor is a thing no more because something of it is, such as a version.
+        """
+        operation = self.call.place.operation
+        named = belonging.named_in_path(operation)
+        return {named[0]: 0} if len(named) == 1 and unquote(operation).rstrip("/").endswith(named[0]) else {}
 
     def _learnt(self, attempts: Attempts) -> dict[str, int]:
         """What the call names and nobody had told of: that account has it whose answer is good, if it was asked for
@@ -142,6 +147,13 @@ class Belongs:
                 await self.made.add(maker, left, takes=True)
         except (StoreAway, StoreUnable) as error:
             log.warning("not remembered which account made %s: %s", ", ".join(map(_shown, things)), error)
+
+
+def _located(reply: Reply) -> dict[str, int]:
+    """What an answer made by its `Location`, as of a realtime call, whose body is another protocol's."""
+    location = reply.response.headers.get("Location")
+    named = belonging.named_in_path(urlsplit(location).path) if location else ()
+    return {thing: belonging.life_s(thing) for thing in named}
 
 
 def _uploads(reply: Reply) -> dict[str, int]:

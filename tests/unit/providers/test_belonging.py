@@ -14,6 +14,7 @@ FILE, OTHER = "file-6F2ksmvXxt4VdoqmHRw6kL", "file-9Gabc1defGHI2jklMNO3pq"
 RESPONSE = "resp_67ccd2bed1ec8190b14f964abc0542670bb6a6b452d3795b"
 ITEM = "rs_67ccd3acc8d48190a77525dc6de64b4104becb25c45c1d42"
 SEALED = "gAAAAABo" + "x-_9" * 100
+SESSION, MADE = "sesn_011CZkZAtmR3yMPDzynEDxu7", "new_kind_68e554e0b2c08190"
 UUID = "f47ac10b-58cc-4372-a567-0e02b2c3d479"
 NOW_S = 1_700_000_000.0
 
@@ -39,6 +40,12 @@ def of(operation: str, body: object, query: str = "") -> list[str]:
         ("messages/batches/msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d/results", ["msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d"]),
         ("models/ft:gpt-4o-mini:acme::abc", ["ft:gpt-4o-mini:acme::abc"]),
         (f"batch/jobs/{UUID}", [UUID]),
+        (f"sessions/{SESSION}/resources/{MADE}", [SESSION, MADE]),
+        (f"deployments/{MADE}/run", [MADE]),
+        (f"agents/sessions/{SESSION}/artifacts/{MADE}/content", [SESSION, MADE]),
+        (f"models/{MADE}", []),
+        (f"openai/deployments/{MADE}/chat/completions", []),
+        ("realtime/calls/rtc_u1_9c6574da8b8a41a18da9308f4ad974ce/hangup", ["rtc_u1_9c6574da8b8a41a18da9308f4ad974ce"]),
         ("files%2Fabc", []),
         ("files/%E4%BD%A0", ["files/\u4f60"]),
         ("chat/completions", []),
@@ -108,6 +115,19 @@ def test_uuids_count_where_a_call_is_about_a_resource() -> None:
     assert of("batch/jobs", {"input_files": [UUID], "model": "mistral-small"}) == [UUID]
 
 
+def test_what_looks_minted_counts_where_a_call_is_about_a_resource() -> None:
+    """Of a kind that nobody knew, too. In a prompt it is nobody's, and steps of a conversation are never a thing."""
+    steps = {
+        "tool_use_id": "toolu_01D7FLrfh4GYq7yT1ULFeyMV",
+        "call_id": "call_abc123abc123abc1",
+        "name": "run_step_two",
+    }
+    body = {"agent": MADE, "environment_id": SESSION, "events": [steps]}
+    assert of("sessions", body) == [MADE, SESSION]
+    assert of("messages", body) == []
+    assert of("sessions", {}, f"agent_id={MADE}") == [MADE]
+
+
 def test_lines_of_a_batch_in_a_form() -> None:
     """The file that a batch is made of must lie where its own files do."""
     assert list(named("files", "", b'--x\r\n\r\n{"body": {"file_id": "%b"}}\r\n--x--' % FILE.encode())) == [FILE]
@@ -175,6 +195,19 @@ def test_only_what_is_told_as_an_id_counts() -> None:
     told = {"id": "thread_abc123abc123", "metadata": {"source": FILE}, "instructions": OTHER, "result_files": [FILE]}
     assert set(shows(json.dumps(told).encode(), "threads")) == {"thread_abc123abc123", FILE}
     assert set(shows(json.dumps(told | {"result_files": []}).encode(), "threads")) == {"thread_abc123abc123"}
+
+
+def test_what_is_made_is_kept_and_not_what_it_consists_of() -> None:
+    """That is named below it: a session may tell a thousand events."""
+    told = json.dumps({"data": [{"id": MADE}, {"id": FILE}], "request_id": "req_011CZkZAtmR3yMPDzynEDxu7"}).encode()
+    for method, operation, things in (
+        ("POST", "sessions", {MADE, FILE}),
+        ("POST", f"deployments/{SESSION}/run", {MADE, FILE}),
+        ("GET", "sessions", {MADE, FILE}),
+        ("GET", f"sessions/{SESSION}/events", {FILE}),
+        ("POST", "responses", {FILE}),
+    ):
+        assert set(shows(told, operation, method)) == things
 
 
 def test_of_a_long_list_the_first_are_kept() -> None:

@@ -1,0 +1,48 @@
+"""Things of kinds that no list names belong to their account too, by how their ids look."""
+
+from __future__ import annotations
+
+import json
+
+from tests.proxy.plane import new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
+
+MADE = "widget_68e554e0b2c08190a1"
+CALL = "rtc_u1_9c6574da8b8a41a18da9308f4ad974ce"
+
+
+async def makes(exchange: Exchange) -> None:
+    """A thing, or a call whose body is another protocol's."""
+    if exchange.target.endswith(b"/calls"):
+        location = f"Location: /v1/realtime/calls/{CALL}"
+        await exchange.reply(b"v=0\r\n", "201 Created", "Content-Type: application/sdp", location)
+    else:
+        await exchange.reply(json.dumps({"id": MADE}).encode())
+
+
+async def test_a_thing_of_a_new_kind_is_asked_of_who_made_it() -> None:
+    async with RawUpstream(makes) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
+        key = (await plane.post("/v1/widgets", {"name": "x"})).key
+        others = {(await plane.post("/v1/gadgets", {})).key for _ in range(3)}
+        assert others == {"k0", "k1", "k2"}
+        for _ in range(3):
+            assert (await plane.post(f"/v1/widgets/{MADE}/turns", {})).key == key
+            assert (await plane.post("/v1/gadgets", {"widget": MADE})).key == key
+
+
+async def test_a_call_is_asked_of_who_told_where_it_is() -> None:
+    """Its answer is no JSON: the id is in `Location` alone."""
+    async with RawUpstream(makes) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
+        begun = await plane.send("POST", "/v1/realtime/calls", {"Content-Type": "application/sdp"}, b"v=0\r\n")
+        assert (begun.status, begun.headers["location"]) == (201, f"/v1/realtime/calls/{CALL}")
+        for _ in range(3):
+            assert (await plane.post(f"/v1/realtime/calls/{CALL}/hangup", {})).key == begun.key
+
+
+async def test_a_thing_is_known_after_a_version_of_it_is_deleted() -> None:
+    async with RawUpstream(makes) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
+        key = (await plane.post("/v1/widgets", {})).key
+        for version in range(3):
+            assert (await plane.send("DELETE", f"/v1/widgets/{MADE}/versions/{version}")).key == key
+        assert (await plane.send("DELETE", f"/v1/widgets/{MADE}")).key == key
+        assert len({(await plane.send("DELETE", f"/v1/widgets/{MADE}")).key for _ in range(3)}) == 3
