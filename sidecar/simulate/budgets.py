@@ -38,6 +38,7 @@ class Arrival:
     cached: int = 0  # of the input
     came: int = 0  # its place in the order of all that came and left, from 1
     left: int = 0  # likewise; 0: it is in flight
+    tag: str = ""  # `x-client-request-id`: what its caller calls the request, in every attempt (OpenAI's reference)
 
 
 class Budget(NamedTuple):

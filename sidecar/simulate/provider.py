@@ -193,7 +193,7 @@ class StrictProvider:
             return await orders.answer(self, request, path)
         headers = tuple((name.decode("latin-1"), text.decode("latin-1")) for name, text in request.raw_headers)
         call = Call(len(self.arrivals), request.method, path, query, headers)
-        arrival = Arrival(at_ns, request.method, path)
+        arrival = Arrival(at_ns, request.method, path, tag=request.headers.get("x-client-request-id", ""))
         secrets = self._credentials(call)
         if len(secrets) == 1:
             arrival.key, arrival.account = secrets[0], self.accounts.get(secrets[0], "")

@@ -5,41 +5,39 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
 from typing import Any
 
 from sidecar.simulate import recount
 from sidecar.simulate.budgets import Arrival
-from tests.soak.faults import Disruption
+from tests.soak.belonging import forgotten
+from tests.soak.faults import Excused
+from tests.soak.outages import Outage, concerned
 from tests.soak.pools import DAILY, POOLS, SHARE, SHORT, Pool, full
+from tests.soak.routes import FRAIL, MASKED
 from tests.soak.traffic import Sent
 from tests.soak.watch import Books, Turn
 from tests.soak.world import moment
 
 EXPECTED_ERRORS = frozenset({"store is away"})  # in the log, of a Redis that comes and goes
 
-OUTAGES = ('"store_unavailable"', '"late"')  # the codes of a 503 that is about Redis or a replica that was stopped
+# What a 503 says that is about Redis, or about a replica that was stopped; not every dialect has a place for a code.
+OUTAGES = ("The sidecar's Redis cannot answer", "Connections are slower than the budgets' guard")
 WRITTEN = 0.1  # of the clients that leave early: more than a hundred times what it is
-
-Excused = Callable[[Sent], Sequence[Disruption]]
-
-
-def under(disruptions: Sequence[Disruption]) -> Excused:
-    """A function that tells which faults concerned a request."""
-    return lambda sent: [disruption for disruption in disruptions if disruption.concerns(sent)]
 
 
 # --- what clients were told ------------------------------------------------------------------------------
 
 
-def answers(sent: Iterable[Sent], excused: Excused, closed: frozenset[int]) -> Iterator[str]:
+def answers(sent: Iterable[Sent], excused: Excused, closed: frozenset[int], dead: Sequence[Outage]) -> Iterator[str]:
     """Every answer that is not allowed. `closed`: the provider's arrivals whose answers it cut by itself."""
     for one in sent:
-        why = _wrong(one, excused, closed)
+        why = "" if _of_the_dead(one, dead) or forgotten(one, excused) else _wrong(one, excused, closed)
         if why:
             faults = ", ".join(f"{of.kind} at {of.began:.1f}" for of in excused(one)) or "no fault"
-            what = f"{one.kind} to {one.replica.name}, {one.began:.1f} to {one.ended:.1f}: {one.end} {one.text}"
+            what = f"{one.kind} {one.tag} for {one.asked or 'none'} to {one.replica.name}, "
+            what += f"{one.began:.1f} to {one.ended:.1f}: {one.end} {one.text}"
             yield f"{why}: {what} (amid {faults})"
 
 
@@ -49,20 +47,53 @@ def _wrong(one: Sent, excused: Excused, closed: frozenset[int]) -> str:
     if one.kind == "bad" and isinstance(one.end, int):
         return "" if one.end == 400 else "a bad request is not told so"
     if one.end == 200:
-        return "" if one.granted and one.arrival is not None else "a 200 without a grant or a body"
+        return "" if _shows(one) else "a 200 without a grant or a body"
     if one.end in {429, 503}:
-        told = (one.retry_after or "").isdecimal() and int(one.retry_after or 0)
+        told = one.is_signed or ((one.retry_after or "").isdecimal() and int(one.retry_after or 0))
         excusable = one.end == 429 or (amid - {"kill"} and any(code in one.text for code in OUTAGES))
         return "" if told and excusable else "no outage, or no Retry-After"
-    broke = one.end in {"broken", "cut"} and ("kill" in amid or (one.end == "cut" and one.arrival in closed))
+    by_itself = one.end in {"cut", "told"} and one.arrival in closed
+    broke = by_itself or (one.end in {"broken", "cut"} and "kill" in amid)
     return "" if broke or one.end == "left" else "not allowed"
+
+
+def _shows(one: Sent) -> bool:
+    """Whether a 200 says where it came from: of what a cache had, and what began in time, its headers do not."""
+    if one.kind in {"made", "uses"}:
+        return one.granted is not None
+    return bool(one.granted or one.is_signed or one.cache == "hit") and one.arrival is not None
+
+
+def _of_the_dead(one: Sent, dead: Sequence[Outage]) -> bool:
+    """Whether it is an error that a provider explains which is dead, or of which nobody knows yet that it lives."""
+    return one.end in {500, 502, 503} and concerned(one, dead)
+
+
+def masked(sent: Iterable[Sent]) -> Iterator[str]:
+    """Answers of routes that call their model as the caller did, where they do not."""
+    for one in sent:
+        if one.asked in MASKED and one.called - {one.asked}:
+            yield f"{one.tag} asked for {one.asked}, its answer says {sorted(one.called)}"
+
+
+def attempted(sent: Iterable[Sent], arrivals: Sequence[Mapping[str, Any]], excused: Excused) -> Iterator[str]:
+    """Answers that count other attempts than came to the provider: what was refused before a send must not come."""
+    came = Counter(one["tag"] for one in arrivals)
+    for one in sent:
+        if one.attempts is not None and came[one.tag] != one.attempts and not excused(one):
+            yield f"{one.tag}: {one.end} after {one.attempts} attempts, {came[one.tag]} came to the provider {one.text}"
+        if not one.attempts and one.end in {400, 429} and not one.is_signed and came[one.tag]:
+            yield f"{one.tag} was refused unsent with {one.end}, and came to the provider"
 
 
 # --- grants ----------------------------------------------------------------------------------------------
 
 
-def numbers(sent: Iterable[Sent], grants: Mapping[Turn, Sequence[str]], arrived: Sequence[str]) -> Iterator[str]:
-    """Each grant and each arrival is one client's, and the key of all three is the same. `arrived`: each one's key.
+def numbers(
+    sent: Iterable[Sent], grants: Mapping[Turn, Sequence[str]], arrived: Sequence[str], models: Sequence[str]
+) -> Iterator[str]:
+    """Each grant and each arrival is one client's, and the key and the model of all three are the same. `arrived`: each
+    one's key.
 
     Of two configs each has its own numbers, and an answer does not tell whose.
     """
@@ -78,6 +109,8 @@ def numbers(sent: Iterable[Sent], grants: Mapping[Turn, Sequence[str]], arrived:
             seen[one.arrival] += 1
             if arrived[one.arrival] != one.granted.key:
                 yield f"arrival {one.arrival} came with {arrived[one.arrival]}, its answer names {one.granted.key}"
+            if models[one.arrival] != one.granted.model:
+                yield f"arrival {one.arrival} was for {models[one.arrival]}, its answer names {one.granted.model}"
             if seen[one.arrival] > 1:
                 yield f"arrival {one.arrival} was answered to {seen[one.arrival]} clients"
 
@@ -103,7 +136,7 @@ def unanswered(sent: Iterable[Sent], excused: Excused) -> int:
     A replica that is killed gives nothing back, and what is given back while Redis is away stays counted. Of clients
     that leave where nothing is wrong only those count that leave in the very moment in which their request is written.
     """
-    without = [one for one in sent if one.end not in {200, 400, 429} and one.arrival is None]
+    without = [one for one in sent if one.end not in {200, 400, 429} and one.arrival is None and one.asked not in FRAIL]
     amid = sum(bool(excused(one)) for one in without)
     return amid + math.ceil((len(without) - amid) * WRITTEN)
 

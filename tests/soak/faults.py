@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.soak.plan import Kind, Step
-from tests.soak.pools import DEADLY, MAX_WAIT_S, POOLS, SOMETIMES
+from tests.soak.pools import DEADLY, MAX_WAIT_S, SOMETIMES, TROUBLED
 from tests.soak.traffic import Sent
 from tests.soak.world import Replica, World, now
 
 NOTICED_S = 0.5  # between a replica's leaving the list that clients choose from and its SIGTERM
 AFTER_S = 6.0  # a call's deadline and the longest pause of a reconnect, and some
-TROUBLE_EVERY_S = 1.1
+TROUBLE_EVERY_S = 0.8
 LINGERING = {"model": "long-*", "chunk_s": 0.72}  # longer than a lease, so that it must be renewed
 THINKING = {"headers_s": 0.03, "chunk_s": 0.04}  # what befalls every request that nothing worse befalls
 CALM = (LINGERING, THINKING)
@@ -28,7 +28,7 @@ CALM = (LINGERING, THINKING)
 
 @dataclass(eq=False, slots=True)
 class Disruption:
-    """A fault of Redis (`replica` None), or of one replica, from its beginning until it was over."""
+    """A fault of Redis or of a provider (`replica` None), or of one replica, from its beginning until it was over."""
 
     kind: Kind
     replica: Replica | None
@@ -36,9 +36,18 @@ class Disruption:
     ended: float = math.inf
 
     def concerns(self, sent: Sent) -> bool:
-        """Whether this request was under way while it lasted, or while the sidecar recovered from it."""
+        """Whether this request was under way while it lasted, or while the sidecar recovered from it. What a dead
+        provider excuses hangs on how often it was asked."""
         here = self.replica is None or self.replica is sent.replica
-        return here and sent.began <= self.ended + AFTER_S and sent.ended >= self.began
+        return here and self.kind != "dead" and sent.began <= self.ended + AFTER_S and sent.ended >= self.began
+
+
+Excused = Callable[[Sent], Sequence[Disruption]]
+
+
+def under(disruptions: Sequence[Disruption]) -> Excused:
+    """A function that tells which faults concerned a request."""
+    return lambda sent: [disruption for disruption in disruptions if disruption.concerns(sent)]
 
 
 @dataclass(slots=True)
@@ -50,6 +59,7 @@ class Faults:
     disruptions: list[Disruption] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     reloads: int = 0
+    dying: list[dict[str, Any]] = field(default_factory=list)  # what is wrong with the provider that is dead now
 
     async def storm(self, *sequences: Sequence[Step]) -> None:
         """Each sequence at its moments, side by side; returns when all are over and everything runs again."""
@@ -72,6 +82,7 @@ class Faults:
             "stop": self._stop,
             "disable": self._disable,
             "reload": self._reload,
+            "dead": self._dead,
         }
         await does[step.kind](step)
 
@@ -166,7 +177,7 @@ class Faults:
 
     async def _disable(self, step: Step) -> None:
         """A key that both configs have. Of this no client may notice anything."""
-        keys = [key for pool in POOLS.values() for key in pool.keys if key != SOMETIMES]
+        keys = [key for key in TROUBLED if key != SOMETIMES]
         key = keys[step.choice % len(keys)]
         self.say(f"{key} is disabled for {step.seconds:g} s")
         await self._manage("disable", key)
@@ -190,6 +201,17 @@ class Faults:
 
     # --- the provider ---------------------------------------------------------------------------------
 
+    async def _dead(self, step: Step) -> None:
+        """All of it that is called by the other host; also its connections, every second time."""
+        disruption = self._begin(step, f"a provider is dead for {step.seconds:g} s")
+        self.dying = [{"model": "frail-*"} | ({"close": "before"} if step.choice % 2 else {"status": 503})]
+        await self.world.order(faults=[*self.dying, *CALM])
+        await asyncio.sleep(step.seconds)
+        self.dying = []
+        await self.world.order(faults=list(CALM))
+        disruption.ended = now()
+        self.say("the provider lives again")
+
     async def trouble(self, seed: int) -> None:
         """Until it is cancelled: now and then one key is refused, or one request fails, which no client may notice.
 
@@ -199,11 +221,11 @@ class Faults:
         secrets = self.world.plan.secrets
         while True:
             await asyncio.sleep(draw.uniform(0.5, 1.5) * TROUBLE_EVERY_S)
-            await self.world.order(faults=[_fault(draw, secrets), *CALM])
+            await self.world.order(faults=[_fault(draw, secrets), *self.dying, *CALM])
 
 
 def _fault(draw: random.Random, secrets: Any) -> dict[str, Any]:
-    key = {"key": secrets[draw.choice(list(secrets))], "times": 1}
+    key = {"key": secrets[draw.choice(TROUBLED)], "times": 1}
     deadly = {"key": secrets[draw.choice(DEADLY)], "times": 1}
     leaky = {"error": {"message": "Incorrect API key provided: {secret}", "code": "invalid_api_key"}}
     faults: tuple[dict[str, Any], ...] = (
@@ -211,6 +233,7 @@ def _fault(draw: random.Random, secrets: Any) -> dict[str, Any]:
         key | {"status": 429},
         key | {"status": 500, "times": 2},
         key | {"status": 503},
+        key | {"status": 503, "at": "first"},
         deadly | {"status": 401, "body": leaky},
         deadly | {"dead": True},
         key | {"close": "before"},

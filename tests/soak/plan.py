@@ -8,24 +8,28 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Literal
 
-from tests.soak import pools
+from tests.soak import callers, pools
 from tests.soak.pools import POOLS
+from tests.soak.routes import ROUTES
 
 NAMESPACE = "soak"
 RATE = 32.0  # requests a second, about twice what the budgets allow
 PROBED_S = 90.0  # the longest rest that can be left behind: of a dead key, which is first tried after a minute
 
-Kind = Literal["freeze", "kill clients", "cut", "cut a reply", "kill", "drain", "stop", "disable", "reload"]
+Kind = Literal["freeze", "kill clients", "cut", "cut a reply", "kill", "drain", "stop", "disable", "reload", "dead"]
 OF_REDIS: tuple[Kind, ...] = ("freeze", "kill clients", "cut", "cut a reply")
 OF_REPLICAS: tuple[Kind, ...] = ("kill", "drain", "stop")
 OF_OPERATORS: tuple[Kind, ...] = ("disable", "reload")
+OF_PROVIDER: tuple[Kind, ...] = ("dead",)
 # How long each may last. A freeze below the store's deadline of 2 s makes replies late, above it makes Redis away.
 SECONDS: Mapping[Kind, tuple[float, ...]] = {
     "freeze": (0.8, 1.6, 3.0, 5.0),
     "stop": (0.8, 1.5, 3.0),
     "disable": (1.0, 3.0),
     "reload": (2.0, 5.0),
+    "dead": (5.0, 8.0),
 }
+SIGNS_S = 0.5  # until a stream that waits tells of it, where its client asks for that
 CALM = 0.25  # of a round
 LINGERING_S = 21.0  # longer than any request that a calm may have to wait for
 PAUSE_S = (0.8, 3.5)  # between the end of one and the next
@@ -43,13 +47,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Some calm, in which the books must balance exactly, then a storm: faults of Redis, of replicas, and operators."""
+    """Some calm, in which the books must balance exactly, then a storm: faults of Redis, of replicas and of a provider,
+    and operators."""
 
     calm_s: float
     storm_s: float
     of_redis: tuple[Step, ...]
     of_replicas: tuple[Step, ...]
     of_operators: tuple[Step, ...]
+    of_provider: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,13 @@ class Plan:
     replicas: int
     quick: bool
     secrets: Mapping[str, str] = field(init=False, repr=False)
+    tokens: Mapping[str, str] = field(init=False, repr=False)  # each client's virtual key
 
     def __post_init__(self) -> None:
         draw = random.Random(f"secrets {self.seed}")
         ids = [key for pool in POOLS.values() for key in pool.keys]
         object.__setattr__(self, "secrets", {key: f"sk-soak-{draw.randbytes(18).hex()}" for key in ids})
+        object.__setattr__(self, "tokens", {name: f"sk-client-{draw.randbytes(18).hex()}" for name in callers.CALLERS})
 
     @property
     def _count(self) -> int:
@@ -91,9 +99,12 @@ class Plan:
         draw = random.Random(f"faults {self.seed}")
         calm_s = CALM * self._each_s
         decks = [_deck(draw, kinds) for kinds in (OF_REDIS, OF_REPLICAS, OF_OPERATORS)]
+        deaths = _deck(draw, OF_PROVIDER)
         for _ in range(self._count):
             storm_s = self._each_s - calm_s
-            yield Round(calm_s, storm_s, *(tuple(_steps(draw, deck, storm_s)) for deck in decks))
+            of_redis, of_replicas, of_operators = (tuple(_steps(draw, deck, storm_s)) for deck in decks)
+            death = Step(draw.uniform(*PAUSE_S), *next(deaths), draw.getrandbits(16))
+            yield Round(calm_s, storm_s, of_redis, of_replicas, of_operators, (death,))
 
     # --- what the processes are told -------------------------------------------------------------------
 
@@ -107,7 +118,9 @@ class Plan:
             "redis": redis_url,
             "namespace": NAMESPACE,
             "pools": pools.config(self.secrets, provider_url, other),
-            "routes": {"main": [{"pool": "chat", "model": "gpt-4o"}, {"pool": "spare", "model": "gpt-4o-mini"}]},
+            "routes": ROUTES,
+            "clients": callers.config(self.tokens),
+            "keepalive": f"{SIGNS_S:g}s",
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.model.configured import Strategy
@@ -21,6 +21,9 @@ TOTAL = Budget(15, 5.0)  # of `spare` as a whole: its two accounts alone would t
 TOKENS = Budget(1000, 10.0, unit="tokens")
 READ = Budget(1000, 10.0, unit="input_tokens")
 RANKED = Budget(6, 5.0)
+ROOMY, MAKING, SPEAKING = Budget(70, 5.0), Budget(20, 5.0), Budget(12, 5.0)
+FRAIL = Budget(100, 5.0)
+FAILURES, PAUSE_S, RETRIES = 6, 1.0, 0.2  # of the pools whose provider dies now and then
 DENSE_SIGNS = 200  # of a text whose every byte is a token, where the sidecar expects four bytes to be one
 # Requests of such texts that the sidecar may take for small ones in one window: those in flight, and some that fail.
 READ_BEYOND = 8 * DENSE_SIGNS
@@ -38,7 +41,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`beyond`: how much more the provider allows of tokens than replicas are told."""
+    """`beyond`: how much more the provider allows of tokens than replicas are told.
+
+    `apart`: none of its keys is refused, fails or is disabled by chance, for what is asked of it cannot go elsewhere;
+    `more`: what else its config says.
+    """
 
     strategy: Strategy
     keys: Mapping[str, Key]
@@ -46,6 +53,10 @@ class Pool:
     total: tuple[Budget, ...] = ()
     concurrency: int = 0
     beyond: int = 0
+    dialect: str = "openai"
+    host: str = "127.0.0.1"  # by which the provider is called: another host is another provider to who fails
+    apart: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def account(self, key: str) -> str:
         """What the provider counts for; of a key that is an account of its own, its id."""
@@ -85,7 +96,28 @@ POOLS: Mapping[str, Pool] = {
         {"p0": Key(), "p1": Key(priority=1, own=_daily(15)), "p2": Key(priority=2, own=_daily(150))},
         (RANKED,),
     ),
+    "roomy": Pool("round_robin", {"r0": Key(), "r1": Key(), "r2": Key()}, (ROOMY,)),
+    "making": Pool("round_robin", {"m0": Key(), "m1": Key(), "m2": Key()}, (MAKING,), apart=True),
+    "claude": Pool("round_robin", {"c0": Key(), "c1": Key()}, (SPEAKING,), dialect="anthropic"),
+    "google": Pool("round_robin", {"g0": Key(), "g1": Key()}, (SPEAKING,), dialect="gemini"),
+    "fragile": Pool(
+        "round_robin",
+        {"b0": Key(), "b1": Key()},
+        (FRAIL,),
+        host="localhost",
+        apart=True,
+        more={"breaker": {"failures": FAILURES, "pause": f"{PAUSE_S:g}s"}, "retry_budget": RETRIES},
+    ),
+    "stubborn": Pool(
+        "round_robin",
+        {"n0": Key(), "n1": Key()},
+        (FRAIL,),
+        host="localhost",
+        apart=True,
+        more={"breaker": "off", "retry_budget": RETRIES},
+    ),
 }
+TROUBLED = tuple(key for pool in POOLS.values() if not pool.apart for key in pool.keys)
 DEADLY = ("k0", "k1", "k2")  # keys that the provider may call invalid; the others then prove it
 SOMETIMES = "k3"  # the key that the other config has not
 DAILY = ("p1", "p2")
@@ -134,8 +166,8 @@ def _pool(name: str, secrets: Mapping[str, str], provider_url: str, other: bool)
     keys = {key: of for key, of in pool.keys.items() if not (other and key == SOMETIMES)}
     lowered = [one._replace(max=8) if other and one is SHORT else one for one in pool.budgets]
     told: dict[str, Any] = {
-        "base_url": f"{provider_url}/v1",
-        "dialect": "openai",
+        "base_url": provider_url.replace("127.0.0.1", pool.host) + ("/v1" if pool.dialect == "openai" else ""),
+        "dialect": pool.dialect,
         "strategy": "round_robin" if other and name == "spare" else pool.strategy,
         "keys": [_key(key, of, secrets[key], heavier=other and key == "h1") for key, of in keys.items()],
         "limits": list(map(_limit, lowered)),
@@ -143,7 +175,7 @@ def _pool(name: str, secrets: Mapping[str, str], provider_url: str, other: bool)
         "cooldown": {"default": "2s", "max": f"{REST_S:g}s"},
         "max_wait": f"{MAX_WAIT_S / 2 if other else MAX_WAIT_S:g}s",
     }
-    return told | ({"concurrency": pool.concurrency} if pool.concurrency else {})
+    return told | ({"concurrency": pool.concurrency} if pool.concurrency else {}) | dict(pool.more)
 
 
 def _key(name: str, key: Key, secret: str, heavier: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.replicas.test_secrets import dump, leaks
-from tests.soak import checks
-from tests.soak.faults import CALM, Faults
+from tests.soak import belonging, callers, checks, outages, scenes, stampedes
+from tests.soak.faults import CALM, Faults, under
 from tests.soak.plan import PROBED_S, Plan, Round
 from tests.soak.pools import GUARD_S, LONG, POOLS, SHORT, full
 from tests.soak.screen import Screen, counted
 from tests.soak.traffic import TOTAL_S, Clients
 from tests.soak.watch import Books, Watch, watching
-from tests.soak.world import Replica, World, now, world
+from tests.soak.world import Replica, World, moment, now, world
 
 SETTLED_S = 1.0  # for what is queued without anybody waiting: releases
 QUIET_S = TOTAL_S + 10  # in which every request must have ended
@@ -26,6 +27,7 @@ MEMORY_SLACK_MIB, DESCRIPTORS_SLACK = 8.0, 12
 LEASE_S = 15.0  # of a request that nobody ends: its replica was killed, or Redis away
 # Requests one after the other, which fit into the first key's budgets, or in turn into all.
 WALKS = {"heavy": 15, "flight": 6, "ranked": 5, "chat": 12, "spare": 6}
+CROWD = 15  # of one client at once
 SPARE = 12  # requests of a burst beyond what the budgets allow
 
 
@@ -45,6 +47,8 @@ class Soak:
     undelivered: int = 0  # replies of Redis, so far
     exceeded: int = 0  # budgets, as the provider found it when an arrival came
     judged: int = 0  # of the requests
+    arrivals: list[dict[str, Any]] = field(default_factory=list)  # at the provider
+    stampedes: int = 0  # that nothing disturbed
     phase: str = ""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)  # that go on for as long as it does
     first: tuple[float, int] = (0.0, 0)  # memory and descriptors of the first replica after the warm-up
@@ -72,7 +76,7 @@ class Soak:
         self._enter(f"storm {number}")
         self.clients.sending.set()
         ends = now() + turn.storm_s
-        await self.faults.storm(turn.of_redis, turn.of_replicas, turn.of_operators)
+        await self.faults.storm(turn.of_redis, turn.of_replicas, turn.of_operators, turn.of_provider)
         await asyncio.sleep(ends - now())
         await self._take_books()
         await self._leases_end()
@@ -102,15 +106,24 @@ class Soak:
         async with asyncio.timeout(QUIET_S):
             await self.watch.caught_up(self.world.admin)
             report = await self.world.report()
+        self.arrivals = report["arrivals"]
         sent, disruptions = self.clients.sent[self.judged :], self.faults.disruptions
         self.judged = len(self.clients.sent)
         books = {key: self.watch.books(key, report["counts"][text]) for key, text in self.plan.secrets.items()}
         undelivered = self.watch.undelivered(await self.world.connected())
-        excused = checks.under(disruptions)
+        excused, dead = under(disruptions), outages.outages(disruptions, report["arrivals"])
         may_lose = checks.unanswered(sent, excused) + undelivered - self.undelivered
         self._tell(books, may_lose)
         closed = frozenset(at for at, arrival in enumerate(report["arrivals"]) if arrival["ended"] == "closed")
-        self._failed(checks.answers(sent, excused, closed))
+        self._failed(checks.answers(sent, excused, closed, dead))
+        self._failed(checks.masked(sent))
+        self._failed(checks.attempted(sent, report["arrivals"], excused))
+        self._failed(callers.over_limits(report["arrivals"]))
+        self._failed(belonging.strayed(sent, report["arrivals"], excused))
+        self._failed(outages.stormed(dead, disruptions))
+        calm, found = stampedes.judged(sent, report["arrivals"], lambda group: not any(map(excused, group)))
+        self.stampedes += calm
+        self._failed(found)
         self._failed(checks.balance(self.books, books, may_lose))
         self._failed(checks.exceeded(report["violations"][self.exceeded :], self._names))
         self.exceeded = len(report["violations"])
@@ -121,7 +134,8 @@ class Soak:
 
     async def _leases(self) -> dict[str, int]:
         """How many requests count as in flight; an account is called by one of its keys."""
-        return {self.watch.accounts[account]: count for account, count in (await self.world.leases()).items()}
+        found = (await self.world.leases()).items()
+        return {self.watch.accounts.get(account, account): count for account, count in found}
 
     def _tell(self, books: dict[str, Books], may_lose: int) -> None:
         after, before = Books.total(books.values()), Books.total(self.books.values())
@@ -164,7 +178,11 @@ class Soak:
         if self.faults.reloads:
             self._failed(checks.reloaded(self.watch.grants))
         arrived = [self._names.get(arrival["key"], "no key of ours") for arrival in report["arrivals"]]
-        self._failed(checks.numbers(self.clients.sent, self.watch.grants, arrived))
+        models = [arrival["model"] for arrival in report["arrivals"]]
+        self._failed(checks.numbers(self.clients.sent, self.watch.grants, arrived, models))
+        again, most = outages.repeated(report["arrivals"], len(self.world.ever), now() / 60)
+        self.screen.say(f"a dead provider was asked again {again} times, of at most {most}")
+        self._failed([f"a dead provider was asked again {again} times, at most {most} are due"] if again > most else [])
         self._failed(checks.totals(await self.world.status(self.folder), self.watch.grants))
         self._failed(self.watch.gaps + self.watch.leaks + self.clients.leaks + self.faults.failures)
         await self._ended()
@@ -179,7 +197,11 @@ class Soak:
             report, told = await self.world.report(), await self.world.status(self.folder)
             self._failed(checks.turns(pool, sent))
             self._failed(checks.settled(pool, told, report["arrivals"][begin:]))
-        await asyncio.sleep(SHORT.window_s + GUARD_S)
+        crowds = []
+        for _ in range(2):
+            await asyncio.sleep(SHORT.window_s + GUARD_S)
+            crowds.append(await self.clients.crowd("meek", "roomy/gpt-4o", CROWD))
+        self._failed(callers.bursts(crowds, CROWD))
         for pool in ("chat", "spare"):  # whose keys were all tried since they rested: until then one is worth one grant
             model, count = f"{pool}/{POOLS[pool].model}", full(pool) + SPARE
             batch = await self.clients.burst(model, count, "batch")
@@ -217,7 +239,7 @@ class Soak:
 
     @property
     def _secrets(self) -> list[str]:
-        return list(self.plan.secrets.values())
+        return [*self.plan.secrets.values(), *self.plan.tokens.values()]
 
     # --- told -----------------------------------------------------------------------------------------
 
@@ -227,10 +249,16 @@ class Soak:
         told = f"{self.exceeded} budgets exceeded, {len(self.clients.sent)} requests ({counted(ends)}), {grants} grants"
         return f"{told}, {len(self.faults.disruptions)} faults, {len(self.world.ever)} replicas"
 
+    def _told(self, arrival: dict[str, Any]) -> dict[str, Any]:
+        """At the soak's moment, and without its secret."""
+        return arrival | {"at_s": round(moment(arrival["at_ns"]), 3), "key": self._names.get(arrival["key"], "")}
+
     def keep(self, folder: Path) -> None:
-        """What tells of a failure: the time line, and what every replica logged."""
+        """What tells of a failure: the time line, every request and arrival, and what every replica logged."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "timeline.txt").write_text("\n".join(self.screen.events) + "\n")
+        (folder / "arrivals.jsonl").write_text("".join(f"{json.dumps(self._told(one))}\n" for one in self.arrivals))
+        (folder / "requests.txt").write_text("".join(f"{one}\n" for one in self.clients.sent))
         for replica in self.world.ever:
             (folder / f"{replica.name}.log").write_text(replica.log())
 
@@ -238,10 +266,14 @@ class Soak:
 @asynccontextmanager
 async def prepared(plan: Plan, folder: Path, screen: Screen) -> AsyncIterator[Soak]:
     """A soak with everything started and clients that wait for their word."""
-    async with world(plan, folder) as built, watching(built.admin, list(plan.secrets.values())) as watch:
-        clients = Clients(built.serving, plan.seed, list(plan.secrets.values()))
+    async with (
+        world(plan, folder) as built,
+        watching(built.admin, [*plan.secrets.values(), *plan.tokens.values()]) as watch,
+    ):
+        clients = Clients(built.serving, plan.seed, [*plan.secrets.values(), *plan.tokens.values()], plan.tokens)
         soak = Soak(plan, folder, screen, built, watch, clients, Faults(built, screen.say))
-        soak.tasks += [asyncio.create_task(clients.run()), asyncio.create_task(_summaries(soak))]
+        running = (clients.run(), scenes.run(clients, plan.seed), _summaries(soak))
+        soak.tasks += [asyncio.create_task(one) for one in running]
         try:
             yield soak
         finally:

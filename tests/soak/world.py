@@ -33,7 +33,7 @@ WORDS = tuple(f"word{number} " for number in range(24))  # of each answer: a str
 SOURCE = Path(sidecar.__file__).parent.parent  # what is soaked is what was imported here
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Replica:
     """One sidecar process from its start to its end; `exit_code` None while it runs, or where it was killed."""
 
@@ -41,6 +41,9 @@ class Replica:
     sidecar: Sidecar
     exit_code: int | None = None
     other: bool = False  # whether it was last told the other config
+
+    def __repr__(self) -> str:
+        return self.name
 
     def log(self) -> str:
         return self.sidecar.log.read_text(errors="replace")
@@ -201,7 +204,13 @@ async def _provider(plan: Plan, folder: Path, environ: dict[str, str]) -> AsyncI
     keys = folder / "keys.json"
     keys.write_text(json.dumps(plan.accounts()))
     command = (sys.executable, "-m", "sidecar.simulate.provider", "--keys", str(keys))
-    told = ("--budgets", json.dumps([one._asdict() for one in pools.budgets()]), "--words", json.dumps(WORDS))
+    told = (
+        "--budgets",
+        json.dumps([one._asdict() for one in pools.budgets()]),
+        "--words",
+        json.dumps(WORDS),
+        "--keeps",
+    )
     process = await asyncio.create_subprocess_exec(
         *command, *told, stdin=DEVNULL, stdout=PIPE, env=os.environ | environ, cwd=folder
     )

@@ -1,0 +1,65 @@
+"""A provider that is dead for a while, whole: how much it is asked meanwhile, and how soon all is well again.
+
+Two pools call it by a host of its own. One has a breaker, whose pause is short; the other has none, so that only the
+retry budget bounds what it asks. A route shares its requests between the first and a pool that lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from tests.soak.faults import AFTER_S, Disruption
+from tests.soak.pools import FAILURES, PAUSE_S, RETRIES
+from tests.soak.routes import FRAIL
+from tests.soak.traffic import Sent
+from tests.soak.world import moment
+
+AT_ONCE = 6  # that are on their way as the breaker opens
+FLOOR = 10  # retries of a replica that its budget allows in any case, and as many a minute (pool/retries.py)
+
+
+class Outage(NamedTuple):
+    """One time in which it was dead, in the soak's seconds, and until when its breaker may keep everybody from it."""
+
+    began: float
+    ended: float
+    over: float
+    asked: int  # arrivals of the pool with a breaker
+
+
+def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, Any]]) -> list[Outage]:
+    """Each pause is twice the one before, and nobody asks within one: so the latest is at most twice the latest gap."""
+    found = []
+    for dead in disruptions:
+        if dead.kind == "dead":
+            moments = [moment(one["at_ns"]) for one in arrivals if one["model"] == "frail-1"]
+            within = [at for at in moments if dead.began <= at <= dead.ended]
+            gaps = [later - earlier for earlier, later in pairwise(within) if later - earlier >= PAUSE_S]
+            pause = max(PAUSE_S, 2 * gaps[-1] if gaps else 0)
+            over = max((within or [dead.ended])[-1] + pause, dead.ended)
+            found.append(Outage(dead.began, dead.ended, over + PAUSE_S, len(within)))
+    return found
+
+
+def concerned(one: Sent, dead: Iterable[Outage]) -> bool:
+    """Whether it may be told that the provider is dead, or was."""
+    return one.asked in FRAIL and any(of.began - 1 <= one.ended and one.began <= of.over for of in dead)
+
+
+def stormed(dead: Iterable[Outage], disruptions: Sequence[Disruption]) -> Iterator[str]:
+    """Dead providers that were asked more than the breaker lets through; what Redis does not hear cannot open it."""
+    for of in dead:
+        others = sum(one.kind != "dead" and of.began - AFTER_S <= one.began <= of.ended for one in disruptions)
+        probes = sum(PAUSE_S * 2**doubled <= of.ended - of.began for doubled in range(8))
+        most = FAILURES + AT_ONCE + probes + FAILURES * others
+        if of.asked > most:
+            yield f"a dead provider was asked {of.asked} times in {of.ended - of.began:.1f} s, at most {most} are due"
+
+
+def repeated(arrivals: Iterable[Mapping[str, Any]], replicas: int, minutes: float) -> tuple[int, int]:
+    """How often the provider was asked again, and how often at most."""
+    tags = [one["tag"] for one in arrivals if one["model"].startswith("frail-")]
+    asked = len(set(tags))
+    return len(tags) - asked, round(RETRIES * asked + FLOOR * replicas * (1 + minutes))
