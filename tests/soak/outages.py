@@ -6,6 +6,7 @@ retry budget bounds what it asks. A route shares its requests between the first 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from tests.soak.traffic import Sent
 from tests.soak.world import moment
 
 AT_ONCE = 6  # that are on their way as the breaker opens
-FLOOR = 10  # retries of a replica that its budget allows in any case, and as many a minute (pool/retries.py)
+FLOOR = 12  # retries of a replica that its budget allows in any case, 10 and as many a minute (pool/retries.py)
 
 
 class Outage(NamedTuple):
@@ -58,8 +59,16 @@ def stormed(dead: Iterable[Outage], disruptions: Sequence[Disruption]) -> Iterat
             yield f"a dead provider was asked {of.asked} times in {of.ended - of.began:.1f} s, at most {most} are due"
 
 
-def repeated(arrivals: Iterable[Mapping[str, Any]], replicas: int, minutes: float) -> tuple[int, int]:
-    """How often the provider was asked again, and how often at most."""
-    tags = [one["tag"] for one in arrivals if one["model"].startswith("frail-")]
-    asked = len(set(tags))
-    return len(tags) - asked, round(RETRIES * asked + FLOOR * replicas * (1 + minutes))
+def repeated(sent: Iterable[Sent], arrivals: Iterable[Mapping[str, Any]], deaths: int) -> Iterator[str]:
+    """Replicas that asked the provider again more often than their retry budget allows, as it counted."""
+    came = Counter(one["tag"] for one in arrivals if one["model"].startswith("frail-"))
+    asked: Counter[str] = Counter()
+    again: Counter[str] = Counter()
+    for one in sent:
+        if came[one.tag]:
+            asked[one.replica.name] += 1
+            again[one.replica.name] += came[one.tag] - 1
+    for name, count in again.items():
+        most = RETRIES * asked[name] + FLOOR * deaths
+        if count > most:
+            yield f"{name} asked a dead provider again {count} times in {asked[name]} requests, at most {most:.0f} are due"
