@@ -108,13 +108,13 @@ def real_redis() -> Iterator[str]:
 
 
 @contextmanager
-def own_process(missing: str) -> Iterator[RedisProcess]:
+def own_process(missing: str, *arguments: str) -> Iterator[RedisProcess]:
     """A started `redis-server` of our own; `missing` says what there is not where no binary is."""
     found = binary()
     if found is None:
         unavailable(missing)
         raise AssertionError
-    process = RedisProcess(found)
+    process = RedisProcess(found, *arguments)
     process.start()
     try:
         yield process

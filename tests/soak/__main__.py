@@ -6,11 +6,21 @@
     python -m tests.soak --seed 7         the same faults at the same moments as any other run with 7
 
 Real replicas on a Redis of their own, a strict provider that counts for itself, clients of all kinds. Replicas are
-killed, drained and stopped, Redis freezes and loses connections, the provider refuses and fails; keys are disabled and
-enabled, configs changed and changed back. There is a pool for each strategy, and a budget of each kind: of requests,
-tokens, a day whose midnight falls into the first storm, a pool as a whole, requests in flight. A Redis that
-comes back empty is left out: it resets budgets by design. Exit 0: everything held; 1: something did not; 130:
-interrupted.
+killed, drained and stopped, Redis freezes, loses connections and is killed (it comes back with its file), the provider
+refuses and fails, and one is dead for a while; keys are disabled and enabled, configs changed and changed back.
+
+There is a pool for each strategy, and a budget of each kind: of requests, tokens, a day whose midnight falls into the
+first storm, a pool as a whole, requests in flight. Clients have limits of their own; crowds ask the same at once; files
+and responses are made through one replica and used through another; streams in four dialects break off.
+
+What is judged is what the provider and the clients counted, by the tag of each request: no budget of an account and no
+limit of a client exceeded, nothing sent of what was refused, one call a stampede and one text for all, no thing at
+another's account, a dead provider asked no more than its breaker and the retry budget let through, and answered by as
+soon as its pause is over, no stream that ends as if it were whole, no memory or descriptors that grow. The table at the
+end says how much there was of each. What is left of a failure lies in /tmp/sidecar-soak-SEED: what happened, each
+request, each arrival, logs. A Redis that comes back empty is left out: it resets budgets by design.
+
+Exit 0: everything held; 1: something did not; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -29,8 +39,11 @@ from tests.soak.plan import Plan
 from tests.soak.screen import Screen, shown
 
 
-async def _soak(plan: Plan, screen: Screen, kept: Path) -> tuple[list[str], str]:
-    """What failed, and how it ended. Whatever is started ends with it, also where it is cancelled."""
+async def _soak(plan: Plan, screen: Screen, kept: Path) -> tuple[list[str], str, str]:
+    """What failed, how it ended, and the table of promises.
+
+    Whatever is started ends with it, also where it is cancelled.
+    """
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -39,10 +52,10 @@ async def _soak(plan: Plan, screen: Screen, kept: Path) -> tuple[list[str], str]
             try:
                 await soak.run()
             except (RuntimeError, OSError, TimeoutError) as error:
-                soak.failures.append(f"{soak.phase} broke off: {type(error).__name__} {error}")
-            if soak.failures:
+                soak.verdict.take("processes", [f"{soak.phase} broke off: {type(error).__name__} {error}"])
+            if soak.verdict.failures:
                 soak.keep(kept)
-            return soak.failures, soak.summary()
+            return soak.verdict.failures, soak.summary(), soak.table()
 
 
 def main() -> None:
@@ -65,10 +78,11 @@ def main() -> None:
     try:
         with shown() as screen:
             screen.say(plan.command)
-            failures, summary = asyncio.run(_soak(plan, screen, kept))
+            failures, summary, table = asyncio.run(_soak(plan, screen, kept))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write(f"Interrupted. Again: {plan.command}\n")
         raise SystemExit(130) from None
+    sys.stdout.write(table)
     for failure in failures[:50]:
         sys.stdout.write(f"- {failure}\n")
     if failures:

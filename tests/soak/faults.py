@@ -16,6 +16,7 @@ from typing import Any
 from tests.soak.plan import Kind, Step
 from tests.soak.pools import DEADLY, MAX_WAIT_S, SOMETIMES, TROUBLED
 from tests.soak.traffic import Sent
+from tests.soak.watch import Watch
 from tests.soak.world import Replica, World, now
 
 NOTICED_S = 0.5  # between a replica's leaving the list that clients choose from and its SIGTERM
@@ -55,6 +56,7 @@ class Faults:
     """Carries out the plan and writes down what it did. `failures` are those of replicas that come or go badly."""
 
     world: World
+    watch: Watch
     say: Callable[[str], None]
     disruptions: list[Disruption] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -77,6 +79,7 @@ class Faults:
             "kill clients": self._kill_clients,
             "cut": self._cut,
             "cut a reply": self._cut_a_reply,
+            "restart": self._restart,
             "kill": self._kill,
             "drain": self._drain,
             "stop": self._stop,
@@ -125,6 +128,12 @@ class Faults:
         self.world.wire.cut_next_reply_after(after)
         await asyncio.sleep(1.0)  # some request asks meanwhile
         disruption.ended = now()
+
+    async def _restart(self, step: Step) -> None:
+        disruption = self._begin(step, "Redis is killed and started again, with its file")
+        await self.world.restart_store(self.watch)
+        disruption.ended = now()
+        self.say("Redis has started")
 
     # --- replicas -------------------------------------------------------------------------------------
 

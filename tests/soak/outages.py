@@ -18,6 +18,7 @@ from tests.soak.traffic import Sent
 from tests.soak.world import moment
 
 AT_ONCE = 6  # that are on their way as the breaker opens
+PROBE_S = 30.0  # that whoever finds out whether it lives is waited for (lua/parts/cooldown.lua, PROVIDER_PROBE)
 FLOOR = 12  # retries of a replica that its budget allows in any case, 10 and as many a minute (pool/retries.py)
 
 
@@ -31,7 +32,11 @@ class Outage(NamedTuple):
 
 
 def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, Any]]) -> list[Outage]:
-    """Each pause is twice the one before, and nobody asks within one: so the latest is at most twice the latest gap."""
+    """Each pause is twice the one before, and nobody asks within one: so the latest is at most twice the latest gap.
+
+    Who is chosen to find out may be killed, or never learn of it: Redis's reply is lost. Then another is, but later.
+    """
+    disruptions = list(disruptions)
     found = []
     for dead in disruptions:
         if dead.kind == "dead":
@@ -40,6 +45,8 @@ def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, A
             gaps = [later - earlier for earlier, later in pairwise(within) if later - earlier >= PAUSE_S]
             pause = max(PAUSE_S, 2 * gaps[-1] if gaps else 0)
             over = max((within or [dead.ended])[-1] + pause, dead.ended)
+            if any(one.kind != "dead" and one.began <= over and one.ended >= dead.began for one in disruptions):
+                over += PROBE_S
             found.append(Outage(dead.began, dead.ended, over + PAUSE_S, len(within)))
     return found
 
@@ -71,4 +78,4 @@ def repeated(sent: Iterable[Sent], arrivals: Iterable[Mapping[str, Any]], deaths
     for name, count in again.items():
         most = RETRIES * asked[name] + FLOOR * deaths
         if count > most:
-            yield f"{name} asked a dead provider again {count} times in {asked[name]} requests, at most {most:.0f} are due"
+            yield f"{name} asked a dead provider again {count} times in {asked[name]} requests, {most:.0f} are due"

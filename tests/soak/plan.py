@@ -16,8 +16,10 @@ NAMESPACE = "soak"
 RATE = 32.0  # requests a second, about twice what the budgets allow
 PROBED_S = 90.0  # the longest rest that can be left behind: of a dead key, which is first tried after a minute
 
-Kind = Literal["freeze", "kill clients", "cut", "cut a reply", "kill", "drain", "stop", "disable", "reload", "dead"]
-OF_REDIS: tuple[Kind, ...] = ("freeze", "kill clients", "cut", "cut a reply")
+Kind = Literal[
+    "freeze", "kill clients", "cut", "cut a reply", "restart", "kill", "drain", "stop", "disable", "reload", "dead"
+]
+OF_REDIS: tuple[Kind, ...] = ("freeze", "kill clients", "cut", "cut a reply", "restart")
 OF_REPLICAS: tuple[Kind, ...] = ("kill", "drain", "stop")
 OF_OPERATORS: tuple[Kind, ...] = ("disable", "reload")
 OF_PROVIDER: tuple[Kind, ...] = ("dead",)

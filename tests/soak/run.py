@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.soak.plan import PROBED_S, Plan, Round
 from tests.soak.pools import GUARD_S, LONG, POOLS, SHORT, full
 from tests.soak.screen import Screen, counted
 from tests.soak.traffic import TOTAL_S, Clients
+from tests.soak.verdict import Promise, Verdict, seen
 from tests.soak.watch import Books, Watch, watching
 from tests.soak.world import Replica, World, moment, now, world
 
@@ -33,7 +34,7 @@ SPARE = 12  # requests of a burst beyond what the budgets allow
 
 @dataclass(slots=True)
 class Soak:
-    """A run under way. `failures`: what did not hold so far, one line each."""
+    """A run under way."""
 
     plan: Plan
     folder: Path
@@ -42,7 +43,7 @@ class Soak:
     watch: Watch
     clients: Clients
     faults: Faults
-    failures: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
     books: dict[str, Books] = field(default_factory=dict)
     undelivered: int = 0  # replies of Redis, so far
     exceeded: int = 0  # budgets, as the provider found it when an arrival came
@@ -70,7 +71,7 @@ class Soak:
         self.clients.sending.set()
         await asyncio.sleep(turn.calm_s)
         await self._take_books()
-        self._failed(checks.leaked(await self._leases(), "after a calm"))
+        self._failed("processes", checks.leaked(await self._leases(), "after a calm"))
         if number == 1:
             self.first = self._size(self.world.serving[0])
         self._enter(f"storm {number}")
@@ -89,7 +90,7 @@ class Soak:
         while left and now() - since < LEASE_S + SETTLED_S:
             await asyncio.sleep(0.5)
             left = await self._leases()
-        self._failed(checks.leaked(left, "a lease's length after a storm"))
+        self._failed("processes", checks.leaked(left, "a lease's length after a storm"))
 
     def _enter(self, phase: str) -> None:
         self.phase = phase
@@ -115,20 +116,20 @@ class Soak:
         may_lose = checks.unanswered(sent, excused) + undelivered - self.undelivered
         self._tell(books, may_lose)
         closed = frozenset(at for at, arrival in enumerate(report["arrivals"]) if arrival["ended"] == "closed")
-        self._failed(checks.answers(sent, excused, closed, dead))
-        self._failed(checks.masked(sent))
-        self._failed(checks.attempted(sent, report["arrivals"], excused))
-        self._failed(callers.over_limits(report["arrivals"]))
-        self._failed(belonging.strayed(sent, report["arrivals"], excused))
-        self._failed(outages.stormed(dead, disruptions))
+        self._failed("answers", checks.answers(sent, excused, closed, dead))
+        self._failed("the models' names", checks.masked(sent))
+        self._failed("a refusal spends nothing", checks.attempted(sent, report["arrivals"], excused))
+        self._failed("limits of clients", callers.over_limits(report["arrivals"]))
+        self._failed("things at their account", belonging.strayed(sent, report["arrivals"], excused))
+        self._failed("a dead provider", outages.stormed(dead, disruptions))
         calm, found = stampedes.judged(sent, report["arrivals"], lambda group: not any(map(excused, group)))
         self.stampedes += calm
-        self._failed(found)
-        self._failed(checks.balance(self.books, books, may_lose))
-        self._failed(checks.exceeded(report["violations"][self.exceeded :], self._names))
+        self._failed("one call a stampede", found)
+        self._failed("rotation", checks.balance(self.books, books, may_lose))
+        self._failed("budgets of accounts", checks.exceeded(report["violations"][self.exceeded :], self._names))
         self.exceeded = len(report["violations"])
         if report["open"]:
-            self._failed([f"{report['open']} requests are still at the provider though no client waits"])
+            self._failed("processes", [f"{report['open']} requests are still at the provider though no client waits"])
         self.books, self.undelivered = books, undelivered
         return report
 
@@ -146,9 +147,8 @@ class Soak:
         self.screen.say(f"{self.phase}: {told}, {lost} lost of at most {may_lose}")
         self.screen.say(f"{self.phase}: {self.world.serving[0].name} has {memory:.1f} MiB, {descriptors} descriptors")
 
-    def _failed(self, found: Iterator[str] | list[str]) -> None:
-        for text in found:
-            self.failures.append(text)
+    def _failed(self, promise: Promise, found: Iterable[str]) -> None:
+        for text in self.verdict.take(promise, found):
             self.screen.say(f"FAILED: {text}")
 
     def _size(self, replica: Replica) -> tuple[float, int]:
@@ -164,26 +164,28 @@ class Soak:
         while list(checks.resting(told)) and now() - quiet_since < PROBED_S:
             await asyncio.sleep(1)
             told = await self.world.status(self.folder)
-        self._failed(checks.resting(told))
+        self._failed("answers", checks.resting(told))
         self._enter("windows pass")  # also those of the tries by which dead keys revived
         await asyncio.sleep(LONG.window_s + GUARD_S + 1)
-        self._failed(checks.spent(await self.world.status(self.folder)))
+        self._failed("a refusal spends nothing", checks.spent(await self.world.status(self.folder)))
         self._enter("peace")
         self._measured()
         await self._in_peace()
         report = await self._take_books()
-        self._failed(checks.excess(report["excess"], self._names))
-        self._failed(checks.total_excess(report["arrivals"], self._names))
-        self._failed(checks.midnight(report["arrivals"], self._names, self.world.midnight))
+        self._failed("budgets of accounts", checks.excess(report["excess"], self._names))
+        self._failed("budgets of accounts", checks.total_excess(report["arrivals"], self._names))
+        self._failed("budgets of accounts", checks.midnight(report["arrivals"], self._names, self.world.midnight))
         if self.faults.reloads:
-            self._failed(checks.reloaded(self.watch.grants))
+            self._failed("rotation", checks.reloaded(self.watch.grants))
         arrived = [self._names.get(arrival["key"], "no key of ours") for arrival in report["arrivals"]]
         models = [arrival["model"] for arrival in report["arrivals"]]
-        self._failed(checks.numbers(self.clients.sent, self.watch.grants, arrived, models))
+        self._failed("rotation", checks.numbers(self.clients.sent, self.watch.grants, arrived, models))
         deaths = sum(one.kind == "dead" for one in self.faults.disruptions)
-        self._failed(outages.repeated(self.clients.sent, report["arrivals"], deaths))
-        self._failed(checks.totals(await self.world.status(self.folder), self.watch.grants))
-        self._failed(self.watch.gaps + self.watch.leaks + self.clients.leaks + self.faults.failures)
+        self._failed("a dead provider", outages.repeated(self.clients.sent, report["arrivals"], deaths))
+        self._failed("rotation", checks.totals(await self.world.status(self.folder), self.watch.grants))
+        self._failed("rotation", self.watch.gaps)
+        self._failed("secrets", self.watch.leaks + self.clients.leaks)
+        self._failed("processes", self.faults.failures)
         await self._ended()
         await self._logs()
 
@@ -194,17 +196,17 @@ class Soak:
             sent = await self.clients.walk(f"{pool}/{POOLS[pool].model}", count)
             await asyncio.sleep(SETTLED_S)
             report, told = await self.world.report(), await self.world.status(self.folder)
-            self._failed(checks.turns(pool, sent))
-            self._failed(checks.settled(pool, told, report["arrivals"][begin:]))
+            self._failed("rotation", checks.turns(pool, sent))
+            self._failed("budgets of accounts", checks.settled(pool, told, report["arrivals"][begin:]))
         crowds = []
         for _ in range(2):
             await asyncio.sleep(SHORT.window_s + GUARD_S)
             crowds.append(await self.clients.crowd("meek", "roomy/gpt-4o", CROWD))
-        self._failed(callers.bursts(crowds, CROWD))
+        self._failed("limits of clients", callers.bursts(crowds, CROWD))
         for pool in ("chat", "spare"):  # whose keys were all tried since they rested: until then one is worth one grant
             model, count = f"{pool}/{POOLS[pool].model}", full(pool) + SPARE
             batch = await self.clients.burst(model, count, "batch")
-            self._failed(checks.bursts(pool, batch, await self.clients.burst(model, count)))
+            self._failed("budgets of accounts", checks.bursts(pool, batch, await self.clients.burst(model, count)))
 
     def _measured(self) -> None:
         """The replica that lived through it all has not grown."""
@@ -212,24 +214,28 @@ class Soak:
         memory, descriptors = self._size(first)
         grew = f"{self.first[0]:.1f} to {memory:.1f} MiB, {self.first[1]} to {descriptors} descriptors"
         self.screen.say(f"{first.name}, from the warm-up to the end: {grew}")
-        self._failed(checks.grown(first.name, "MiB", self.first[0], memory, MEMORY_SLACK_MIB))
-        self._failed(checks.grown(first.name, "descriptors", self.first[1], descriptors, DESCRIPTORS_SLACK))
+        self._failed("processes", checks.grown(first.name, "MiB", self.first[0], memory, MEMORY_SLACK_MIB))
+        self._failed(
+            "processes", checks.grown(first.name, "descriptors", self.first[1], descriptors, DESCRIPTORS_SLACK)
+        )
 
     async def _ended(self) -> None:
         """Nothing is left in the replicas that still run, and all end when they are asked to."""
         for replica in self.world.serving:
             if "\nsidecar_inflight_requests 0.0\n" not in await self.world.page(replica, "/metrics"):
-                self._failed([f"{replica.name} says that requests are in flight"])
+                self._failed("processes", [f"{replica.name} says that requests are in flight"])
             await self.world.end(replica)
             if replica.exit_code:
-                self._failed([f"{replica.name} exits {replica.exit_code} at the end"])
+                self._failed("processes", [f"{replica.name} exits {replica.exit_code} at the end"])
 
     async def _logs(self) -> None:
         seen = {f"log of {replica.name}": replica.log() for replica in self.world.ever}
         seen["redis"] = await dump(self.world.store.url)
-        self._failed([f"a secret in the {place}, after {before!r}" for place, before in leaks(self._secrets, seen)])
+        self._failed(
+            "secrets", [f"a secret in the {place}, after {before!r}" for place, before in leaks(self._secrets, seen)]
+        )
         for replica in self.world.ever:
-            self._failed(checks.log_lines(replica.name, replica.log()))
+            self._failed("processes", checks.log_lines(replica.name, replica.log()))
 
     @property
     def _names(self) -> dict[str, str]:
@@ -241,6 +247,13 @@ class Soak:
         return [*self.plan.secrets.values(), *self.plan.tokens.values()]
 
     # --- told -----------------------------------------------------------------------------------------
+
+    def table(self) -> str:
+        """What was seen of each promise, and whether it held."""
+        grants = sum(map(len, self.watch.grants.values()))
+        deaths = sum(one.kind == "dead" for one in self.faults.disruptions)
+        replicas = len(self.world.ever)
+        return self.verdict.table(seen(self.clients.sent, self.arrivals, grants, self.stampedes, deaths, replicas))
 
     def summary(self) -> str:
         ends: Counter[str] = Counter(str(one.end) for one in self.clients.sent if one.end)
@@ -270,7 +283,7 @@ async def prepared(plan: Plan, folder: Path, screen: Screen) -> AsyncIterator[So
         watching(built.admin, [*plan.secrets.values(), *plan.tokens.values()]) as watch,
     ):
         clients = Clients(built.serving, plan.seed, [*plan.secrets.values(), *plan.tokens.values()], plan.tokens)
-        soak = Soak(plan, folder, screen, built, watch, clients, Faults(built, screen.say))
+        soak = Soak(plan, folder, screen, built, watch, clients, Faults(built, watch, screen.say))
         running = (clients.run(), scenes.run(clients, plan.seed), _summaries(soak))
         soak.tasks += [asyncio.create_task(one) for one in running]
         try:

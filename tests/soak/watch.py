@@ -143,15 +143,25 @@ class Watch:
             async for heard in monitor.listen():
                 self.take(heard["command"], heard["client_port"], heard["time"])
 
+    async def begin(self, admin: redis.asyncio.Redis) -> None:
+        """Sees everything from here on."""
+        ready = asyncio.Event()
+        self.listening = asyncio.create_task(self.listen(admin, ready))
+        await ready.wait()
+
+    async def end(self) -> None:
+        """Sees nothing more. What it has not seen yet is lost to it: see `caught_up`."""
+        if self.listening is not None:
+            self.listening.cancel()
+            await asyncio.gather(self.listening, return_exceptions=True)
+
 
 @asynccontextmanager
 async def watching(admin: redis.asyncio.Redis, secrets: Sequence[str]) -> AsyncIterator[Watch]:
     """A Watch that sees everything from here on."""
-    watch, ready = Watch(secrets), asyncio.Event()
-    watch.listening = asyncio.create_task(watch.listen(admin, ready))
+    watch = Watch(secrets)
     try:
-        await ready.wait()
+        await watch.begin(admin)
         yield watch
     finally:
-        watch.listening.cancel()
-        await asyncio.gather(watch.listening, return_exceptions=True)
+        await watch.end()

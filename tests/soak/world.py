@@ -20,10 +20,12 @@ import aiohttp
 import redis.asyncio
 
 import sidecar
+from sidecar.store import scripts
 from tests.fleet import Sidecar
 from tests.servers import RedisProcess, own_process
 from tests.soak import midnight, pools
 from tests.soak.plan import NAMESPACE, Plan
+from tests.soak.watch import Watch
 from tests.store.wire import Proxy, proxy
 
 START_S = 30.0
@@ -135,6 +137,20 @@ class World:
         async with asyncio.timeout(START_S + 5):
             replica.exit_code = await replica.sidecar.wait()
 
+    async def restart_store(self, watch: Watch) -> None:
+        """Redis is killed, and begins again with what it knew. Nobody reaches it before the watch does."""
+        self.wire.is_shut = True
+        self.wire.cut_now()
+        await watch.caught_up(self.admin)
+        await watch.end()
+        await self.admin.connection_pool.disconnect()
+        self.store.kill()
+        await asyncio.to_thread(self.store.start)
+        await watch.begin(self.admin)
+        for name in scripts.NAMES:
+            await self.admin.script_load(scripts.load(name).text)  # a script that came as EVAL would not be recognised
+        self.wire.is_shut = False
+
     async def order(self, **order: Any) -> None:
         """Tells the provider what to do."""
         async with self.http.post(f"{self.provider_url}/_control", json=order) as answer:
@@ -175,7 +191,7 @@ class World:
 async def world(plan: Plan, folder: Path) -> AsyncIterator[World]:
     """Redis, provider and the first replicas, ready. All of it ends with the block, however that ends."""
     async with AsyncExitStack() as stack:
-        own = stack.enter_context(own_process("the soak needs a Redis of its own"))
+        own = stack.enter_context(own_process("the soak needs a Redis of its own", "--appendonly", "yes"))
         wire = await stack.enter_async_context(proxy(own.port))
         admin = redis.asyncio.Redis(port=own.port, client_name="soak", socket_timeout=None)
         stack.push_async_callback(admin.aclose)

@@ -16,6 +16,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.connections = 0
+        self.is_shut = False  # whether who connects is hung up on
 
     def cut_next_reply_after(self, count: int) -> None:
         """Passes so many bytes of what Redis says next, then closes both ends."""
@@ -28,6 +29,9 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.is_shut:
+            writer.close()
+            return
         upstream, to_redis = await asyncio.open_connection("127.0.0.1", self._target)
         ends = {writer, to_redis}
         self._writers |= ends
