@@ -98,8 +98,8 @@ async def test_what_a_client_leaves_goes_to_who_waits_longest(world: World) -> N
     (following, late), (last, _) = await reserved(pools, store), await reserved(pools, store)
     assert late.moment_us > left.moment_us
     await gone(leaves, store)
-    assert held(await following).grant.moment_us == left.moment_us
-    assert held(await last).grant.moment_us == late.moment_us
+    assert left.moment_us <= held(await following).grant.moment_us < late.moment_us
+    assert late.moment_us <= held(await last).grant.moment_us
 
 
 async def test_what_a_client_leaves_amid_the_queue_goes_down_the_line(world: World) -> None:
@@ -113,9 +113,9 @@ async def test_what_a_client_leaves_amid_the_queue_goes_down_the_line(world: Wor
     newcomer, new = await reserved(pools, store)
     assert new.moment_us == last.moment_us
     held(await first)
-    assert held(await third).grant.moment_us == left.moment_us
-    assert held(await fourth).grant.moment_us == its.moment_us
-    assert held(await newcomer).grant.moment_us == last.moment_us
+    assert left.moment_us <= held(await third).grant.moment_us < its.moment_us
+    assert its.moment_us <= held(await fourth).grant.moment_us < last.moment_us
+    assert last.moment_us <= held(await newcomer).grant.moment_us
 
 
 async def test_what_a_client_leaves_goes_to_who_waits_in_another_replica(world: World) -> None:
@@ -134,7 +134,7 @@ async def test_what_a_client_leaves_goes_to_who_waits_in_another_replica(world: 
     newcomer, new = await reserved(one, here)
     assert new.moment_us == last.moment_us
     for task, moment_us in ((third, left.moment_us), (fourth, its.moment_us), (newcomer, last.moment_us)):
-        assert held(await task).grant.moment_us == moment_us
+        assert moment_us <= held(await task).grant.moment_us < moment_us + SECOND_US
     held(await first)
 
 
