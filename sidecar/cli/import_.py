@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -46,7 +46,8 @@ def command(
 
     The config never holds a key: one that stands in FILE is appended to .env (mode 0600; names that are there stay as
     they are), and the config reads it by its name. A value NAME_PLACEHOLDER or os.environ/NAME is the variable NAME.
-    What has no counterpart is told on standard error. Exit 1: nothing was written, and why.
+    What has no counterpart is told on standard error and in a comment of the config. Exit 1: nothing was written, and
+    why.
     """
     try:
         text = _text(file)
@@ -66,7 +67,7 @@ def _import(text: str, provider: str | None, pool: str | None, output: Path | No
     taken = {**environment.parsed(before, str(beside)), **os.environ}
     made = imported(text, taken, provider=provider, pool=pool)
     texts = {beside: env_file.appended(before, made.secrets)} if made.secrets else {}
-    yaml = _HEAD + rendered(made.document)
+    yaml = _HEAD + _comment(made.notes) + rendered(made.document)
     closed = replace(texts | ({output: yaml} if output else {}), beside)
     if not output:
         click.echo(yaml, nl=False)
@@ -88,6 +89,12 @@ def _text(file: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8, at byte {error.start}."]) from None
+
+
+def _comment(notes: Sequence[str]) -> str:
+    """The notes for whoever reads the config later."""
+    lines = ["What the input said otherwise:", *(f"- {note}" for note in notes)] if notes else []
+    return "".join(f"# {' '.join(line.split())}\n" for line in lines)
 
 
 def _kept(made: Imported, beside: Path) -> list[str]:

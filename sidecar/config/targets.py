@@ -17,7 +17,7 @@ _MOST_WEIGHT = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
-_SECRETIVE = re.compile("auth|token|key|secret|password|credential|signature")  # in the name of a header
+SECRETIVE = re.compile("auth|token|key|secret|password|credential|signature")  # in the name of a header
 _LEAST, _LEAST_UNNAMED = 4, 8  # characters: shorter ones stand in any text
 _NOT_SET = {"model": "The target's `model:` says it", "stream": "Whether it streams is the caller's"}
 # Of the connection, the body as it is sent, and the credential, all of which are the sidecar's to say.
@@ -43,6 +43,17 @@ def target(entry: TargetEntry, path: Path, pools: Mapping[str, PoolEntry], probl
         _headers(headers, pools.get(entry.pool), (*path, "headers"), problems),
         _secrets(headers),
     )
+
+
+def is_parameter(name: str) -> bool:
+    """Whether a target may set it."""
+    return name.partition(".")[0] not in _NOT_SET and _NAME.match(name) is not None
+
+
+def is_header_of_callers(name: str) -> bool:
+    """Whether a target may set it, unless its pool's key goes there."""
+    lower = name.lower()
+    return _HEADER.match(name) is not None and lower not in _OURS and not lower.startswith("x-sidecar-")
 
 
 def _weight(value: int | None, path: Path, problems: Problems) -> int:
@@ -133,7 +144,7 @@ def _headers(
         lower = name.lower()
         if not _HEADER.match(name):
             problems.error(path, f"{shown(name)} is no header's name.")
-        elif lower in _OURS or lower.startswith("x-sidecar-") or lower == _credential(pool):
+        elif not is_header_of_callers(name) or lower == _credential(pool):
             problems.error((*path, name), "is not set here: connection, body and credential are the sidecar's to say.")
         elif lower in made:
             problems.error((*path, name), "stands here twice.")
@@ -148,7 +159,7 @@ def _secrets(headers: Mapping[str, str]) -> tuple[tuple[Secret, str], ...]:
     found = []
     for name, value in headers.items():
         word = value.rpartition(" ")[2]  # behind its scheme, if it has one
-        least = _LEAST if _SECRETIVE.search(name.lower()) else _LEAST_UNNAMED
+        least = _LEAST if SECRETIVE.search(name.lower()) else _LEAST_UNNAMED
         if len(word) >= least and (least == _LEAST or isinstance(value, Substituted)):
             found.append((Secret(word), name.lower()))
     return tuple(found)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sidecar.config.env_file import free_name
 from sidecar.config.importing.budgets import limits
+from sidecar.config.importing.changes import READ, changes
 from sidecar.config.importing.gathered import Data, Gathered, Line, as_pool, as_variable, number
 from sidecar.config.problems import shown
 from sidecar.providers import catalogue
@@ -21,7 +22,7 @@ _BARE = (
 )
 _OWN_ADDRESS = ("custom_openai", "openai_like", "litellm_proxy", "lm_studio", "llamafile", "oobabooga", "xinference")
 _KEYLESS = ("ollama", "vllm")
-_READ = {"model", "api_key", "api_base", "base_url", "rpm", "tpm", "weight", "order", "custom_llm_provider"}
+_READ = {"model", "api_key", "api_base", "base_url", "rpm", "tpm", "weight", "order", "timeout", "custom_llm_provider"}
 _OUTER = {"model_name", "litellm_params", "rpm", "tpm"}
 
 
@@ -37,6 +38,8 @@ class Deployment:
     weight: float | None
     rates: Mapping[str, float]  # `rpm` before `tpm`, as its litellm_params have them
     limits: tuple[Line, ...]
+    changes: Data  # fields of a target
+    timeout_s: float | None
 
 
 def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | None:
@@ -57,8 +60,8 @@ def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | Non
     said = {name: entry.get(name) or params.get(name) for name in ("rpm", "tpm")}
     found = limits(said, "UTC", "" if model == "*" else model)
     found.tell(place, gathered)
-    gathered.lost(place, (*_rest(params, _READ), *_rest(entry, _OUTER)))
-    weight, order = (_number(params, name, place, gathered) for name in ("weight", "order"))
+    gathered.lost(place, (*_rest(params, _READ | READ), *_rest(entry, _OUTER)))
+    weight, order, timeout_s = (_number(params, name, place, gathered) for name in ("weight", "order", "timeout"))
     if weight is not None and weight <= 0:
         gathered.note(f"{place}: LiteLLM never picks it, with the weight {weight}. Here its key has turns like others.")
     rates = {name: rate for name in ("rpm", "tpm") if (rate := number(params.get(name))) is not None and rate > 0}
@@ -71,6 +74,8 @@ def deployment(entry: Mapping[str, Any], gathered: Gathered) -> Deployment | Non
         weight if weight and weight > 0 else None,
         rates,
         tuple(found.limits),
+        changes(params, place, gathered),
+        timeout_s if timeout_s and timeout_s > 0 else None,
     )
 
 

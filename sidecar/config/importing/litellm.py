@@ -6,7 +6,7 @@ here a key serves all of its models, and its limits say which of them they count
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sidecar.config.importing import litellm_settings
@@ -14,6 +14,7 @@ from sidecar.config.importing.budgets import lowest
 from sidecar.config.importing.deployments import Deployment, deployment
 from sidecar.config.importing.gathered import Data, Gathered, Line
 from sidecar.config.importing.litellm_settings import alone, place
+from sidecar.config.importing.remedies import remedies
 from sidecar.config.importing.shares import shares
 from sidecar.config.importing.spread import weights
 from sidecar.config.importing.turns import settle
@@ -26,7 +27,9 @@ Routes = dict[str, list[Line]]
 
 def read(data: Mapping[str, Any], gathered: Gathered) -> None:
     """Pools, keys, routes, and what of the other settings has a counterpart."""
-    found = [made for at, entry in enumerate(data["model_list"]) if (made := _entry(at, entry, gathered))]
+    known = _credentials(data.get("credential_list"))
+    entries = [_with_credentials(entry, known, gathered) for entry in data["model_list"]]
+    found = [made for at, entry in enumerate(entries) if (made := _entry(at, entry, gathered))]
     shuffled = litellm_settings.shuffles(data)
     for name, members in _by(found, "pool").items():
         _fill(name, members, gathered, shuffled=shuffled)
@@ -42,9 +45,50 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
                 f"pool {name}: its deployments have {by}s, so its strategy is {own['strategy']}"
                 f" and not the {settings.pool['strategy']} of routing_strategy."
             )
-        pool.update(settings.pool | own)
+        pool.update(settings.pool | _timeout(name, found, gathered) | own)
     said = {name: settings.route(name, targets) for name, targets in routes.items()}
     gathered.document |= settings.top | ({"routes": said} if said else {})
+    for remedy in remedies(_fields(data)):
+        gathered.note(remedy)
+
+
+def _fields(data: Mapping[str, Any]) -> Iterator[str]:
+    """The names of all that the file says."""
+    for name in ("router_settings", "litellm_settings", "general_settings"):
+        yield from data[name] if isinstance(data.get(name), dict) else ()
+    for entry in data["model_list"]:
+        params = entry.get("litellm_params") if isinstance(entry, dict) else None
+        yield from params if isinstance(params, dict) else ()
+
+
+def _credentials(said: Any) -> dict[str, Data]:
+    """What each name of the credential_list stands for."""
+    listed = (one for one in said if isinstance(one, dict)) if isinstance(said, list) else ()
+    values = ((str(one.get("credential_name")), one.get("credential_values")) for one in listed)
+    return {name: fields for name, fields in values if isinstance(fields, dict)}
+
+
+def _with_credentials(entry: Any, known: Mapping[str, Data], gathered: Gathered) -> Any:
+    """The entry with the parameters that it names in place."""
+    params = entry.get("litellm_params") if isinstance(entry, dict) else None
+    if not isinstance(params, dict) or "litellm_credential_name" not in params:
+        return entry
+    name = str(params["litellm_credential_name"])
+    if name not in known:
+        gathered.note(f"model {shown(str(entry.get('model_name')))}: {shown(name)} is no name of the credential_list.")
+    own = {field: value for field, value in params.items() if field != "litellm_credential_name"}
+    return entry | {"litellm_params": known.get(name, {}) | own}
+
+
+def _timeout(pool: str, found: Iterable[Deployment], gathered: Gathered) -> Data:
+    """Of a pool whose deployments say how long a request may take: the longest."""
+    said = {one.timeout_s for one in found if one.pool == pool}
+    longest = max((one for one in said if one), default=None)
+    if longest is None:
+        return {}
+    if len(said) > 1:
+        gathered.note(f"pool {pool}: its deployments differ in timeout, which is a pool's here. {longest:g} s hold.")
+    return litellm_settings.within(longest)
 
 
 def _entry(at: int, entry: Any, gathered: Gathered) -> Deployment | None:
@@ -67,13 +111,17 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered, *, shuffled:
     ranked = {group for group, same in _by(members, "group").items() if len({one.order for one in same}) > 1}
     often = _often(pool, members, gathered, ranked=bool(ranked)) if shuffled else {}
     for secret, own in _by(members, "secret").items():
+        place = f"pool {pool}, key {secret}" if secret else f"pool {pool}"
+        said = [limit for one in own for limit in one.limits]
+        budgets = lowest(said)
+        _differing(said, budgets, place, gathered)
         if not secret:
+            gathered.pools[pool] |= {"limits": budgets} if budgets else {}
             continue
         key: Data = {"id": "", "secret": secret}
         serves = dict.fromkeys(one.model for one in own)
         if set(serves) != models and "*" not in serves:
             key["models"] = list(serves)
-        place = f"pool {pool}, key {secret}"
         if weights := [one.weight for one in own if one.weight]:
             key["weight"] = _one("weight", weights, place, gathered)
         elif secret in often:
@@ -81,10 +129,8 @@ def _fill(pool: str, members: list[Deployment], gathered: Gathered, *, shuffled:
         if ranked:
             orders = [one.order for one in own if one.group in ranked]
             key["priority"] = _one("order", orders, place, gathered) if orders else 1
-        said = [limit for one in own for limit in one.limits]
-        if budgets := lowest(said):
+        if budgets:
             key["limits"] = budgets
-            _differing(said, budgets, place, gathered)
         gathered.add_key(pool, key, secret)
     settle(pool, gathered)
 
@@ -149,7 +195,13 @@ def _tier(
     for one in members:
         target = _target(one, gathered)
         if target is not None and place(target) not in known:
-            tier.setdefault(place(target), (target, []))[1].append(one)
+            first, same = tier.setdefault(place(target), (target, []))
+            same.append(one)
+            if first != target:
+                gathered.note(
+                    f"model {shown(one.group)}: its deployments of {place(target)} differ in parameters or headers,"
+                    " which are a target's here. The first holds."
+                )
     return list(tier.values())
 
 
@@ -166,6 +218,8 @@ def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathe
         taking = [key for key in keys if "models" not in key] if name == "*" and "model" not in first else []
         for key in taking:
             key["models"] = [name]
+        if taking:
+            _unsaid(name, first, gathered)
         why = f"model {shown(name)}: a route of it would take {', '.join(caught)} from the pools of these names"
         if not taking:
             remedy = f"Write one for each name that it is to serve, such as gpt-4o: [{_flow(first)}]"
@@ -175,6 +229,14 @@ def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathe
         gathered.note(f'{why}. So {first["pool"]} serves all other names, by models: ["*"] of its keys{told}.')
 
 
+def _unsaid(group: str, said: Iterable[str], gathered: Gathered) -> None:
+    """Tells what a target would have said, where no route leads to one."""
+    if fields := [field for field in said if field in {"default", "set", "headers"}]:
+        gathered.note(
+            f"model {shown(group)}: {', '.join(fields)} belong to a route's target here, and it has no route."
+        )
+
+
 def _flow(target: Line) -> str:
     return f"{{{', '.join(f'{field}: {value}' for field, value in target.items())}}}"
 
@@ -182,9 +244,10 @@ def _flow(target: Line) -> str:
 def _target(one: Deployment, gathered: Gathered) -> Line | None:
     """Where the deployment's calls go. None: the pool's own name serves it, or (after a note) nothing does."""
     if "*" not in one.model:
-        return Line(pool=one.pool, model=one.model)
+        return Line(pool=one.pool, model=one.model, **one.changes)
     if one.group in {one.model, "*"}:
-        return Line(pool=one.pool)
+        return Line(pool=one.pool, **one.changes)
+    _unsaid(one.group, one.changes, gathered)
     prefix, _, rest = one.group.partition("/")
     made = gathered.pools[one.pool]
     if rest == one.model and (prefix == one.pool or catalogue.called(prefix) == made.get("provider")):

@@ -112,7 +112,9 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> Settings:
     for name in ("router_settings", "litellm_settings"):
         gathered.lost(name, (shown(said) for said in sections[name] if said not in _ROUTER))
     gathered.lost("general_settings", (shown(said) for said in sections["general_settings"] if said != "master_key"))
-    gathered.lost("file", (shown(str(said)) for said in data if said not in {"model_list", *_SECTIONS}))
+    gathered.lost(
+        "file", (shown(str(said)) for said in data if said not in {"model_list", "credential_list", *_SECTIONS})
+    )
     return made
 
 
@@ -148,11 +150,15 @@ def _numbers(router: Mapping[str, Any], made: Settings, gathered: Gathered) -> N
     if "num_retries" in usable:
         made.pool["max_attempts"] = min(100, int(usable["num_retries"]) + 1)
     if timeout := usable.get("timeout") or usable.get("request_timeout"):
-        made.pool["timeout"] = f"{min(timeout, 86_400):g}s"
-        if timeout < 10:  # the wait for room is a part of it
-            made.pool["max_wait"] = made.pool["timeout"]
+        made.pool |= within(timeout)
     if cooldown := usable.get("cooldown_time"):
         made.pool["cooldown"] = Line(default=f"{cooldown:g}s")
+
+
+def within(seconds: float) -> Data:
+    """The fields of a pool whose requests may take so long."""
+    timeout = {"timeout": f"{min(seconds, 86_400):g}s"}
+    return timeout | {"max_wait": timeout["timeout"]} if seconds < 10 else timeout  # the wait for room is a part of it
 
 
 def _redis(said: Mapping[str, Any], called: str, gathered: Gathered) -> str | None:

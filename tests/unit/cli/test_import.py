@@ -142,5 +142,24 @@ def test_what_litellm_has_and_we_have_not_is_named_on_standard_error(tmp_path: P
     done = run("config.yaml")
     (tmp_path / "sidecar.yaml").write_text(done.stdout)
     assert secrets(tmp_path, "openai") == [SECRETS[0]]
-    assert done.stderr.startswith('router_settings: no counterpart for "allowed_fails".\n')
+    told = 'router_settings: no counterpart for "allowed_fails".'
+    assert done.stderr.startswith(
+        f"{told}\ninstead of allowed_fails: a key rests as long as its provider says, at once;"
+    )
+    assert f"\n# What the input said otherwise:\n# - {told}\n# - instead of allowed_fails: " in done.stdout
     assert SECRETS[0] not in done.output
+
+
+DOCUMENTED = sorted((Path(__file__).parent / "litellm").glob("*.yaml"))  # as LiteLLM's own documents show them
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED, ids=lambda file: file.stem)
+def test_what_is_made_of_a_documented_litellm_config_passes_its_check(
+    documented: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(documented, "-o", "sidecar.yaml")
+    for variable in ("EU", "CA", "ONE", "OPENAI_API_KEY", "AZURE_API_KEY"):
+        monkeypatch.setenv(variable, f"k-0123456789-{variable}")
+    monkeypatch.setenv("SIDECAR_REDIS", "memory")
+    checked = CliRunner().invoke(main, ["check"])
+    assert checked.exit_code == 0, checked.output
