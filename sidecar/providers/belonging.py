@@ -144,8 +144,10 @@ def named_in_path(operation: str) -> tuple[str, ...]:
         text = unquote(segment, errors="surrogateescape")
         raw = text.encode("utf-8", "surrogateescape")
         is_model = before == "models" or (before == "deployments" and generates(operation))  # Azure's
-        if _SEGMENT.fullmatch(raw) or (_SEGMENT_MADE.fullmatch(raw) and not is_model):
+        if _SEGMENT.fullmatch(raw):
             found.append(text)
+        elif not is_model and _SEGMENT_MADE.fullmatch(raw.partition(b":")[0]):
+            found.append(text.partition(":")[0])  # without a verb
         elif text and _COLLECTION.fullmatch(before.encode("utf-8", "surrogateescape")):
             found.append(f"{before}/{text.partition(':')[0]}")
         before = text

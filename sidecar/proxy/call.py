@@ -52,8 +52,10 @@ _OPENAI_PATHS = (
     "vector_stores",
 )
 _GEMINI_V1 = re.compile(r"(/v1/)(?:models|tunedModels)/[^:]+:[A-Za-z]+$")
+# What google-genai (`_gaos` too) asks for below /v1/, its default, beside `models/{m}:{verb}`.
 _GOOGLES_V1 = re.compile(
-    r"/v1/(?:models|tunedModels|files|cachedContents|batches|operations|corpora|fileSearchStores|authTokens)(?:/|$)"
+    r"/v1/(?:models|tunedModels|files|cachedContents|batches|operations|corpora|fileSearchStores|authTokens|auth_tokens"
+    r"|interactions|agents|environments|triggers|credentials|voices|webhooks|decisions)(?:[/:]|$)"
 )
 # Path -> dialect, and the prefix of its operation: the first that fits. Group 1 is what the operation does without.
 _PLACES = (
@@ -63,6 +65,7 @@ _PLACES = (
     (re.compile(r"(/upload/v1beta/)"), "gemini", "/upload/v1beta/"),
     (re.compile(r"(/upload/v1/)"), "gemini", "/upload/v1/"),
     (re.compile(r"(/download/v1beta/)"), "gemini", "/download/v1beta/"),
+    (re.compile(r"(/download/v1/)"), "gemini", "/download/v1/"),
     (_GEMINI_V1, "gemini", "/v1/"),
     (re.compile(r"(/v1/)"), "openai", "/v1/"),
     (re.compile(rf"(/)(?:{'|'.join(_OPENAI_PATHS)})(?:/|$)"), "openai", "/"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,15 +18,19 @@ import httpx
 import openai
 import pytest
 from aiohttp import web
+from google import genai
+from google.genai import types
 
 from tests.proxy.plane import new_keys, sidecar
+from tests.sdk import google_methods
 from tests.sdk.methods import Method, methods
 
 KEYS = 3
 BYTES = bytes(range(256)) * 40
 DIRECT = "direct"
 KINDS = {"call_id": "rtc_u1_", "completion_id": "chatcmpl-"}  # of which no word tells that they are things
-_OTHERWISE = {"host", "authorization", "x-api-key", "accept-encoding", "connection", "content-length", "user-agent"}
+CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key")
+_OTHERWISE = {*CREDENTIALS, "host", "accept-encoding", "connection", "content-length", "user-agent"}
 _BINARY = re.compile(r"/(?:content|results)$|^/v1/audio/speech$")
 
 
@@ -47,9 +51,9 @@ class Provider:
     maker: str = ""  # the key by which that was made
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        key = request.headers.get("x-api-key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
+        key = next(request.headers[name].removeprefix("Bearer ") for name in CREDENTIALS if name in request.headers)
         body = await request.read()
-        if request.path == "/v1/things":
+        if request.path.endswith("/things"):
             self.maker = key
             return web.json_response({"data": [{"id": thing} for thing in self.wanted]})
         self.arrivals.append(Arrival(key, _sent(request, body)))
@@ -78,7 +82,9 @@ async def served(provider: Provider) -> AsyncIterator[str]:
 
 
 def thing(name: str) -> str:
-    """An id as providers make them, for a parameter `thread_id`: of a prefix and a random part."""
+    """An id as providers make them, for a parameter `thread_id` or a kind `files/`."""
+    if name.endswith(("/", "_")) or name.startswith("v1_"):
+        return f"{name.replace('*', secrets.token_hex(12))}{secrets.token_hex(12)}"
     kind = KINDS.get(name) or name.removesuffix("_id").replace("_", "")[:12] + "_"
     return f"{kind}{secrets.token_hex(12)}"
 
@@ -88,19 +94,16 @@ class Trial:
     """Calls methods at the provider and through the sidecar."""
 
     provider: Provider
-    at_provider: object
-    through: object
     things: httpx.Client  # of the sidecar too
     keys: frozenset[str]
     failed: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)  # what could not be called
 
-    def run(self) -> int:
+    def run(self, at_provider: Iterable[Method], through: Iterable[Method]) -> int:
         """Returns how many methods there are."""
-        pairs = [*zip(methods(self.at_provider), methods(self.through), strict=True)]
-        pairs = [pair for pair in pairs if not _BESIDE.search(pair[0].name)]
-        for direct, through in pairs:
-            self._try(direct, through)
+        pairs = [pair for pair in zip(at_provider, through, strict=True) if not _BESIDE.search(pair[0].name)]
+        for one, same in pairs:
+            self._try(one, same)
         return len(pairs)
 
     def _try(self, direct: Method, through: Method) -> None:
@@ -111,7 +114,7 @@ class Trial:
         if not before:
             self.silent.append(direct.name)
             return
-        self.things.post("/v1/things", json={})
+        self.things.post("things", json={})
         able = {self.provider.maker} if made else self.keys
         times = 1 if before[0].sent[0] == "DELETE" else KEYS
         after = [arrival for _ in range(times) for arrival in self._call(through, arguments)]
@@ -132,18 +135,24 @@ class Trial:
         return self.provider.arrivals[:]
 
 
-VERSION = {"anthropic-version": "2023-06-01"}
 # What wants a key of another kind, or the sidecar answers itself.
 _BESIDE = re.compile(r"^admin\.|\borganization\.|^(?:beta\.)?models\.list$")
 
 CLIENTS: dict[str, Callable[[str, str], Any]] = {
     "openai": lambda url, key: openai.OpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0),
     "anthropic": lambda url, key: anthropic.Anthropic(api_key=key, base_url=url, max_retries=0),
+    "gemini": lambda url, key: genai.Client(api_key=key, http_options=types.HttpOptions(base_url=url)),
 }
+# By which a call of no SDK's is told as one of its dialect.
+TOLD = {"openai": {}, "anthropic": {"anthropic-version": "2023-06-01"}, "gemini": {}}
+PREFIX = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
+FINDERS: dict[str, Callable[[Any], Iterable[Method]]] = {
+    "openai": methods, "anthropic": methods, "gemini": google_methods.methods,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # of what is experimental, or going
 async def test_every_method(name: str) -> None:
     """But for a few that want more than can be made up."""
     provider = Provider()
@@ -152,10 +161,12 @@ async def test_every_method(name: str) -> None:
         own = new_keys(KEYS)
         keys = [{"id": f"k{at}", "secret": secret} for at, secret in enumerate(own)]
         async with sidecar({name: {"provider": name, "base_url": base, "keys": keys}}) as plane:
-            with CLIENTS[name](url, DIRECT) as at_provider, CLIENTS[name](plane.url, "unused") as through:
-                headers = VERSION if name == "anthropic" else {}
-                with httpx.Client(base_url=plane.url, headers=headers, timeout=30) as things:
-                    trial = Trial(provider, at_provider, through, things, frozenset(own))
-                    count = await asyncio.to_thread(trial.run)
+            with (
+                CLIENTS[name](url, DIRECT) as at_provider,
+                CLIENTS[name](plane.url, "unused") as through,
+                httpx.Client(base_url=plane.url + PREFIX[name], headers=TOLD[name], timeout=30) as things,
+            ):
+                trial, find = Trial(provider, things, frozenset(own)), FINDERS[name]
+                count = await asyncio.to_thread(trial.run, find(at_provider), find(through))
     assert trial.failed == []
     assert len(trial.silent) < count / 20

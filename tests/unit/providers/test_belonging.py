@@ -42,6 +42,7 @@ def of(operation: str, body: object, query: str = "") -> list[str]:
         (f"batch/jobs/{UUID}", [UUID]),
         (f"sessions/{SESSION}/resources/{MADE}", [SESSION, MADE]),
         (f"deployments/{MADE}/run", [MADE]),
+        (f"webhooks/{MADE}:ping", [MADE]),
         (f"agents/sessions/{SESSION}/artifacts/{MADE}/content", [SESSION, MADE]),
         (f"models/{MADE}", []),
         (f"openai/deployments/{MADE}/chat/completions", []),
