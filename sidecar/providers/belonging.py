@@ -55,7 +55,8 @@ _PLAIN = rb"(?:" + _PREFIXES + rb")(?=[a-z_-]{0,160}+[0-9A-Z])[A-Za-z0-9_-]{8,16
 _UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # Of requests and of who made them, or of a step in the client's own conversation: no call is for these.
 _NO_THING = rb"(?:\w{0,12}tool\w{0,12}|call|req|batch_req|user|org|proj|wrkspc)_"
-_MINTED = rb"(?!" + _NO_THING + rb")(?:[a-z]{2,20}_){1,2}(?=[A-Za-z]{0,160}+[0-9])[A-Za-z0-9]{12,160}"
+_RANDOM = rb"(?=[A-Za-z]{0,160}+[0-9])(?=[0-9]{0,160}+[A-Za-z])[A-Za-z0-9]{12,160}"  # digits alone are a number
+_MINTED = rb"(?!" + _NO_THING + rb")(?:[a-z]{2,20}_){1,2}" + _RANDOM
 _COLLECTIONS = rb"files|cachedContents|batches|tunedModels|corpora|fileSearchStores|operations"
 # Also at the end of a URL, or below what it belongs to, as `models/veo/operations/abc`; some writers escape the slash.
 _BEFORE = rb"(?:https?:[^\"\s]{1,300}?/)?(?:(?:models|tunedModels|corpora|fileSearchStores)\\?/[^\"/\\\s]{1,100}\\?/)?"

@@ -84,9 +84,13 @@ async def served(provider: Provider) -> AsyncIterator[str]:
 def thing(name: str) -> str:
     """An id as providers make them, for a parameter `thread_id` or a kind `files/`."""
     if name.endswith(("/", "_")) or name.startswith("v1_"):
-        return f"{name.replace('*', secrets.token_hex(12))}{secrets.token_hex(12)}"
+        return f"{name.replace('*', _random())}{_random()}"
     kind = KINDS.get(name) or name.removesuffix("_id").replace("_", "")[:12] + "_"
-    return f"{kind}{secrets.token_hex(12)}"
+    return f"{kind}{_random()}"
+
+
+def _random() -> str:
+    return f"6a{secrets.token_hex(11)}"
 
 
 @dataclass

@@ -121,7 +121,7 @@ def test_what_looks_minted_counts_where_a_call_is_about_a_resource() -> None:
     steps = {
         "tool_use_id": "toolu_01D7FLrfh4GYq7yT1ULFeyMV",
         "call_id": "call_abc123abc123abc1",
-        "name": "run_step_two",
+        "custom_id": "task_000000000001",
     }
     body = {"agent": MADE, "environment_id": SESSION, "events": [steps]}
     assert of("sessions", body) == [MADE, SESSION]
