@@ -47,7 +47,7 @@ _ENDING = re.compile(r"files/|cachedContents/|upload_|file[-_]|container_|audio_
 
 _PREFIXES = (
     rb"file[-_]|batch_|resp_|conv_|asst_|thread_|run_|step_|vs_|vsfb_|cntr_|cfile_|container_|ftjob-|ft-|ftckpt_|upload_"
-    rb"|eval_|evalrun_|video_|audio_|chatcmpl-|msgbatch_|skill_|ag_|v1_|rtc_"
+    rb"|eval_|evalrun_|video_|audio_|chatcmpl-|msgbatch_|skill_|ag_|v1_|rtc_|pmpt_|voice_|uprof_"
     rb"|rs_|msg_|fc_|ws_|fs_|ci_|ig_|cu_|ctc_|lsh_|sh_|ap_|cmp_|mcp[lr]?_"
 )
 # A digit or a capital tells an id from a name: tools are called `run_in_terminal`.

@@ -31,6 +31,7 @@ from sidecar.store.connect import StoreAway, StoreUnable
 from sidecar.store.made import Made, Maker
 
 UPLOAD_URLS = ("x-goog-upload-url", "x-goog-upload-control-url")  # of Google's resumable protocol
+PROFILE = "anthropic-user-profile-id"  # on whose behalf a message of Anthropic's is; no other header names a thing
 
 _UPLOADS = re.compile(r"(?:/pools/[^/]+)?/upload/v1\w*/")
 _OF_KEYS = frozenset({"rate_limit_exceeded", "no_usable_key"})  # what is refused for lack of a key
@@ -179,6 +180,8 @@ class Belonging:
         named: Mapping[str, None] = {}
         if accounts.several:
             named = belonging.named(call.place.operation, call.query, call.body)
+            if profile := call.headers.get(PROFILE):
+                named = {**named, **dict.fromkeys(belonging.named_in_path(profile))}
         found = Belongs(call, pools.store.made, accounts, client, named)
         if named:
             found.makers = await pools.makers(search, {thing: belonging.renewed_s(thing) for thing in named})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.proxy.plane import new_keys, pool, sidecar
+from tests.proxy.plane import CHAT, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 
 MADE = "widget_68e554e0b2c08190a1"
@@ -37,6 +37,21 @@ async def test_a_call_is_asked_of_who_told_where_it_is() -> None:
         assert (begun.status, begun.headers["location"]) == (201, f"/v1/realtime/calls/{CALL}")
         for _ in range(3):
             assert (await plane.post(f"/v1/realtime/calls/{CALL}/hangup", {})).key == begun.key
+
+
+async def test_a_user_profile_is_asked_of_who_made_it_though_a_header_names_it() -> None:
+    profile, version = "uprof_011CZkZCu8hGbp5mYRQgUmz9", {"anthropic-version": "2023-06-01"}
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(json.dumps({"id": profile, "type": "user_profile"}).encode())
+
+    async with RawUpstream(answer) as upstream:
+        anthropic = pool(upstream.url, new_keys(3), dialect="anthropic")
+        async with sidecar({"ant": anthropic}) as plane:
+            key = (await plane.post("/v1/user_profiles", {}, version)).key
+            named = version | {"anthropic-user-profile-id": profile}
+            assert {(await plane.post("/v1/messages", CHAT, named)).key for _ in range(3)} == {key}
+            assert len({(await plane.post("/v1/messages", CHAT, version)).key for _ in range(3)}) == 3
 
 
 async def test_a_thing_is_known_after_a_version_of_it_is_deleted() -> None:
