@@ -342,10 +342,12 @@ function room.leave(of, moment, now, amounts, runs)
   return held
 end
 
--- The request of `moment` is over: it counts what it came to instead of what was expected, and is in flight no more.
-function room.settle(of, moment, now, expected, actual)
+-- The request of `moment` is over: it counts what it came to instead of what was expected, and is in flight no more. The
+-- client's windows count what it is charged.
+function room.settle(of, moment, now, expected, actual, charged)
   for i, limit in ipairs(of.limits) do
-    local kind, before, after = limit.keeper, expected[limit.unit], actual[limit.unit]
+    local cost = i > of.common and charged or actual
+    local kind, before, after = limit.keeper, expected[limit.unit], cost[limit.unit]
     if limit.kind == 'leases' then
       of.texts[i] = kind.leave(limit, of.texts[i], moment, now)
     elseif before ~= after then

@@ -11,7 +11,7 @@ from sidecar.model import bearing, counters, leases, rests, windows
 from sidecar.model.bearing import Window
 from sidecar.model.configured import Limit
 from sidecar.model.rests import NEVER, Resting
-from sidecar.model.words import ONE, Amounts, Member, Rotation, Subject, guard_us, unit_of
+from sidecar.model.words import ONE, Amounts, Grant, Member, Rotation, Subject, guard_us, unit_of
 
 Held = tuple[tuple[int, int], ...]  # a window's pairs, of whatever kind
 
@@ -312,16 +312,23 @@ def _leave(shared: Shared, window: Window, moment: int, now: int, amount: int) -
     return found
 
 
-def settle(shared: Shared, of: Iterable[Window], moment: int, now: int, expected: Amounts, actual: Amounts) -> None:
-    """A request is over: it counts what it came to instead of what was expected, and is in flight no more."""
-    for window in of:
-        unit = unit_of(window[1])
-        if window[1].kind == "leases":
-            _leave(shared, window, moment, now, 1)
-        elif expected[unit] != actual[unit]:
-            held = _leave(shared, window, moment, now, expected[unit])
-            if held or not expected[unit]:  # of nothing expected nothing was entered
-                _enter(shared, [window], moment, now, actual)
+def settle(shared: Shared, grant: Grant, actual: Amounts, charged: Amounts, now: int) -> None:
+    """A request is over: it counts what it came to instead of what was expected, and is in flight no more. The client's
+    windows count what it is charged."""
+    for window in bearing.common(grant.rotation, grant.member):
+        _settle(shared, window, grant, actual, now)
+    for window in bearing.client(grant.rotation):
+        _settle(shared, window, grant, charged, now)
+
+
+def _settle(shared: Shared, window: Window, grant: Grant, cost: Amounts, now: int) -> None:
+    unit, expected = unit_of(window[1]), grant.amounts
+    if window[1].kind == "leases":
+        _leave(shared, window, grant.moment_us, now, 1)
+    elif expected[unit] != cost[unit]:
+        held = _leave(shared, window, grant.moment_us, now, expected[unit])
+        if held or not expected[unit]:  # of nothing expected nothing was entered
+            _enter(shared, [window], grant.moment_us, now, cost)
 
 
 def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> int:

@@ -387,11 +387,11 @@ def release(state: State, grant: Grant, raw: int) -> int:
     return held
 
 
-def settle(state: State, grant: Grant, actual: Amounts, raw: int) -> bool:
-    """Counts what a request came to; whether keys of its account may have room earlier for it."""
+def settle(state: State, grant: Grant, actual: Amounts, charged: Amounts, raw: int) -> bool:
+    """Counts what a request came to, for its client what that is charged; whether its account may have room earlier."""
     now = tick(state, raw)
     before = room.free_in_windows(state.shared, grant.rotation, grant.member, now)
-    room.settle(state.shared, _windows(grant), grant.moment_us, now, grant.amounts, actual)
+    room.settle(state.shared, grant, actual, charged, now)
     after = room.free_in_windows(state.shared, grant.rotation, grant.member, now)
     if before > now and after < before:
         wake(state, {grant.member.account}, now)

@@ -249,10 +249,8 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The key rests, or it or the client has as many requests in flight as may be.
-
-    The grant was given back: ask again.
-    """
+    """The grant was given back, so ask again: the key rests, or it or the client has as many requests in flight as may
+    be."""
 
 
 NamedUnit = Literal["", "requests", "tokens", "input_tokens", "output_tokens"]

@@ -14,6 +14,7 @@ from sidecar.model.configured import Config, Key, Pool
 from sidecar.model.events import Drifted, Emit
 from sidecar.model.rotations import rotation
 from sidecar.model.words import (
+    ONE,
     Amounts,
     Ask,
     Confirmed,
@@ -25,6 +26,7 @@ from sidecar.model.words import (
     Report,
     Reported,
     Subject,
+    unit_of,
 )
 from sidecar.pool.asking import Asking
 from sidecar.pool.dated import Dated, Queue
@@ -249,13 +251,19 @@ class Pools:
             self._lasting.give_back(held.grant)
         return was
 
-    def finish(self, held: Held, actual: Amounts | None) -> None:
+    def finish(self, held: Held, actual: Amounts | None, again: bool = False) -> None:
         """The request of a grant that was sent is over, and came to this much (None: nobody knows, so to what was
-        expected); once, however often it is called."""
-        actual = held.grant.amounts if actual is None or not held.grant.counts_tokens else actual
-        if self.running.ended(held.grant) or (held.in_hand and actual != held.grant.amounts):
-            self.store.settle(held.grant, actual, self._lasting.pools(held.grant))
-            self.waiting.ended(self._lasting.places(held.grant))
+        expected); once, however often it is called.
+
+        `again`: another attempt may follow. What this one cost its client does not pay: the tokens that it has reserved
+        are free before the next acquire, which reserves them anew.
+        """
+        grant, pools = held.grant, self._lasting.pools(held.grant)
+        actual = grant.amounts if actual is None or not grant.counts_tokens else actual
+        charged = ONE if again and any(map(unit_of, grant.rotation.client.limits)) else actual
+        if self.running.ended(grant) or (held.in_hand and not actual == charged == grant.amounts):
+            self.store.settle(grant, actual, charged, pools)
+            self.waiting.ended(self._lasting.places(grant))
         held.in_hand = False
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:

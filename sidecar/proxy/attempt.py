@@ -198,7 +198,7 @@ class Attempts:
             if isinstance(error, Lost):
                 self.search.client = self.search.client.again
             self._unanswered(held, outcome.kind, str(error))
-            self.pools.finish(held, None)
+            self.pools.finish(held, None, again=True)
             return self.progress.learn(held, outcome, None, monotonic())
         except (Late, StoreAway, BadCall):
             self.under_way = False
@@ -212,7 +212,7 @@ class Attempts:
             self.passed_over = self.passed_over or self.last
         if follows is not Next.PASS:
             reply.incoming.close()
-            self.pools.finish(held, _came_to(reply.outcome))
+            self.pools.finish(held, _came_to(reply.outcome), again=True)
             self.search.client = self.search.client.again
         if follows is not Next.PASS or not reply.streams:
             self.emit(self.last.attempted(self.search.request_id, self.client, reply.outcome))

@@ -192,11 +192,16 @@ def release(names: Names, grant: Grant, pools: Iterable[str], clock_us: int, now
     return replace(confirm(names, grant, pools, clock_us, now), script="release")
 
 
-def settle(names: Names, grant: Grant, actual: Amounts, pools: Iterable[str], clock_us: int, now: str = "") -> Call:
-    """`actual`: what the request came to. `pools`: all that have a key of the grant's account."""
+def settle(
+    names: Names, grant: Grant, actual: Amounts, charged: Amounts, pools: Iterable[str], clock_us: int, now: str = ""
+) -> Call:
+    """`actual`: what the request came to. `charged`: as much of it as counts for the client.
+
+    `pools`: all that have a key of the grant's account.
+    """
     told = dict(_bounds(grant.rotation, clock_us))
     args = (
-        *(now, grant.member.text, str(grant.moment_us), *map(str, (*grant.amounts, *actual))),
+        *(now, grant.member.text, str(grant.moment_us), *map(str, (*grant.amounts, *actual, *charged))),
         *_limits(grant.limits, told),
         *_total(grant.rotation, told),
         *_client(grant.rotation.client, told),

@@ -154,12 +154,13 @@ class Store:
         """
         self._lanes.queue(calls.release(self.names, grant, pools, self._clock_us()), keep=True)
 
-    def settle(self, grant: Grant, actual: Amounts, pools: Iterable[str]) -> None:
-        """Says what the request of a grant came to, and that it is over; queued. `pools` as for `release`.
+    def settle(self, grant: Grant, actual: Amounts, charged: Amounts, pools: Iterable[str]) -> None:
+        """Says what the request of a grant came to, and that it is over; queued. `charged`: as much of it as counts for
+        its client. `pools` as for `release`.
 
         It goes with the acquires, as a report does: what it frees, the next of them may have.
         """
-        self._lanes.queue(calls.settle(self.names, grant, actual, pools, self._clock_us()), keep=True)
+        self._lanes.queue(calls.settle(self.names, grant, actual, charged, pools, self._clock_us()), keep=True)
 
     def leave(self, ticket: int, rotations: Sequence[Rotation], shares: Sequence[float]) -> None:
         """Says that who had this ticket, and leaves such shares, waits for no place of these any more; queued."""

@@ -79,6 +79,7 @@ HISTORIES: dict[str, list[int]] = {
     "who leaves a share leaves no gap for it": [6, 314395342, 3514800842],
     "a limit that is not enforced refuses": [3, 836037, 3565469612, 325, 111819045],
     "what was settled is not taken back": [0, 154239, 2822204877, 953],
+    "what is sent again is charged for each attempt": [0, 787001861, 440],
     "last is the latest place, not the highest": [
         0,
         1220419494,

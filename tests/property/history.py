@@ -120,6 +120,7 @@ class Play:
         choice, share = divmod(choice, len(SHARES))
         targets = (("p",), ("p", "q"), ("q", "p"), ("p", "p"))[pools]
         client = CLIENTS[(choice >> 12) % len(CLIENTS)]
+        client = client.again if (choice >> 9) % 8 == 2 else client
         rotations = tuple(
             self.world.rotation(pool, MODELS[(model + index) % len(MODELS)], client)
             for index, pool in enumerate(targets)
@@ -285,11 +286,13 @@ class Play:
         world, grant, _ = taken
         self.half_woken |= self.changed
         actual, clock = AMOUNTS[amounts], self.now
-        woken = rules.settle(self.state, grant, actual, self.raw)
-        call = calls.settle(NAMES, grant, actual, world.pools_of(grant.member.account), clock, str(self.raw))
+        charged = ONE if choice % 4 == 3 else actual  # it is sent again: its client is charged for the last attempt
+        woken = rules.settle(self.state, grant, actual, charged, self.raw)
+        call = calls.settle(NAMES, grant, actual, charged, world.pools_of(grant.member.account), clock, str(self.raw))
         self._expect(call, bool, woken)
-        self.judge.settled(windows(grant), grant.moment_us, grant.amounts, actual)
-        self.words.append(f"settle {tell(grant)} as {actual} -> {woken}")
+        self.judge.settled(bearing.common(grant.rotation, grant.member), grant.moment_us, grant.amounts, actual)
+        self.judge.settled(bearing.client(grant.rotation), grant.moment_us, grant.amounts, charged)
+        self.words.append(f"settle {tell(grant)} as {actual}, charged {charged[1]} -> {woken}")
 
     def renew(self, choice: int) -> None:
         """A replica says of a request that it runs."""

@@ -110,6 +110,7 @@ MUTATIONS = {
         "and after > 0 and kind.enter",
         "and after > before and kind.enter",
     ),
+    "what is sent again is charged for each attempt": ("i > of.common and charged or actual", "actual"),
     # The turn order.
     "last is the latest place, not the highest": (
         "local last = math.max(tonumber(turn.last), place)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,23 @@ async def test_answer_is_counted_as_its_provider_counts_it(stream: bool) -> None
         assert reply.status == 200
         await plane.answered()
         assert 0 < await spent(plane) < 100
+
+
+@pytest.mark.parametrize("fault", [Fault(close="before"), Fault(status=500), Fault(status=429)])
+async def test_a_client_pays_for_the_answer_and_not_for_the_attempts_before_it(fault: Fault) -> None:
+    """Its budget holds what a request may come to once: three attempts of it are served all the same."""
+    clients = [{"id": "web", "token": "web-token", "limits": [{"tokens": 1500, "per": "minute"}]}]
+    fault = replace(fault, times=2)
+    async with (
+        StrictProvider(new_keys(3)) as provider,
+        sidecar(limited(provider), clients=clients) as plane,
+    ):
+        provider.faults.append(fault)
+        reply = await plane.chat(AT_ONCE | {"Authorization": "Bearer web-token"}, max_tokens=1000)
+        assert (reply.status, reply.attempts) == (200, 3)
+        await plane.answered()
+        name = "w|@web|tokens/60000000/"
+        assert 0 < int(((await plane.replica.store.inspect([name])).fields[name] or "0")[:16]) < 100
 
 
 @pytest.mark.parametrize("fault", [Fault(close="middle"), Fault(status=500)])

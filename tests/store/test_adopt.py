@@ -169,7 +169,7 @@ async def test_who_waits_under_the_old_name_hears_of_what_ends_under_the_new(sto
     granted(await acquire(store, turns))
     assert isinstance(await acquire(store, turns), Refusal)
     adopt(store, after)
-    store.settle(replace(first, rotation=after, member=after.members[0]), first.amounts, ("p",))
+    store.settle(replace(first, rotation=after, member=after.members[0]), first.amounts, first.amounts, ("p",))
     assert granted(await acquire(store, turns)).member.id == "k0"
 
 
@@ -181,7 +181,7 @@ async def test_what_was_granted_under_the_old_name_is_given_back_settled_and_res
     large, other = [granted(await store.acquire(Ask((turns,), (0,), amounts=of(40)), unexpected)) for _ in range(2)]
     adopt(store, after)
     assert isinstance(await store.acquire(Ask((after,), (0,), amounts=of(40)), unexpected), Refusal)
-    store.settle(large, of(10), ("p",))
+    store.settle(large, of(10), of(10), ("p",))
     confirmed = await store.confirm(other, ("p",), lambda _: None)
     assert isinstance(confirmed, Confirmed)
     store.release(replace(other, moment_us=confirmed.moment_us), ("p",))
@@ -204,7 +204,7 @@ async def test_a_request_in_flight_under_the_old_name_keeps_its_place(store: Sto
     adopt(store, after)
     store.renew([running])
     assert isinstance(await acquire(store, after), Refusal)
-    store.settle(running, running.amounts, ("p",))
+    store.settle(running, running.amounts, running.amounts, ("p",))
     granted(await acquire(store, after))
 
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from sidecar.model.configured import LEASE_US, SECOND_US, Key, Limit, Secret
-from sidecar.model.words import Failed, Grant, Refusal, Report, Rest, Rotation, Subject
+from sidecar.model.words import Amounts, Failed, Grant, Refusal, Report, Rest, Rotation, Subject
 from sidecar.store import calls, scripts, upkeep
 from sidecar.store.names import Names, window_field
 from tests.store.asks import ask, granted, limit, rotation, run
@@ -268,9 +268,10 @@ def test_settle(real: Place, keys: int, limits: int, pools: int) -> None:
     always, a_pool = promised("settle", r"(\d+) commands, and (\d+) a pool where the account had no room before it")
     turns = turns_of(keys, limits)
     grant = spend(real.raw, turns)
-    settled = calls.settle(NAMES, grant, grant.amounts, ["p", "q"][:pools], NOW, str(NOW))
+    settled = calls.settle(NAMES, grant, grant.amounts, grant.amounts, ["p", "q"][:pools], NOW, str(NOW))
     assert commands(real.raw, settled) == always - 1
-    back = calls.settle(NAMES, grant, (0, 0, 0, 0, 0, 0), ["p", "q"][:pools], NOW, str(NOW))
+    nothing: Amounts = (0, 0, 0, 0, 0, 0)
+    back = calls.settle(NAMES, grant, nothing, nothing, ["p", "q"][:pools], NOW, str(NOW))
     assert commands(real.raw, back) == always - 1 + pools * a_pool
 
 

@@ -31,7 +31,7 @@ def confirm(place: Place, grant: Grant) -> Confirmed | Withdrawn:
 
 
 def over(place: Place, grant: Grant, now: int) -> None:
-    run(place.raw, calls.settle(NAMES, grant, grant.amounts, ["p"], now, str(now)))
+    run(place.raw, calls.settle(NAMES, grant, grant.amounts, grant.amounts, ["p"], now, str(now)))
 
 
 def two_of_one_moment(place: Place) -> tuple[Grant, Grant]:

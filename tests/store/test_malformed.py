@@ -119,13 +119,13 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
     "settle: no member": (
         "settle",
         (STATE, WAKE),
-        ("", "k0", "1", *ONE, *ONE, "1", *LIMIT, "+p", "0", *NOBODY),
+        ("", "k0", "1", *ONE, *ONE, *ONE, "1", *LIMIT, "+p", "0", *NOBODY),
         "local prefix, count = 'w|' .. account",
     ),
     "settle: no moment": (
         "settle",
         (STATE, WAKE),
-        ("", MEMBER, "then", *ONE, "2", *ONE[1:], "1", *LIMIT, "+p", "0", *NOBODY),
+        ("", MEMBER, "then", *ONE, "2", *ONE[1:], *ONE, "1", *LIMIT, "+p", "0", *NOBODY),
         "if moment + limit.window + limit.guard <= no",
     ),
     "settle: only what was expected": (

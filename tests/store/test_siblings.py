@@ -30,7 +30,7 @@ def served(place: Place, *limits: Limit, strategy: Strategy, every_us: int, time
     for step in range(times):
         now = NOW + step * every_us
         if len(running) > lasts and (over := running[-1 - lasts]) is not None:
-            run(place.raw, calls.settle(NAMES, over, over.amounts, ["p"], now, str(now)))
+            run(place.raw, calls.settle(NAMES, over, over.amounts, over.amounts, ["p"], now, str(now)))
         answer = calls.read_acquire(asked, run(place.raw, calls.acquire(NAMES, asked, now, str(now))))
         assert isinstance(answer, Grant | Refusal)
         running.append(answer if isinstance(answer, Grant) else None)

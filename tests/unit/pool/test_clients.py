@@ -81,6 +81,26 @@ async def test_limit_that_only_counts_refuses_nothing(world: World) -> None:
     assert int(text[:16]) == 3
 
 
+async def test_attempt_that_is_followed_by_another_costs_its_client_nothing(world: World) -> None:
+    """Its account keeps what nobody knows; the client may reserve the same again at once, and no more than that."""
+    hundred = Total("@hundred", (tokens(100), limit(1)))
+    pools, store = world.pools(config(pool(keys=3), limits=[tokens(1000)]))
+    mine = search(client=hundred, expects=lambda: (1, 80, 80, 0, 80, 80), max_wait_s=0)
+    for _ in range(2):
+        pools.finish(held(await pools.acquire(mine)), None, again=True)
+        mine.client = mine.client.again
+    last = held(await pools.acquire(mine))
+    await store.settled()
+    fields = [f"w|{account}|tokens/60000000/" for account in ("acc-k0", "acc-k1", "acc-k2", "@hundred")]
+    fields.append("w|@hundred|requests/60000000/")
+    found = (await store.inspect(fields)).fields
+    assert [int((found[name] or "0")[:16]) for name in fields] == [80, 80, 80, 80, 1]
+    pools.finish(last, (1, 10, 10, 0, 10, 10))
+    await store.settled()
+    found = (await store.inspect(fields)).fields
+    assert [int((found[name] or "0")[:16]) for name in fields] == [80, 80, 10, 10, 1]
+
+
 async def test_tokens_are_reserved_and_settled_where_only_the_client_counts_them(world: World) -> None:
     """And one that could never fit is told so at once."""
 
