@@ -206,7 +206,7 @@ def _order(targets: Sequence[Target]) -> str:
     """`a (75%) or b (25%), then c`."""
     told, before = "", Target("", None)
     for target, share in zip(targets, routes.shares(targets), strict=True):
-        joint = " or " if before.weight and target.weight else ", then " if told else ""
+        joint = " or " if target.group and before.group == target.group else ", then " if told else ""
         told += f"{joint}{_target(target)}{f' ({share:.0%})' if target.weight else ''}"
         before = target
     return told

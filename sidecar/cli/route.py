@@ -78,8 +78,8 @@ def _where(config: Config, one: Candidate) -> str:
 
 def _changes(target: Target, share: float) -> Iterator[str]:
     """What is said of it beyond where it is: its share, and what it changes of a request."""
-    if target.weight:
-        yield f"first for {share:.0%} of the requests that come to it or its neighbours (weight {target.weight})"
+    if target.group:
+        yield f"group {target.group}: first for {share:.0%} of the requests that come to it (weight {target.weight})"
     said = shown.target(target)
     for field in ("set", "default", "max"):
         if field in said:

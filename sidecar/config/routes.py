@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 
 from sidecar.config import cache
 from sidecar.config.limits import check_model
 from sidecar.config.pools import Draft
 from sidecar.config.problems import Path, Problems, shown
-from sidecar.config.schema import PoolEntry, RouteEntry, TargetEntry
+from sidecar.config.schema import PoolEntry, RouteEntry, TargetEntry, Targets
 from sidecar.config.targets import target
 from sidecar.model.classes import Class
 from sidecar.model.configured import Cache, Pool, Route, Target
@@ -28,7 +29,7 @@ FALLBACKS = (
 
 
 def routes(
-    entries: dict[str, list[TargetEntry] | RouteEntry],
+    entries: dict[str, Targets | RouteEntry],
     pools: dict[str, PoolEntry],
     everywhere: Cache | None,
     problems: Problems,
@@ -39,7 +40,7 @@ def routes(
 
 def _route(
     name: str,
-    entry: list[TargetEntry] | RouteEntry,
+    entry: Targets | RouteEntry,
     pools: dict[str, PoolEntry],
     everywhere: Cache | None,
     problems: Problems,
@@ -47,40 +48,56 @@ def _route(
     path: Path = ("routes", name)
     check_model(name, path, problems)
     if isinstance(entry, list):
-        return Route(_targets(entry, path, pools, problems))
+        return Route(_targets(entry, path, pools, problems), name=name)
     return Route(
         targets=_targets(entry.targets, (*path, "targets"), pools, problems),
         mask_model=bool(entry.mask_model),
         fallback_on=_fallback_on(entry, (*path, "fallback_on"), problems),
         retry_empty=bool(entry.retry_empty),
         cache=cache.of_route(entry.cache, (*path, "cache"), problems, everywhere),
+        name=name,
     )
 
 
-def _targets(
-    entries: Sequence[TargetEntry], path: Path, pools: dict[str, PoolEntry], problems: Problems
-) -> tuple[Target, ...]:
+def _targets(entries: Targets, path: Path, pools: dict[str, PoolEntry], problems: Problems) -> tuple[Target, ...]:
     if not entries:
         problems.error(path, "has no target. Give it one: [{pool: NAME, model: NAME}].")
-    found: dict[tuple[str, str], int] = {}
+    found: dict[tuple[str, str], Path] = {}
     made = []
-    for index, entry in enumerate(entries):
-        one = target(entry, (*path, index), pools, problems)
-        first = found.setdefault((one.pool, one.model or str(path[1])), index)
-        if first != index:
-            problems.error((*path, index), f"is the same target as [{first}].")
-        made.append(one)
-    _check_weights(made, path, problems)
+    for where, entry, group in _placed(entries, path):
+        one = target(entry, where, pools, problems)
+        first = found.setdefault((one.pool, one.model or str(path[1])), where)
+        if first != where:
+            problems.error(where, f"is the same target as {''.join(f'[{at}]' for at in first[len(path) :])}.")
+        made.append(replace(one, weight=one.weight or 1, group=group) if group else one)
+    _check_groups(entries, path, problems)
     return tuple(made)
 
 
-def _check_weights(targets: Sequence[Target], path: Path, problems: Problems) -> None:
-    """A weight means a share, so that one alone is a slip: its neighbours were taken to have one."""
-    for weighted, group in groupby(enumerate(targets), key=lambda at: at[1].weight > 0):
-        members = list(group)
-        if weighted and len(members) == 1 and not problems.under(path):
+def _placed(entries: Targets, path: Path) -> Iterator[tuple[Path, TargetEntry, int]]:
+    """Each target, where it stands, and the number of its group: a list within the list, or neighbours with weights; 0:
+    it stands alone."""
+    group, shares = 0, False  # whether the one before may share with this one
+    for index, entry in enumerate(entries):
+        if isinstance(entry, list):
+            group, shares = group + 1, False
+            yield from (((*path, index, at), one, group) for at, one in enumerate(entry))
+        else:
+            group, shares = group + (bool(entry.weight) and not shares), bool(entry.weight)
+            yield (*path, index), entry, group if shares else 0
+
+
+def _check_groups(entries: Targets, path: Path, problems: Problems) -> None:
+    """Who shares with nobody is a slip: a neighbour was taken to have a weight, or a second target to stand there."""
+    for index, entry in enumerate(entries):
+        if isinstance(entry, list) and len(entry) < 2 and not problems.under((*path, index)):
+            problems.error((*path, index), "is no group: one shares between two targets or more.")
+    placed = [one for one in _placed(entries, path) if one[2]]
+    for _, members in groupby(placed, key=lambda one: one[2]):
+        where, *others = [where for where, _, _ in members]
+        if not others and len(where) == len(path) + 1 and not problems.under(path):
             text = "shares with nobody: the targets beside it have no weight. Give them one, or leave it out."
-            problems.error((*path, members[0][0], "weight"), text)
+            problems.error((*where, "weight"), text)
 
 
 def _fallback_on(entry: RouteEntry, path: Path, problems: Problems) -> frozenset[str]:
@@ -88,20 +105,24 @@ def _fallback_on(entry: RouteEntry, path: Path, problems: Problems) -> frozenset
     for index, name in enumerate(names):
         if name not in FALLBACKS:
             problems.error((*path, index), f"{shown(name)} is nothing to fall back on.", name, FALLBACKS)
-    if names and len(entry.targets) == 1:
+    if names and len([*_placed(entry.targets, path)]) == 1:
         problems.error(path, "there is no second target to fall back to. Give the route one.")
     return frozenset(map(str, names))
 
 
 def check(
-    entries: Mapping[str, object], routes: Mapping[str, Route], pools: Mapping[str, Pool], problems: Problems
+    entries: Mapping[str, Targets | RouteEntry],
+    routes: Mapping[str, Route],
+    pools: Mapping[str, Pool],
+    problems: Problems,
 ) -> None:
     """Tells of targets that could serve nobody, whatever is asked for; then every route can serve some caller."""
     for name, route in routes.items():
-        path: Path = ("routes", name) if isinstance(entries[name], list) else ("routes", name, "targets")
-        for index, one in enumerate(route.targets):
+        entry, path = entries[name], ("routes", name)
+        listed, where = (entry, path) if isinstance(entry, list) else (entry.targets, (*path, "targets"))
+        for (place, _, _), one in zip(_placed(listed, where), route.targets, strict=True):
             if one.pool in pools:
-                _check_target(one, name, pools[one.pool], (*path, index), problems)
+                _check_target(one, name, pools[one.pool], place, problems)
 
 
 def _check_target(target: Target, name: str, pool: Pool, path: Path, problems: Problems) -> None:

@@ -134,6 +134,9 @@ class TargetEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     headers: dict[str, str] | None = None
 
 
+Targets = list[TargetEntry | list[TargetEntry]]  # a list in it is a group, which shares what comes to it
+
+
 class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ttl: Quantity | None = None
     max_bytes: Quantity | None = None
@@ -145,7 +148,7 @@ class CacheEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class RouteEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A route that says more than its targets."""
 
-    targets: list[TargetEntry]
+    targets: Targets
     mask_model: bool | None = None
     fallback_on: list[str] | None = None
     retry_empty: bool | None = None
@@ -192,6 +195,6 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     failures: str | None = None
     admin_token: str | None = None
     pools: dict[str, PoolEntry] | None = None
-    routes: dict[str, list[TargetEntry] | RouteEntry] | None = None
+    routes: dict[str, Targets | RouteEntry] | None = None
     clients: list[ClientEntry] | None = None
     cache: str | CacheEntry | None = None  # or `off`

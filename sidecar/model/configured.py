@@ -268,7 +268,7 @@ class Parameters:
 class Target:
     """A pool and an upstream model; `model` None: the name that the client used.
 
-    Targets of a route that stand together and have a weight share its requests; `weight` 0: this one's turn comes
+    Those of a group share the requests that come to it by their weights; `group` and `weight` 0: this one's turn comes
     when those before it have none left.
     """
 
@@ -279,6 +279,7 @@ class Target:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # set on what goes upstream; may be secret
     secrets: tuple[tuple[Secret, str], ...] = ()  # what of them nobody is told, each with its header's name instead
     account: str = ""  # whose keys alone may serve, since it made what the call names; "": all of the pool
+    group: int = field(default=0, repr=False)  # which of its route's, from 1; each stands together
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +300,7 @@ class Route:
     fallback_on: frozenset[str] = frozenset()  # the answers that send a request to the next target at once
     retry_empty: bool = False  # an answer without content is one that another key may better
     cache: Cache | Literal["off"] | None = None  # how its answers are kept; None: as all others are
+    name: str = field(default="", compare=False)  # by which the config has it; "": it is none of the config's
 
 
 PLAIN = Route(())  # by which a name leads somewhere that is no route's

@@ -185,6 +185,7 @@ def target(target: Target) -> Told:
     said: Told = {
         "model": target.model,
         "weight": target.weight or None,
+        "group": target.group or None,
         "set": {name: orjson.loads(value) for name, value in changes.fixed},
         "default": {name: orjson.loads(value) for name, value in changes.default},
         "max": dict(changes.most),

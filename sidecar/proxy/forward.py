@@ -25,6 +25,7 @@ from sidecar.proxy.clients import check_models
 from sidecar.proxy.errors import Refused, bad_request, store_away
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.passing import Delivery
+from sidecar.proxy.shares import Shares
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.visit import Visit
 from sidecar.replica import Asked, Replica, State
@@ -39,7 +40,7 @@ class Forward:
     def __init__(self, replica: Replica, upstream: Upstream) -> None:
         self._replica, self._upstream = replica, upstream
         self._naming, self._caching = Naming(replica.emit), Caching(replica.cache)
-        self._random = random.Random()  # noqa: S311 - shares, no secrets
+        self._shares = Shares(random.Random())  # noqa: S311 - no secrets
         self._belonging = Belonging()
 
     async def __call__(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
@@ -75,6 +76,8 @@ class Forward:
         assert visit.attempts is not None
         attempts = visit.attempts
         belongs = await self._belongs(attempts)
+        search = attempts.search
+        search.targets = self._shares.order(search.route, search.targets)  # here: what the cache answers takes no turn
         run = _run(attempts, belongs)
         visit.answer = answer = await keepalive.signing(request, visit, run, lambda lost: lost.reply.incoming.close())
         visit.status = answer.reply.status
@@ -106,7 +109,7 @@ class Forward:
 
     def _attempts(self, state: State, call: Call, asked: Asked, client: Client) -> Attempts:
         route = _route(state, asked)
-        targets = routes.drawn(route.targets, self._random)
+        targets = route.targets
         call.to(targets[0])  # what cannot be rewritten is refused before it takes a grant
         timeout_s = max(state.config.pools[target.pool].timeout_s for target in targets)
         deadline = monotonic() + timeout_s

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
-from random import Random
 
 from sidecar.model.configured import Client, Config, Pool, Route, Target
 from sidecar.model.patterns import matches, nearest
@@ -55,23 +54,6 @@ def find(config: Config, dialect: str, model: str | None) -> Route:
     return replace(choice.route, targets=choice.targets)
 
 
-def drawn(targets: tuple[Target, ...], random: Random) -> tuple[Target, ...]:
-    """The targets in the order to be tried: neighbours that share are drawn by their weights, again and again.
-
-    Each draw is its own, so that over all replicas the shares hold on average, without a word between them.
-    """
-    if not any(target.weight for target in targets):
-        return targets
-    ordered: list[Target] = []
-    for weighted, group in groupby(targets, key=lambda target: target.weight > 0):
-        # The first of several clocks to ring, each with its own rate, is any of them in proportion to the rates.
-        members = list(group)
-        if weighted:
-            members.sort(key=lambda target: random.expovariate(target.weight))
-        ordered += members
-    return tuple(ordered)
-
-
 def choose(config: Config, dialect: str, model: str) -> Choice:
     """Where a name leads for a caller of this dialect. Raises Refused (404) where nothing has that name."""
     found = _by_route(config, model) or _by_prefix(config, model) or _by_bare_name(config, dialect, model)
@@ -88,11 +70,11 @@ def callers(config: Config, targets: Iterable[Target]) -> tuple[str, ...]:
 
 
 def shares(targets: Sequence[Target]) -> tuple[float, ...]:
-    """Of each target, how much of the requests that reach it or its neighbours with weights it is the first for."""
+    """Of each target, how much of the requests that reach it or its group it is the first for."""
     found: list[float] = []
-    for weighted, group in groupby(targets, key=lambda target: target.weight > 0):
-        weights = [target.weight for target in group]
-        found += [weight / sum(weights) for weight in weights] if weighted else [1.0 for _ in weights]
+    for group, members in groupby(targets, key=lambda target: target.group):
+        weights = [target.weight for target in members]
+        found += [weight / sum(weights) for weight in weights] if group else [1.0 for _ in weights]
     return tuple(found)
 
 

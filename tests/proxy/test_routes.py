@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 import pytest
 
-from sidecar.model.configured import Target
-from sidecar.proxy import route
+from sidecar.model.configured import Route, Target
+from sidecar.proxy.shares import Shares
 from tests.proxy.plane import new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 
@@ -120,24 +119,76 @@ async def test_a_lowered_max_is_what_is_reserved() -> None:
             assert [(await plane.post(WHERE["openai"], said)).status for _ in range(4)] == [200, 200, 200, 429]
 
 
-def weighted(weights: Mapping[str, int]) -> tuple[Target, ...]:
-    return tuple(Target(name, "m", weight) for name, weight in weights.items())
+def group(number: int, **weights: int) -> tuple[Target, ...]:
+    return tuple(Target(name, "m", weight, group=number) for name, weight in weights.items())
 
 
-def test_neighbours_with_weights_are_drawn_in_proportion_and_the_others_keep_their_place() -> None:
-    """First by weight; among those that are left by weight again."""
-    targets = (Target("first", "m"), *weighted({"a": 6, "b": 3, "c": 1}), Target("last", "m"))
-    draws = [tuple(one.pool for one in route.drawn(targets, Random(seed))) for seed in range(4000)]
-    assert {(draw[0], draw[4], *sorted(draw[1:4])) for draw in draws} == {("first", "last", "a", "b", "c")}
-    begins = Counter(draw[1] for draw in draws)
-    assert [round(begins[name] / 400) for name in "abc"] == [6, 3, 1]
-    after_a = Counter(draw[2] for draw in draws if draw[1] == "a")
-    assert round(4 * after_a["b"] / after_a.total()) == 3
+def firsts(shares: Shares, route: Route, count: int, at: int = 0) -> str:
+    """The pools that stand at this place, of so many requests."""
+    return "".join(shares.order(route, route.targets)[at].pool for _ in range(count))
 
 
-def test_targets_without_weights_are_not_drawn() -> None:
+def test_each_group_takes_turns_and_the_others_keep_their_place() -> None:
+    """Of two groups one behind the other each has its own."""
+    targets = (Target("f", "m"), *group(1, a=2, b=1), *group(2, c=1, d=1), Target("l", "m"))
+    shares, route = Shares(Random(1)), Route(targets, name="r")
+    orders = ["".join(one.pool for one in shares.order(route, targets)) for _ in range(6)]
+    assert {order[0] + order[5] for order in orders} == {"fl"}
+    assert Counter(order[1:3] for order in orders) == {"ab": 4, "ba": 2}
+    assert Counter(order[3:5] for order in orders) == {"cd": 3, "dc": 3}
+
+
+def test_routes_and_replicas_take_turns_of_their_own() -> None:
+    """Requests that go to two routes by turns do not each see one target of it alone; nor do replicas begin alike."""
+    one, two = (Route(group(1, a=1, b=1), name=name) for name in ("one", "two"))
+    shares = Shares(Random(1))
+    both = [firsts(shares, one, 1) + firsts(shares, two, 1) for _ in range(10)]
+    assert [Counter(pair[at] for pair in both) for at in (0, 1)] == [{"a": 5, "b": 5}] * 2
+    assert {firsts(Shares(Random(seed)), one, 1) for seed in range(20)} == {"a", "b"}
+
+
+def test_other_weights_begin_anew() -> None:
+    shares = Shares(Random(1))
+    firsts(shares, Route(group(1, a=9, b=1), name="r"), 3)
+    assert Counter(firsts(shares, Route(group(1, a=1, b=9), name="r"), 10)) == {"a": 1, "b": 9}
+
+
+def test_targets_without_a_group_keep_their_order() -> None:
     targets = (Target("a", "m"), Target("b", "m"))
-    assert route.drawn(targets, Random(0)) is targets
+    assert Shares(Random(0)).order(Route(targets), targets) is targets
+
+
+async def test_of_ten_requests_at_nine_and_one_nine_and_one_are_sent() -> None:
+    """Whatever else is asked for at the same time, and whatever the cache answers meanwhile."""
+    async with RawUpstream(ok) as upstream:
+        pools = {name: speaking(f"{upstream.url}/{name}") for name in "ab"}
+        routes = {name: [{"pool": "a", "weight": 9}, {"pool": "b", "weight": 1}] for name in ("asked", "other")}
+        async with sidecar(pools, routes=routes, cache={"ttl": "10m"}) as plane:
+            seen = []
+            for n in range(20):
+                said = json.loads(body("openai")) | {"user": f"{n}"}
+                replies = [await plane.post(WHERE["openai"], said | {"model": "other"}) for _ in range(n % 3)]
+                replies = [await plane.post(WHERE["openai"], said) for _ in range(3)]
+                assert [reply.headers["x-sidecar-cache"] for reply in replies] == ["miss", "hit", "hit"]
+                seen.append(replies[0].headers["x-sidecar-pool"])
+            assert [Counter(seen[:10]), Counter(seen[10:])] == [{"a": 9, "b": 1}] * 2
+
+
+async def test_a_group_behind_another_shares_what_that_cannot_serve() -> None:
+    """And before any other target, each in their turn."""
+
+    async def behind(exchange: Exchange) -> None:
+        await exchange.reply(b"{}", "200 OK" if exchange.target[:2] in {b"/c", b"/d"} else "500 Broken")
+
+    async with RawUpstream(behind) as upstream:
+        more: dict[str, Any] = {"max_attempts": 1, "retry_budget": "off", "breaker": "off"}
+        pools = {name: speaking(f"{upstream.url}/{name}", **more) for name in "abcde"}
+        routes = {"asked": [[{"pool": "a", "weight": 3}, {"pool": "b"}], [{"pool": "c"}, {"pool": "d"}], {"pool": "e"}]}
+        async with sidecar(pools, routes=routes) as plane:
+            replies = [await plane.post(WHERE["openai"], body("openai")) for _ in range(4)]
+            assert {(reply.status, reply.attempts) for reply in replies} == {(200, 3)}
+            assert Counter(reply.headers["x-sidecar-pool"] for reply in replies) == {"c": 2, "d": 2}
+            assert Counter(heard.target[:2] for heard in upstream.heard[::3]) == {b"/a": 3, b"/b": 1}
 
 
 async def test_targets_that_share_stand_in_for_each_other() -> None:

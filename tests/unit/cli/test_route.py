@@ -84,10 +84,10 @@ def test_shares_changes_and_fallback_are_told(command: Command, written: Written
     assert command("route", "smart").output.splitlines() == [
         'smart: route "smart", for openai callers',
         f"  1  chat/gpt-4o  {here}",
-        "       first for 75% of the requests that come to it or its neighbours (weight 3)",
+        "       group 1: first for 75% of the requests that come to it (weight 3)",
         '       set temperature 0.5, reasoning.effort "low"',
         f"  2  more/gpt-4o  {here}",
-        "       first for 25% of the requests that come to it or its neighbours (weight 1)",
+        "       group 1: first for 25% of the requests that come to it (weight 1)",
         "       max max_tokens 4096",
         "       remove user, seed",
         f"  3  more/gpt-5  {here}",

@@ -279,8 +279,8 @@ def test_route_says_more_than_its_targets_where_it_is_a_mapping(desk: Desk) -> N
     )
     fixed = (("temperature", b"0.5"), ("reasoning.effort", b'"low"'), ("stop", b"null"))
     targets = (
-        Target("p", "a", 3, Parameters(fixed=fixed)),
-        Target("p", "b", 1, Parameters((), (("max_tokens", b"100"),), (("max_tokens", 4096),), ("user",))),
+        Target("p", "a", 3, Parameters(fixed=fixed), group=1),
+        Target("p", "b", 1, Parameters((), (("max_tokens", b"100"),), (("max_tokens", 4096),), ("user",)), group=1),
         Target("p", None, headers=(("x-team", "blue"),)),
     )
     asked_for = frozenset({"context_too_long", "blocked"})

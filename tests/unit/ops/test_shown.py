@@ -127,6 +127,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "weight": 2,
         "parameters": Parameters(fixed=(("temperature", b"0.5"),)),
         "headers": (("x-a", "b"),),
+        "group": 1,
     },
     Parameters: {
         "fixed": (("stop", b"null"),),
@@ -140,6 +141,7 @@ UNSAID = {
     Config: {"warnings"},
     Pool: {"names_models"},
     Key: {"secret"},
+    Route: {"name"},
     Target: {"account", "secrets"},
     Token: {"secret"},
 }
