@@ -114,7 +114,7 @@ class Replica:
         with suppress(StoreAway, StoreUnable):
             self.alive = await self.store.beat(self.id, SILENCE_US)
             await self._notice()
-            await self._look_at_risks()
+            await self._look_at_memory()
 
     async def _notice(self) -> None:
         """Tells what operators did through another replica or in Redis; what they do here is told there."""
@@ -126,8 +126,10 @@ class Replica:
                 change: Literal["disabled", "enabled"] = "disabled" if told else "enabled"
                 self.emit(KeyManaged(pool, key.id, change, told.by if told else ELSEWHERE, elsewhere=True))
 
-    async def _look_at_risks(self) -> None:
-        before, self.at_risk = self.at_risk, await self.store.at_risk()
+    async def _look_at_memory(self) -> None:
+        memory = await self.store.memory()
+        self.store.made.heed(memory)
+        before, self.at_risk = self.at_risk, memory.risk
         if bool(before) != bool(self.at_risk):
             self.emit(StoreAtRisk(self.at_risk))
 

@@ -85,7 +85,7 @@ async def _store(config: Config) -> tuple[Home, str, str]:
     store = given.store(config)
     try:
         await store.inspect(())
-        risk = await store.at_risk()
+        risk = (await store.memory()).risk
     except (StoreAway, StoreUnable) as error:
         return store.home, str(error), ""
     finally:

@@ -110,9 +110,12 @@ class StoreChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheChanged:
-    """The cache keeps no more answers, or cannot be reached, or (`works`) does and can again."""
+class KeptChanged:
+    """The cache keeps no more answers, or cannot be reached; or no more ids of what accounts made are kept. `works`: it
+    is over.
+    """
 
+    what: Literal["answers", "ids"]
     works: bool
     reason: str = ""
 
@@ -157,7 +160,7 @@ Event = (
     | Drifted
     | LimitsNamed
     | StoreChanged
-    | CacheChanged
+    | KeptChanged
     | StoreAtRisk
     | KeyManaged
     | Reloaded

@@ -20,9 +20,9 @@ from sidecar.model.events import (
     CANCELLED,
     Answered,
     Attempted,
-    CacheChanged,
     Drifted,
     Event,
+    KeptChanged,
     KeyChanged,
     KeyManaged,
     Reloaded,
@@ -44,7 +44,12 @@ _NUMBERS: dict[Level, int] = {
 }
 _COLOURS: dict[Level, str] = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[1;31m"}
 _PLAIN = "\x1b[0m"
-_CACHE = {True: "the cache keeps answers again", False: "the cache keeps no answers"}
+_KEPT = {
+    ("answers", True): "the cache keeps answers again",
+    ("answers", False): "the cache keeps no answers",
+    ("ids", True): "which account made what is remembered again",
+    ("ids", False): "which account made what is not remembered any more",
+}
 OURS = frozenset({"request_id", "outcome", "pool", "key", "client"})  # ids of ours, which no secret can be in
 
 
@@ -93,8 +98,8 @@ class Log:
                 self._drifted(event)
             case StoreChanged():
                 self._store_changed(event)
-            case CacheChanged(works, reason):
-                self.line("info" if works else "warning", _CACHE[works], reason=reason)
+            case KeptChanged(what, works, reason):
+                self.line("info" if works else "warning", _KEPT[what, works], reason=reason)
             case StoreAtRisk(reason):
                 self.line("warning" if reason else "info", reason or "Redis does not evict budgets any more")
             case KeyManaged():

@@ -21,6 +21,7 @@ from sidecar.model.events import (
     Attempted,
     Drifted,
     Event,
+    KeptChanged,
     KeyChanged,
     KeyManaged,
     LimitsNamed,
@@ -64,6 +65,12 @@ class Metrics:
         )
         self._store = self._counter(
             "store_changes", "How often the store went away, came back or was emptied", ("change",)
+        )
+        self._kept = Gauge(
+            "sidecar_keeps",
+            "0 while the cache keeps no answers, or Redis is too full for ids of what accounts made; 1 once it is over",
+            ("what",),
+            registry=self.registry,
         )
         self._reloads = self._counter("config_reloads", "Readings of the config after the first", ("result",))
         self._reloaded = Gauge(
@@ -109,6 +116,8 @@ class Metrics:
                 self._keys.inc((pool, key, change))
             case StoreChanged(up, emptied):
                 self._store.inc(("emptied" if emptied else "back" if up else "away",))
+            case KeptChanged(what, works):
+                self._kept.labels(what).set(works)
             case Reloaded(problems=problems):
                 self._reloads.inc(("rejected" if problems else "ok",))
                 self._reloaded.set(not problems)

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar.model.events import CacheChanged, Emit, Event, StoreChanged
+from sidecar.model.events import Emit, Event, KeptChanged, StoreChanged
 from sidecar.model.words import Usage
 from sidecar.store import connect
 from sidecar.store.calls import Call
 from sidecar.store.connect import Opener
+from sidecar.store.evicting import Memory
 from sidecar.store.lanes import Lanes
 from sidecar.store.names import Names
 
@@ -145,12 +146,12 @@ class Cache:
         elif now - self._refused_at < SETTLED_S:
             return
         if bool(why_not) != bool(self._why_not):
-            self._emit(CacheChanged(not why_not, why_not))
+            self._emit(KeptChanged("answers", not why_not, why_not))
         self._why_not = why_not
 
     def _reached(self, event: Event) -> None:
         if isinstance(event, StoreChanged):
-            self._emit(CacheChanged(event.up, "" if event.up else f"its Redis is away: {event.reason}"))
+            self._emit(KeptChanged("answers", event.up, "" if event.up else f"its Redis is away: {event.reason}"))
 
     async def close(self) -> None:
         """Lets what is queued be sent."""
@@ -170,7 +171,6 @@ def _why_not(what: bytes, told: bytes, most: bytes = b"0") -> str:
     """Why an answer was not kept: as lua/cache_keep.lua says it, for people."""
     if what == b"refused":
         return f"its Redis refuses: {told.decode(errors='replace')}"
-    used, of = f"{int(told) / _MIB:.1f} MiB", f"{int(most) / _MIB:.1f} MiB"
     if what == b"total":
-        return f"the answers are {used} of the {of} of cache.max_total"
-    return f"Redis uses {used} of its {of} (maxmemory), of which the cache leaves half"
+        return f"the answers are {int(told) / _MIB:.1f} MiB of the {int(most) / _MIB:.1f} MiB of cache.max_total"
+    return f"{Memory(int(told), int(most)).told}, of which the cache leaves half"

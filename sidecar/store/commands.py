@@ -29,6 +29,7 @@ from sidecar.store import calls, connect, drifts, embedded, evicting, memory, up
 from sidecar.store.connect import Opener, StoreAway, StoreUnable
 from sidecar.store.counted import Counted
 from sidecar.store.drifts import Drift
+from sidecar.store.evicting import Memory
 from sidecar.store.home import Home
 from sidecar.store.lanes import Lanes
 from sidecar.store.made import Made
@@ -49,7 +50,7 @@ class Store:
         self._emit = emit
         self._lanes = Lanes(open_connection, emit, lambda: calls.report(self.names, Report(""), ()), self._renewals)
         self.counted = Counted(self.names, self._call_behind)
-        self.made = Made(self.names, self._call)
+        self.made = Made(self.names, self._call, emit)
         self._shared: dict[Rotation, Rotation] = {}
         self._owners: Mapping[str, str] = {}  # each key's account, by its fingerprint
         self._owners_told = True
@@ -287,9 +288,9 @@ class Store:
         """Says that this replica ("": nobody) is alive, or that it `leaves`, and returns how many are alive."""
         return int(await self._call_behind(upkeep.beat(self.names, replica, silence_us, leaves)))
 
-    async def at_risk(self) -> str:
-        """Why Redis may evict budgets; "": it may not, or does not say."""
-        return evicting.risk(await self._call_behind(evicting.memory(self.names)))
+    async def memory(self) -> Memory:
+        """How full Redis is, and what it does then."""
+        return evicting.read(await self._call_behind(evicting.memory(self.names)))
 
     async def _register(self, rotation: Rotation) -> None:
         await self._restore()

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+import redis
 from multidict import CIMultiDict
 
+from sidecar.model.events import KeptChanged
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store.connect import StoreAway
+from sidecar.store.evicting import Memory
 from sidecar.store.made import Maker
 from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
+from tests.servers import RedisProcess
 
 FILE = (
     b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x\r\nContent-Disposition: form-data; '
@@ -100,6 +104,35 @@ async def test_what_nobody_here_made_any_more_is_whose_answer_shows_it(plane: Pl
         pass
     for _ in range(3):
         assert (await plane.send("GET", f"/v1/files/{file}")).key == key
+
+
+async def test_what_a_full_redis_did_not_take_goes_to_any_key(plane: Plane, provider: StrictProvider) -> None:
+    """And to one of another account where the provider does not find it there; what was remembered before is known."""
+    known, key = await upload(plane)
+    plane.replica.store.made.heed(Memory(9, 10, "noeviction"))
+    file, of = await upload(plane)
+    calls = [await plane.send("GET", f"/v1/files/{file}") for _ in range(5)]
+    assert {(call.status, call.attempts) for call in calls} <= {(200, 1), (200, 2), (404, 2)}
+    assert {call.key for call in calls if call.status == 200} == {of}
+    assert {call.status for call in calls} == {200, 404}
+    assert {(await plane.send("GET", f"/v1/files/{known}")).key for _ in range(3)} == {key}
+
+
+async def test_how_full_redis_is_is_found_out_with_each_sign_of_life(
+    provider: StrictProvider, redis_process: RedisProcess
+) -> None:
+    """One without a bound is never full."""
+    pools = {"chat": pool(provider.url, list(provider.accounts))}
+    async with sidecar(pools, redis=redis_process.url) as plane:
+        with redis.Redis(port=redis_process.port) as client:
+            client.set("somebody else's", b"x" * 20_000_000)
+            used: int = client.info("memory")["used_memory"]
+            for bound, known in ((used * 100 // 85, 0), (0, 1)):
+                client.config_set("maxmemory", bound)
+                await plane.replica._show_life()
+                file, _ = await upload(plane)
+                assert len(await plane.replica.store.made.makers({file: 0})) == known
+        assert [(event.what, event.works) for event in plane.of(KeptChanged)] == [("ids", False), ("ids", True)]
 
 
 async def test_a_call_that_names_nothing_asks_nobody(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import redis
 
-from sidecar.model.events import Answered, CacheChanged, StoreAtRisk
+from sidecar.model.events import Answered, KeptChanged, StoreAtRisk
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store import cache as kept
@@ -506,7 +506,7 @@ async def test_a_cache_that_is_away_holds_nobody_up(provider: StrictProvider) ->
         replies = [await plane.chat() for _ in range(3)]
         assert [(reply.status, cache_of(reply)) for reply in replies] == [(200, "bypass")] * 3
         assert [event.cache for event in plane.of(Answered)] == ["away"] * 3
-        told = plane.of(CacheChanged)
+        told = plane.of(KeptChanged)
         assert [event.works for event in told] == [False]
         assert "away" in told[0].reason
         assert (await plane.send("GET", "/health")).status == 200

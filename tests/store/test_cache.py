@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis
 
-from sidecar.model.events import CacheChanged, Event
+from sidecar.model.events import Event, KeptChanged
 from sidecar.model.words import Usage
 from sidecar.store import cache as kept
 from sidecar.store import connect
@@ -171,7 +171,7 @@ async def test_all_answers_together_are_bounded(
     cache.keep("x", "t", ANSWER, most)
     assert await told(cache, "x") == "alone"
     assert [bool(place.raw.exists(NAMES.answer(digest))) for digest in "abcde"] == [True, True, True, False, False]
-    assert events == [CacheChanged(False, "the answers are 0.0 MiB of the 0.0 MiB of cache.max_total")]
+    assert events == [KeptChanged("answers", False, "the answers are 0.0 MiB of the 0.0 MiB of cache.max_total")]
     cache.keep("a", "", ANSWER, most)  # in the place of what was there
     assert isinstance(await told(cache, "a"), Kept)
     cache.keep("d", "", ANSWER, most)
@@ -180,7 +180,7 @@ async def test_all_answers_together_are_bounded(
     monkeypatch.setattr(kept, "SETTLED_S", 0.0)
     cache.keep("a", "", ANSWER, most)
     assert isinstance(await told(cache, "a"), Kept)
-    assert events[1:] == [CacheChanged(True)]
+    assert events[1:] == [KeptChanged("answers", True)]
 
 
 Keep = Callable[..., object]  # digest, bytes, ttl in seconds, at: seconds from the beginning
@@ -261,12 +261,12 @@ async def test_nothing_is_kept_above_half_of_redis(
         cache.keep("b", "t", ANSWER, MOST)
         assert await told(cache, "b") == "alone"
         assert isinstance(await told(cache, "a"), Kept)
-        assert [event.works for event in events if isinstance(event, CacheChanged)] == [False]
+        assert [event.works for event in events if isinstance(event, KeptChanged)] == [False]
         assert "maxmemory" in str(events[0])
         client.config_set("maxmemory", 100_000_000)
         cache.keep("b", "", ANSWER, MOST)
         assert isinstance(await told(cache, "b"), Kept)
-        assert [event.works for event in events if isinstance(event, CacheChanged)] == [False, True]
+        assert [event.works for event in events if isinstance(event, KeptChanged)] == [False, True]
 
 
 @pytest.mark.parametrize(("own", "found"), [(True, True), (False, False)])
@@ -326,7 +326,7 @@ async def test_whether_redis_may_evict_budgets(
 ) -> None:
     store = Store(connect.opener(redis_process.url), "test", lambda _: None)
     with bound(redis_process, 10_000_000 if bounded else 0, policy):
-        told = await store.at_risk()
+        told = (await store.memory()).risk
     await store.close()
     assert (policy in told, "noeviction" in told) == (risky, risky)
 
@@ -334,7 +334,7 @@ async def test_whether_redis_may_evict_budgets(
 async def test_a_redis_that_does_not_say_is_no_risk() -> None:
     """fakeredis has no INFO in scripts, and where it is rented it may be closed."""
     store = Store.at("memory", "test", lambda _: None)
-    assert await store.at_risk() == ""
+    assert (await store.memory()).risk == ""
     await store.close()
 
 

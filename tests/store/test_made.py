@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sidecar.model.events import KeptChanged
 from sidecar.store.commands import Store
+from sidecar.store.evicting import Memory
 from sidecar.store.made import Maker
 from tests.store.conftest import OpenStore, Place
 
@@ -41,3 +43,28 @@ async def test_redis_sees_no_id(place: Place, store: Store) -> None:
     """Whoever reads that of an upload could write to it."""
     await store.made.add(ONE, {"upload_id=secret": 60})
     assert not any(b"secret" in name for name in place.raw.scan_iter())
+
+
+async def test_nothing_more_is_remembered_above_three_quarters_of_redis(place: Place, open_store: OpenStore) -> None:
+    """What is known stays so, and what is no more is forgotten; it is told once, and that it is over."""
+    witness = open_store(place.open)
+    made = witness.store.made
+    await made.add(ONE, {"file-1": 60, "file-2": 60})
+    for used, file, remembered in (
+        (75, "file-3", True),
+        (76, "file-4", False),
+        (90, "file-5", False),
+        (67, "file-6", False),
+        (66, "file-7", True),
+        (75, "file-8", True),
+    ):
+        made.heed(Memory(used, 100, "noeviction"))
+        await made.add(ONE, {file: 60})
+        assert bool(await made.makers({file: 0})) is remembered
+    made.heed(Memory(90, 100, "noeviction"))
+    assert await made.add(OTHER, {"file-1": 0, "file-9": 60}) == {"file-1": ONE}
+    await made.add(ONE, {"file-2": 0})
+    assert await made.makers({"file-1": 0, "file-2": 0}) == {"file-1": ONE}
+    told = [event for event in witness.events if isinstance(event, KeptChanged)]
+    assert [(event.what, event.works) for event in told] == [("ids", False), ("ids", True), ("ids", False)]
+    assert "maxmemory" in told[0].reason

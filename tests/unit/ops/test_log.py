@@ -17,7 +17,7 @@ import pytest
 from aiohttp.http_exceptions import InvalidHeader
 
 from sidecar.model.configured import Client, Config, Route, Secret, Target, Token
-from sidecar.model.events import CacheChanged, KeyChanged, LimitsNamed, StoreAtRisk, StoreChanged
+from sidecar.model.events import KeptChanged, KeyChanged, LimitsNamed, StoreAtRisk, StoreChanged
 from sidecar.model.tokens import digest
 from sidecar.model.words import NamedLimit
 from sidecar.ops.log import DRIFT_S, Log, take_over
@@ -178,13 +178,17 @@ def test_an_emptied_store_is_said_loudly(log: Log, stream: Stream) -> None:
 
 
 def test_a_cache_that_keeps_nothing_and_budgets_at_risk_are_warnings(log: Log, stream: Stream) -> None:
-    log(CacheChanged(False, "Redis is half full"))
-    log(CacheChanged(True))
+    log(KeptChanged("answers", False, "Redis is half full"))
+    log(KeptChanged("answers", True))
+    log(KeptChanged("ids", False, "Redis is three quarters full"))
+    log(KeptChanged("ids", True))
     log(StoreAtRisk("Redis may evict budgets"))
     log(StoreAtRisk(""))
     assert [(record["level"], record["msg"]) for record in stream.records()] == [
         ("warning", "the cache keeps no answers"),
         ("info", "the cache keeps answers again"),
+        ("warning", "which account made what is not remembered any more"),
+        ("info", "which account made what is remembered again"),
         ("warning", "Redis may evict budgets"),
         ("info", "Redis does not evict budgets any more"),
     ]

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import generate_latest
 
 import sidecar
-from sidecar.model.events import KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
+from sidecar.model.events import KeptChanged, KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
 from sidecar.model.labels import MOST_MODELS
 from sidecar.model.words import NamedLimit, Usage
 from sidecar.ops.metrics import Metrics
@@ -42,6 +42,15 @@ def test_what_the_cache_was_to_a_request_is_counted_where_it_was_asked() -> None
         metrics(answered(cache=cache))
     counts = {name: value(metrics, "cache_requests_total", result=name) for name in ("hit", "miss", "waited", "")}
     assert counts == {"hit": 2, "miss": 1, "waited": 1, "": None}
+
+
+def test_what_is_not_kept_any_more_is_shown_from_the_first_time_on() -> None:
+    metrics = Metrics(CONFIG)
+    assert value(metrics, "keeps", what="ids") is None
+    for works in (False, True):
+        metrics(KeptChanged("ids", works))
+        assert value(metrics, "keeps", what="ids") == works
+    assert value(metrics, "keeps", what="answers") is None
 
 
 def test_a_duration_counts_in_each_bucket_that_it_does_not_exceed() -> None:
