@@ -38,7 +38,7 @@ class Use:
     most: int  # bytes of all answers
     digest: str = ""  # what requests that ask the same have in common
     keeps: bool = True  # False: its caller wants no answer of the cache, and its own kept for nobody
-    max_age_s: float = math.inf  # of an answer that its caller takes; 0: none
+    max_age_s: float = math.inf  # of an answer that its caller takes, and that is kept by now; 0: none
 
 
 def use(config: Config, call: Call, route: Route, client: str) -> Use | None:
@@ -63,7 +63,7 @@ def use(config: Config, call: Call, route: Route, client: str) -> Use | None:
         return None
     digest = hashlib.blake2b(_around(config, call, route, client if policy.scope == "client" else None))
     digest.update(body)
-    return Use(policy, config.cache_total, digest.hexdigest()[:40], True, max_age_s)
+    return Use(policy, config.cache_total, digest.hexdigest()[:40], True, min(max_age_s, policy.ttl_s))
 
 
 def _wishes(headers: CIMultiDict[str]) -> tuple[bool, float]:
