@@ -3,8 +3,9 @@
 Those of one replica wait for one future; one of them asks Redis, again and again, whether the one that runs elsewhere
 has an answer. Nothing is subscribed to and no connection waits: a look is some microseconds of Redis, and only who
 meets another one under way looks twice. The run of a replica that is gone ends, for it gives no sign of life, and the
-next look takes its place. A run without an answer to keep ends the wait of all: each goes by itself. So does who waits
-for one that waits for room itself, once it may not wait any longer: a provider's answer has no such bound.
+next look takes its place. A run without an answer to keep ends the wait of all: each goes by itself; so does one whose
+own client is slow. Who waits for one that waits for room itself goes once it may not wait any longer: for a provider's
+answer there is no such bound.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sidecar.proxy import keepalive, relay, sameness
 from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.inflate import Inflate
+from sidecar.proxy.passing import break_off
 from sidecar.proxy.visit import Visit
 from sidecar.store.cache import PACKING, RENEW_S, Cache, Kept
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -82,10 +84,18 @@ class Run:
     waits: asyncio.Event = field(default_factory=asyncio.Event)  # set while it only waits for room
     how: Cached = "waited"  # what the cache is to those who wait for it
     beat: asyncio.TimerHandle | None = None  # while it runs for the other replicas too
+    to: asyncio.Transport | None = None  # its own client
+    was_behind: bool = False  # its client, at the beat before
 
     def turn(self, waits: bool) -> None:
         """It only waits for room from now on, or does not."""
         (self.waits.set if waits else self.waits.clear)()
+
+    def is_held_up(self) -> bool:
+        """Whether its client takes nothing, now as at the beat before: a provider is read no faster than that."""
+        was, to = self.was_behind, self.to
+        self.was_behind = to is not None and to.get_write_buffer_size() > to.get_write_buffer_limits()[1]
+        return was and self.was_behind
 
 
 class Caching:
@@ -113,6 +123,8 @@ class Caching:
         found = None
         if use.max_age_s > 0:
             found = await keepalive.signing(request, visit, self._find(visit, use), self._lost)
+        if isinstance(found, Run):
+            found.to = request.transport
         if not isinstance(found, Kept):
             return await self._fill(visit, use, found, answer)
         body = found.body()
@@ -190,6 +202,9 @@ class Caching:
 
     def _beat_later(self, run: Run) -> None:
         def beat() -> None:
+            if run.is_held_up():
+                self._end(run, "alone")
+                return
             self._cache.renew(run.digest, run.token, run.waits.is_set())
             self._beat_later(run)
 
@@ -291,7 +306,13 @@ async def _replay(request: web.BaseRequest, visit: Visit, content_type: str, bod
     if response is None:
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-    for start in range(0, len(body), PIECE):
-        await response.write(body[start : start + PIECE])
-    await response.write_eof()
+    assert visit.attempts is not None
+    try:
+        async with asyncio.timeout_at(visit.attempts.search.deadline):
+            for start in range(0, len(body), PIECE):
+                await response.write(body[start : start + PIECE])
+            await response.write_eof()
+    except TimeoutError:
+        visit.outcome = str(Class.TIMEOUT)
+        break_off(request, response)
     return response

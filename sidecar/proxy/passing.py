@@ -75,7 +75,7 @@ class Passing:
         finally:
             reply.incoming.close()
         if not (self.unpacks and await _say_so(self._to, reply, response)):
-            _break_off(self._to.request, response)
+            break_off(self._to.request, response)
         return response
 
     async def _run(self, response: web.StreamResponse) -> None:
@@ -154,7 +154,7 @@ async def _say_so(to: Delivery, reply: Reply, response: web.StreamResponse) -> b
     return True
 
 
-def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
+def break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """An answer that was cut must not look like one that ended: the client sees its connection break.
 
     What was written is still sent, unless only the connection's clean end would tell where the body ends.

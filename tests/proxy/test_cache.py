@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from sidecar.model.events import Answered, KeptChanged, StoreAtRisk
+from sidecar.proxy import cache
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store import cache as kept
@@ -329,6 +330,53 @@ async def test_a_wait_for_another_replica_ends_with_the_requests_time(provider: 
         assert len(provider.arrivals) == 1
 
 
+async def test_nobody_waits_for_a_client_that_reads_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider is read no faster than the client of the one that runs reads: the others go by themselves."""
+    monkeypatch.setattr(cache, "RENEW_S", 0.05)
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        for _ in range(1 if len(upstream.heard) > 1 else 1000):
+            await exchange.chunk(CUT * 1000)
+        await exchange.chunk(b"data: [DONE]\n\n")
+        await exchange.chunk(b"")
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={"max_bytes": "64MiB"}) as plane,
+    ):
+        slow = await begun(plane, stream=True)
+        while not upstream.heard:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        assert cache_of(await plane.chat(stream=True)) == "miss"
+        slow.close()
+
+
+async def test_a_kept_stream_ends_for_who_does_not_read_it_in_time(redis_url: str) -> None:
+    """As any other does; its client sees that it was cut."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(CUT * 200_000 + b"data: [DONE]\n\n", "200 OK", "Content-Type: text/event-stream")
+
+    shared: dict[str, Any] = {"redis": redis_url, "namespace": "t-slow", "cache": {"max_bytes": "64MiB"}}
+    keys = new_keys(1)
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, keys)}, **shared) as plane,
+        sidecar({"chat": pool(upstream.url, keys, timeout="1s")}, **shared) as hasty,
+    ):
+        assert (await plane.chat(stream=True)).status == 200
+        reader, slow = await asyncio.open_connection("127.0.0.1", hasty.port)
+        body = json.dumps(CHAT | {"stream": True}).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        slow.write(head % len(body) + body)
+        await hasty.entered()
+        event = await hasty.answered()
+        assert (event.cache, event.outcome) == ("hit", "timeout")
+        assert not (await reader.read()).endswith(b"0\r\n\r\n")
+        slow.close()
+
+
 # --- one that waits for room itself ------------------------------------------------------------------
 
 PATIENT, IMPATIENT = {"x-sidecar-max-wait": "300"}, {"x-sidecar-max-wait": "0"}
@@ -522,6 +570,18 @@ async def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(
         reply = await plane.chat()
         assert (reply.status, cache_of(reply)) == (200, "miss")
         assert len(provider.arrivals) == 2
+
+
+async def test_an_answer_is_no_older_than_the_config_says_by_now(provider: StrictProvider, redis_url: str) -> None:
+    """One that was kept for longer by the config before."""
+    pools = {"chat": pool(provider.url, list(provider.accounts))}
+    shared = {"redis": redis_url, "namespace": f"t-{secrets.token_hex(6)}"}
+    async with sidecar(pools, cache={"ttl": "1h"}, **shared) as before:
+        first = await before.chat()
+    async with sidecar(pools, cache={"ttl": "1ms"}, **shared) as plane:
+        await asyncio.sleep(0.002)
+        second = await plane.chat()
+        assert (cache_of(second), second.body == first.body) == ("miss", False)
 
 
 async def test_answers_live_as_long_as_the_config_says(provider: StrictProvider) -> None:
