@@ -560,6 +560,29 @@ async def test_a_cache_that_is_away_holds_nobody_up(provider: StrictProvider) ->
         assert (await plane.send("GET", "/health")).status == 200
 
 
+async def test_a_redis_that_restarts_in_the_middle_loses_no_answer(
+    provider: StrictProvider, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who wait here have it, and it is kept."""
+    monkeypatch.setattr(cache, "RENEW_S", 0.02)
+    provider.faults.append(Fault(hang=True))
+    async with cached(provider, {"redis": redis_process.url}) as plane:
+        asking = [asyncio.ensure_future(plane.chat()) for _ in range(3)]
+        await provider.wait_for(lambda: provider.calls)
+        while plane.replica.inflight < 3:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        redis_process.kill()
+        while not plane.of(KeptChanged):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        redis_process.start()
+        while len(plane.of(KeptChanged)) < 2:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        provider.release()
+        answers = [*await asyncio.gather(*asking), await plane.chat()]
+        assert sorted(map(cache_of, answers)) == ["hit", "hit", "hit", "miss"]
+        assert len(provider.arrivals) == 1
+
+
 async def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(
     provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

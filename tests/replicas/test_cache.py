@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from typing import Any
 
@@ -27,17 +28,16 @@ async def asked(http: aiohttp.ClientSession, replica: Sidecar, **fields: Any) ->
         return 0, "", b""
 
 
+async def inflight(http: aiohttp.ClientSession, replica: Sidecar) -> int:
+    async with http.get(f"{replica.ops_url}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return int(float(next(line for line in lines if line.startswith("sidecar_inflight_requests ")).split()[1]))
+
+
 async def under_way(http: aiohttp.ClientSession, replicas: list[Sidecar], count: int) -> None:
     """Returns once so many requests are in the hands of the replicas."""
-    found = 0
-    while found < count:
-        found = 0
-        for replica in replicas:
-            async with http.get(f"{replica.ops_url}/metrics") as answer:
-                lines = (await answer.text()).splitlines()
-            found += int(
-                float(next(line for line in lines if line.startswith("sidecar_inflight_requests ")).split()[1])
-            )
+    while sum([await inflight(http, replica) for replica in replicas]) < count:
+        pass
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -73,6 +73,29 @@ async def test_another_runs_where_the_replica_that_runs_is_killed(redis_url: str
             provider.release()
             answers = await asyncio.gather(*asking)
             assert Counter((status, cache) for status, cache, _ in answers) == {(200, "miss"): 1, (200, "hit"): 19}
+            assert len(provider.arrivals) == 2
+
+
+async def test_a_replica_that_was_frozen_ends_nobody_elses_run(redis_url: str) -> None:
+    """Another runs since; whoever asks at the one that is back waits for that too."""
+    async with StrictProvider(new_keys(3)) as provider, many() as http:
+        provider.faults.append(Fault(hang=True))
+        async with fleet(2, config(provider, redis_url, 3) | {"cache": CACHE}) as (frozen, other):
+            former = asyncio.ensure_future(asked(http, frozen))
+            await provider.wait_for(lambda: provider.calls)
+            asking = [asyncio.ensure_future(asked(http, other)) for _ in range(3)]
+            await under_way(http, [other], 3)
+            frozen.signal(signal.SIGSTOP)
+            await provider.wait_for(lambda: len(provider.calls) == 2)
+            frozen.signal(signal.SIGCONT)
+            former.cancel()
+            while await inflight(http, frozen):
+                pass
+            asking.append(asyncio.ensure_future(asked(http, frozen)))
+            await under_way(http, [frozen], 1)
+            provider.release()
+            answers = await asyncio.gather(*asking)
+            assert Counter((status, cache) for status, cache, _ in answers) == {(200, "miss"): 1, (200, "hit"): 3}
             assert len(provider.arrivals) == 2
 
 
