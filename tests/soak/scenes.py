@@ -50,7 +50,7 @@ SCENES: Mapping[Scene, float] = {  # how often a second
     _speaks: 3,
     _waits: 0.5,
     _frail: 8,
-    stampedes.play: 0.25,
+    stampedes.play: 0.5,
     belonging.play: 0.5,
 }
 
