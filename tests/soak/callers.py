@@ -13,9 +13,10 @@ from sidecar.simulate import recount
 from sidecar.simulate.budgets import Arrival, Budget
 from tests.soak.pools import GUARD_S
 
-EVERYBODY = "everybody"  # the client without limits
+EVERYBODY, OTHER = "everybody", "other"  # the clients without limits
 CALLERS: Mapping[str, tuple[Budget, ...]] = {
     EVERYBODY: (),
+    OTHER: (),
     "meek": (Budget(5, 5.0), Budget(14, 20.0)),
     "thrifty": (Budget(600, 10.0, unit="tokens"),),
     "single": (Budget(2, unit="concurrency"),),

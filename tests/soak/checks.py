@@ -24,16 +24,21 @@ EXPECTED_ERRORS = frozenset({"store is away"})  # in the log, of a Redis that co
 
 # What a 503 says that is about Redis, or about a replica that was stopped; not every dialect has a place for a code.
 OUTAGES = ("The sidecar's Redis cannot answer", "Connections are slower than the budgets' guard")
+# How a stream tells that it broke: one that the provider hung up on, and one of which it said nothing more.
+CLOSED, STALLED = ("The provider's stream broke off",), ("The provider's stream stalled",)
 WRITTEN = 0.1  # of the clients that leave early: more than a hundred times what it is
 
 
 # --- what clients were told ------------------------------------------------------------------------------
 
 
-def answers(sent: Iterable[Sent], excused: Excused, closed: frozenset[int], dead: Sequence[Outage]) -> Iterator[str]:
-    """Every answer that is not allowed. `closed`: the provider's arrivals whose answers it cut by itself."""
+Broken = Mapping[int, Sequence[str]]  # of the provider's arrivals that did not end well, what streams may say of it
+
+
+def answers(sent: Iterable[Sent], excused: Excused, broken: Broken, dead: Sequence[Outage]) -> Iterator[str]:
+    """Every answer that is not allowed."""
     for one in sent:
-        why = "" if _of_the_dead(one, dead) or forgotten(one, excused) else _wrong(one, excused, closed)
+        why = "" if _of_the_dead(one, dead) or forgotten(one, excused) else _wrong(one, excused, broken)
         if why:
             faults = ", ".join(f"{of.kind} at {of.began:.1f}" for of in excused(one)) or "no fault"
             what = f"{one.kind} {one.tag} for {one.asked or 'none'} to {one.replica.name}, "
@@ -41,7 +46,7 @@ def answers(sent: Iterable[Sent], excused: Excused, closed: frozenset[int], dead
             yield f"{why}: {what} (amid {faults})"
 
 
-def _wrong(one: Sent, excused: Excused, closed: frozenset[int]) -> str:
+def _wrong(one: Sent, excused: Excused, broken: Broken) -> str:
     """Why this end is not allowed; "" for one that is."""
     amid = {of.kind for of in excused(one)}
     if one.kind == "bad" and isinstance(one.end, int):
@@ -52,7 +57,8 @@ def _wrong(one: Sent, excused: Excused, closed: frozenset[int]) -> str:
         told = one.is_signed or ((one.retry_after or "").isdecimal() and int(one.retry_after or 0))
         excusable = one.end == 429 or (amid - {"kill"} and any(code in one.text for code in OUTAGES))
         return "" if told and excusable else "no outage, or no Retry-After"
-    by_itself = one.end in {"cut", "told"} and one.arrival in closed
+    may_say = broken.get(one.arrival, ()) if one.arrival is not None else ()
+    by_itself = bool(may_say) if one.end == "cut" else one.end == "told" and any(text in one.text for text in may_say)
     broke = by_itself or (one.end in {"broken", "cut"} and "kill" in amid)
     return "" if broke or one.end == "left" else "not allowed"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.soak.plan import Kind, Step
-from tests.soak.pools import DEADLY, MAX_WAIT_S, SOMETIMES, TROUBLED
+from tests.soak.pools import DEADLY, MAX_WAIT_S, SOMETIMES, STALLING, TROUBLED
 from tests.soak.traffic import Sent
 from tests.soak.watch import Watch
 from tests.soak.world import Replica, World, now
@@ -236,6 +236,7 @@ class Faults:
 def _fault(draw: random.Random, secrets: Any) -> dict[str, Any]:
     key = {"key": secrets[draw.choice(TROUBLED)], "times": 1}
     deadly = {"key": secrets[draw.choice(DEADLY)], "times": 1}
+    stalling = {"key": secrets[draw.choice(STALLING)], "times": 1}
     leaky = {"error": {"message": "Incorrect API key provided: {secret}", "code": "invalid_api_key"}}
     faults: tuple[dict[str, Any], ...] = (
         key | {"status": 429, "headers": {"retry-after": str(draw.choice((0, 1, 3)))}},
@@ -246,6 +247,8 @@ def _fault(draw: random.Random, secrets: Any) -> dict[str, Any]:
         deadly | {"status": 401, "body": leaky},
         deadly | {"dead": True},
         key | {"close": "before"},
+        stalling | {"hold": True},
+        stalling | {"hang": True},
         key | {"close": "middle"},
         key | {"headers_s": MAX_WAIT_S / 2, "times": 4},
     )

@@ -24,6 +24,7 @@ RANKED = Budget(6, 5.0)
 ROOMY, MAKING, SPEAKING = Budget(70, 5.0), Budget(20, 5.0), Budget(12, 5.0)
 FRAIL = Budget(100, 5.0)
 FAILURES, PAUSE_S, RETRIES = 6, 1.0, 0.2  # of the pools whose provider dies now and then
+STALLS: Mapping[str, Any] = {"first_byte_timeout": "1s", "idle_timeout": "1s"}
 DENSE_SIGNS = 200  # of a text whose every byte is a token, where the sidecar expects four bytes to be one
 # Requests of such texts that the sidecar may take for small ones in one window: those in flight, and some that fail.
 READ_BEYOND = 8 * DENSE_SIGNS
@@ -98,8 +99,8 @@ POOLS: Mapping[str, Pool] = {
     ),
     "roomy": Pool("round_robin", {"r0": Key(), "r1": Key(), "r2": Key()}, (ROOMY,)),
     "making": Pool("round_robin", {"m0": Key(), "m1": Key(), "m2": Key()}, (MAKING,), apart=True),
-    "claude": Pool("round_robin", {"c0": Key(), "c1": Key()}, (SPEAKING,), dialect="anthropic"),
-    "google": Pool("round_robin", {"g0": Key(), "g1": Key()}, (SPEAKING,), dialect="gemini"),
+    "claude": Pool("round_robin", {"c0": Key(), "c1": Key()}, (SPEAKING,), dialect="anthropic", more=STALLS),
+    "google": Pool("round_robin", {"g0": Key(), "g1": Key()}, (SPEAKING,), dialect="gemini", more=STALLS),
     "fragile": Pool(
         "round_robin",
         {"b0": Key(), "b1": Key()},
@@ -117,6 +118,7 @@ POOLS: Mapping[str, Pool] = {
         more={"breaker": "off", "retry_budget": RETRIES},
     ),
 }
+STALLING = tuple(key for pool in POOLS.values() if pool.more is STALLS for key in pool.keys)
 TROUBLED = tuple(key for pool in POOLS.values() if not pool.apart for key in pool.keys)
 DEADLY = ("k0", "k1", "k2")  # keys that the provider may call invalid; the others then prove it
 SOMETIMES = "k3"  # the key that the other config has not

@@ -115,8 +115,9 @@ class Soak:
         excused, dead = under(disruptions), outages.outages(disruptions, report["arrivals"])
         may_lose = checks.unanswered(sent, excused) + undelivered - self.undelivered
         self._tell(books, may_lose)
-        closed = frozenset(at for at, arrival in enumerate(report["arrivals"]) if arrival["ended"] == "closed")
-        self._failed("answers", checks.answers(sent, excused, closed, dead))
+        broken = {"closed": checks.CLOSED, "cancelled": checks.STALLED}
+        ends = {at: broken.get(arrival["ended"], ()) for at, arrival in enumerate(report["arrivals"])}
+        self._failed("answers", checks.answers(sent, excused, ends, dead))
         self._failed("the models' names", checks.masked(sent))
         self._failed("a refusal spends nothing", checks.attempted(sent, report["arrivals"], excused))
         self._failed("limits of clients", callers.over_limits(report["arrivals"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tests.soak import belonging, stampedes
@@ -55,6 +56,9 @@ SCENES: Mapping[Scene, float] = {  # how often a second
 }
 
 
+LEAVES = 0.1  # of all scenes
+
+
 async def run(clients: Clients, seed: int) -> None:
     """While clients send, until it is cancelled."""
     draw = random.Random(f"scenes {seed}")
@@ -63,4 +67,12 @@ async def run(clients: Clients, seed: int) -> None:
         await asyncio.sleep(draw.expovariate(sum(SCENES.values())))
         if clients.sending.is_set():
             scene = draw.choices(list(SCENES), list(SCENES.values()))[0]
-            clients.begin(scene(clients, random.Random(draw.getrandbits(64))))
+            playing = scene(clients, random.Random(draw.getrandbits(64)))
+            clients.begin(_cut_short(playing, draw.uniform(0.005, 0.8)) if draw.random() < LEAVES else playing)
+
+
+async def _cut_short(playing: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Its client goes away, wherever that leaves it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await playing

@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tests.soak.callers import EVERYBODY, OTHER, whose
 from tests.soak.dialects import CHAT
-from tests.soak.routes import CACHED
+from tests.soak.routes import CACHED, OWN
 from tests.soak.traffic import Clients, Sent
 from tests.soak.world import now
 
@@ -20,8 +21,8 @@ LEAVES = 0.25  # of all stampedes: the client of the first request goes away
 
 async def play(clients: Clients, draw: random.Random) -> None:
     """One stampede, texts or streams, and three more of its requests somewhat later."""
-    name = f"stampede {draw.getrandbits(64):x}"
-    body = CHAT.body(CACHED, name, 24, draw.random() < 0.4)
+    name, route = f"stampede {draw.getrandbits(64):x}", draw.choice((CACHED, CACHED, OWN))
+    body = CHAT.body(route, name, 24, draw.random() < 0.4)
     tasks = [clients.begin(_ask(clients, name, body, number)) for number in range(SIZE)]
     if draw.random() < LEAVES:
         await asyncio.sleep(draw.uniform(0, 0.1))
@@ -32,8 +33,11 @@ async def play(clients: Clients, draw: random.Random) -> None:
 
 
 async def _ask(clients: Clients, name: str, body: Mapping[str, Any], number: int) -> None:
-    replica = clients.targets[number % len(clients.targets)]
-    await clients.send(Sent("cached", replica, now(), asked=CACHED, same=name), body)
+    """Every third wants to know that its request lives, where it is a stream."""
+    replica, client = clients.targets[number % len(clients.targets)], (EVERYBODY, OTHER)[number % 5 % 2]
+    own = name if body["model"] == CACHED else f"{name} of {client}"
+    sent = Sent("cached", replica, now(), client=client, asked=body["model"], same=own)
+    await clients.send(sent, body, {"x-sidecar-keepalive": "true"} if number % 3 == 2 else {})
 
 
 def judged(
@@ -53,6 +57,8 @@ def judged(
         calm += undisturbed
         found += _several(name, group, arrived) if undisturbed else ()
         found += _differing(name, group)
+        if group[0].asked == OWN:
+            found += _anothers(name, group, arrivals)
     return calm, found
 
 
@@ -75,6 +81,13 @@ def _several(name: str, group: Sequence[Sent], arrived: Iterable[Mapping[str, An
     if good > 1:
         told = sorted((round(one.began, 3), one.replica.name, one.cache, one.attempts or 0, one.end) for one in group)
         yield f"{name} of {len(group)} requests was {good} calls to the provider: {told}"
+
+
+def _anothers(name: str, group: Iterable[Sent], arrivals: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Answers that another client asked for, where each has its own."""
+    for one in group:
+        if one.arrival is not None and whose(arrivals[one.arrival]["tag"]) != one.client:
+            yield f"{name}: {one.tag} got what {arrivals[one.arrival]['tag']} was answered"
 
 
 def _differing(name: str, group: Iterable[Sent]) -> Iterator[str]:
