@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tests.soak.faults import AFTER_S, Disruption
 from tests.soak.pools import FAILURES, PAUSE_S, RETRIES
-from tests.soak.routes import FRAIL
+from tests.soak.routes import FRAIL, SHARED
 from tests.soak.traffic import Sent
 from tests.soak.world import moment
 
@@ -53,7 +53,7 @@ def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, A
 
 def concerned(one: Sent, dead: Iterable[Outage]) -> bool:
     """Whether it may be told that the provider is dead, or was."""
-    return one.asked in FRAIL and any(of.began - 1 <= one.ended and one.began <= of.over for of in dead)
+    return one.asked in (*FRAIL, SHARED) and any(of.began - 1 <= one.ended and one.began <= of.over for of in dead)
 
 
 def stormed(dead: Iterable[Outage], disruptions: Sequence[Disruption]) -> Iterator[str]:

@@ -120,14 +120,12 @@ class Soak:
         self._failed("answers", checks.answers(sent, excused, ends, dead))
         self._failed("the models' names", checks.masked(sent))
         self._failed("a refusal spends nothing", checks.attempted(sent, report["arrivals"], excused))
-        self._failed("limits of clients", callers.over_limits(report["arrivals"]))
         self._failed("things at their account", belonging.strayed(sent, report["arrivals"], excused))
         self._failed("a dead provider", outages.stormed(dead, disruptions))
         calm, found = stampedes.judged(sent, report["arrivals"], lambda group: not any(map(excused, group)))
         self.stampedes += calm
         self._failed("one call a stampede", found)
         self._failed("rotation", checks.balance(self.books, books, may_lose))
-        self._failed("budgets of accounts", checks.exceeded(report["violations"][self.exceeded :], self._names))
         self.exceeded = len(report["violations"])
         if report["open"]:
             self._failed("processes", [f"{report['open']} requests are still at the provider though no client waits"])
@@ -173,8 +171,10 @@ class Soak:
         self._measured()
         await self._in_peace()
         report = await self._take_books()
-        self._failed("budgets of accounts", checks.excess(report["excess"], self._names))
-        self._failed("budgets of accounts", checks.total_excess(report["arrivals"], self._names))
+        dated = checks.dated(self.clients.sent, report["arrivals"], self.faults.disruptions)
+        self._failed("budgets of accounts", checks.excess(report["excess"], dated, self._names))
+        self._failed("budgets of accounts", checks.total_excess(dated, self._names))
+        self._failed("limits of clients", callers.over_limits(dated))
         self._failed("budgets of accounts", checks.midnight(report["arrivals"], self._names, self.world.midnight))
         if self.faults.reloads:
             self._failed("rotation", checks.reloaded(self.watch.grants))
@@ -259,7 +259,7 @@ class Soak:
     def summary(self) -> str:
         ends: Counter[str] = Counter(str(one.end) for one in self.clients.sent if one.end)
         grants = sum(map(len, self.watch.grants.values()))
-        told = f"{self.exceeded} budgets exceeded, {len(self.clients.sent)} requests ({counted(ends)}), {grants} grants"
+        told = f"{self.exceeded} refused as over budget, {len(self.clients.sent)} requests ({counted(ends)}), {grants} grants"
         return f"{told}, {len(self.faults.disruptions)} faults, {len(self.world.ever)} replicas"
 
     def _told(self, arrival: dict[str, Any]) -> dict[str, Any]:
