@@ -207,12 +207,13 @@ def dated(
     """
     replicas = {one.tag: one.replica for one in sent}
     stops = [one for one in disruptions if one.kind == "stop"]
-    found = []
+    found: list[Mapping[str, Any]] = []
     for arrival in arrivals:
         at_s = moment(arrival["at_ns"])
         of = (one for one in stops if one.replica is replicas.get(arrival["tag"]))
         stop = next((one for one in of if one.ended <= at_s <= one.ended + LET_GO_S), None)
-        found.append(arrival | {"at_ns": arrival["at_ns"] - round((at_s - stop.began) * 1e9)} if stop else arrival)
+        late_s = at_s - stop.began if stop else 0.0
+        found.append({**arrival, "at_ns": arrival["at_ns"] - round(late_s * 1e9)})
     return found
 
 
@@ -227,10 +228,8 @@ def excess(peaks: Iterable[Any], arrivals: Sequence[Mapping[str, Any]], names: M
 
 
 def _arrival(one: Mapping[str, Any], account: str, model: str = "") -> Arrival:
-    tokens = one["input"], one["output"]
-    return Arrival(
-        one["at_ns"], one["method"], one["path"], account=account, model=model, input=tokens[0], output=tokens[1]
-    )
+    read, written = one["input"], one["output"]
+    return Arrival(one["at_ns"], one["method"], one["path"], account=account, model=model, input=read, output=written)
 
 
 def total_excess(arrivals: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[str]:

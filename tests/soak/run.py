@@ -259,8 +259,8 @@ class Soak:
     def summary(self) -> str:
         ends: Counter[str] = Counter(str(one.end) for one in self.clients.sent if one.end)
         grants = sum(map(len, self.watch.grants.values()))
-        told = f"{self.exceeded} refused as over budget, {len(self.clients.sent)} requests ({counted(ends)}), {grants} grants"
-        return f"{told}, {len(self.faults.disruptions)} faults, {len(self.world.ever)} replicas"
+        told = f"{self.exceeded} refused as over budget, {len(self.clients.sent)} requests ({counted(ends)})"
+        return f"{told}, {grants} grants, {len(self.faults.disruptions)} faults, {len(self.world.ever)} replicas"
 
     def _told(self, arrival: dict[str, Any]) -> dict[str, Any]:
         """At the soak's moment, and without its secret."""

@@ -11,9 +11,12 @@ from typing import Any
 from tests.soak import belonging, stampedes
 from tests.soak.callers import LIMITED
 from tests.soak.dialects import CHAT, DIALECTS
-from tests.soak.routes import FRAIL, SHARED
+from tests.soak.routes import BREAKS, REPEATS, SHARED
 from tests.soak.traffic import WAITS, Clients, Sent
 from tests.soak.world import now
+
+LEAVES = 0.1  # of all scenes
+FRAIL: Mapping[str, float] = {BREAKS: 4, REPEATS: 8, SHARED: 2}
 
 Scene = Callable[[Clients, random.Random], Coroutine[Any, Any, None]]
 
@@ -42,7 +45,8 @@ async def _waits(clients: Clients, draw: random.Random) -> None:
 
 
 async def _frail(clients: Clients, draw: random.Random) -> None:
-    sent = Sent("json", draw.choice(clients.targets), now(), asked=draw.choice((*FRAIL, SHARED)))
+    asked = draw.choices(list(FRAIL), list(FRAIL.values()))[0]
+    sent = Sent("json", draw.choice(clients.targets), now(), asked=asked)
     await clients.send(sent, CHAT.body(sent.asked, "Hi", 4, draw.random() < 0.3), {"x-sidecar-max-wait": "0"})
 
 
@@ -50,13 +54,10 @@ SCENES: Mapping[Scene, float] = {  # how often a second
     _limited: 5,
     _speaks: 3,
     _waits: 0.5,
-    _frail: 8,
+    _frail: 14,
     stampedes.play: 0.5,
     belonging.play: 0.5,
 }
-
-
-LEAVES = 0.1  # of all scenes
 
 
 async def run(clients: Clients, seed: int) -> None:
