@@ -6,7 +6,7 @@ the request, whatever keys were tried for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sidecar.simulate import recount
@@ -46,14 +46,13 @@ def whose(tag: str) -> str:
     return tag.partition("-")[0]
 
 
-def over_limits(arrivals: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Clients that the provider heard more of than they may send, whatever the sidecars think of it."""
-    own: dict[str, list[Mapping[str, Any]]] = {name: [] for name in CALLERS}
-    for one in arrivals:
-        own.get(whose(one["tag"]), []).append(one)
+def over_limits(arrivals: Sequence[Mapping[str, Any]], dated: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Clients that the provider heard more of than they may send, whatever the sidecars think of it; `dated` as in
+    checks.py."""
     for name, limits in CALLERS.items():
         for limit in limits:
-            held = recount.fullest(_counted(own[name], limit), limit, epoch_ns=0)
+            own = ([one for one in them if whose(one["tag"]) == name] for them in (arrivals, dated))
+            held = min(recount.fullest(_counted(them, limit), limit, epoch_ns=0) for them in own)
             if held > limit.max:
                 yield f"over the limit of client {name}: {held} held of {limit}"
 

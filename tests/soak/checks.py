@@ -57,10 +57,14 @@ def _wrong(one: Sent, excused: Excused, broken: Broken) -> str:
         told = one.is_signed or ((one.retry_after or "").isdecimal() and int(one.retry_after or 0))
         excusable = one.end == 429 or (amid - {"kill"} and any(code in one.text for code in OUTAGES))
         return "" if told and excusable else "no outage, or no Retry-After"
-    may_say = broken.get(one.arrival, ()) if one.arrival is not None else ()
-    by_itself = bool(may_say) if one.end == "cut" else one.end == "told" and any(text in one.text for text in may_say)
-    broke = by_itself or (one.end in {"broken", "cut"} and "kill" in amid)
+    broke = _may_break(one, broken, "stop" in amid) or (one.end in {"broken", "cut"} and "kill" in amid)
     return "" if broke or one.end == "left" else "not allowed"
+
+
+def _may_break(one: Sent, broken: Broken, stopped: bool) -> bool:
+    """Whether its provider hung up on it, or said nothing more: so it seems to a replica too that was stopped."""
+    may_say = (*broken.get(-1 if one.arrival is None else one.arrival, ()), *(STALLED if stopped else ()))
+    return bool(may_say) if one.end == "cut" else one.end == "told" and any(text in one.text for text in may_say)
 
 
 def _shows(one: Sent) -> bool:
@@ -200,7 +204,8 @@ LET_GO_S = 0.15  # after a replica goes on, in which what it was about to write 
 def dated(
     sent: Iterable[Sent], arrivals: Iterable[Mapping[str, Any]], disruptions: Iterable[Disruption]
 ) -> list[Mapping[str, Any]]:
-    """The arrivals, and what its replica was stopped with in hand as if it had come then.
+    """The arrivals, and what its replica was stopped with in hand as if it had come then; what it was granted right
+    after that too, so that a budget is exceeded only where it is without this as well.
 
     Between its last look at a grant's time and its write to the socket a process may be stopped for any time: to the
     provider that is a network that delays what was sent.
@@ -232,12 +237,16 @@ def _arrival(one: Mapping[str, Any], account: str, model: str = "") -> Arrival:
     return Arrival(one["at_ns"], one["method"], one["path"], account=account, model=model, input=read, output=written)
 
 
-def total_excess(arrivals: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[str]:
+def total_excess(
+    arrivals: Sequence[Mapping[str, Any]], dated: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> Iterator[str]:
     """Of pools as a whole, which the provider does not know: every arrival as if all its keys were one account."""
     for name, pool in POOLS.items():
-        own = [_arrival(one, name) for one in arrivals if names.get(one["key"]) in pool.keys]
         for total in pool.total:
-            held = recount.fullest(own, total, epoch_ns=0)
+            own = (
+                [_arrival(one, name) for one in them if names[one["key"]] in pool.keys] for them in (arrivals, dated)
+            )
+            held = min(recount.fullest(them, total, epoch_ns=0) for them in own)
             if held > total.max:
                 yield f"over the total of pool {name}: {held} held of {total}"
 

@@ -173,8 +173,8 @@ class Soak:
         report = await self._take_books()
         dated = checks.dated(self.clients.sent, report["arrivals"], self.faults.disruptions)
         self._failed("budgets of accounts", checks.excess(report["excess"], dated, self._names))
-        self._failed("budgets of accounts", checks.total_excess(dated, self._names))
-        self._failed("limits of clients", callers.over_limits(dated))
+        self._failed("budgets of accounts", checks.total_excess(report["arrivals"], dated, self._names))
+        self._failed("limits of clients", callers.over_limits(report["arrivals"], dated))
         self._failed("budgets of accounts", checks.midnight(report["arrivals"], self._names, self.world.midnight))
         if self.faults.reloads:
             self._failed("rotation", checks.reloaded(self.watch.grants))
