@@ -15,10 +15,10 @@ and responses are made through one replica and used through another; streams in 
 
 What is judged is what the provider and the clients counted, by the tag of each request: no budget of an account and no
 limit of a client exceeded, nothing sent of what was refused, one call a stampede and one text for all, no thing at
-another's account, a dead provider asked no more than its breaker and the retry budget let through, and answered by as
+another's account, a dead provider asked no more than its breaker and the retry budgets let through, and all well as
 soon as its pause is over, no stream that ends as if it were whole, no memory or descriptors that grow. The table at the
-end says how much there was of each. What is left of a failure lies in /tmp/sidecar-soak-SEED: what happened, each
-request, each arrival, logs. A Redis that comes back empty is left out: it resets budgets by design.
+end says how much there was of each. What is left of a failure lies in /tmp/sidecar-soak-SEED: what happened, requests,
+arrivals and logs. A Redis that comes back empty is left out: it resets budgets by design.
 
 Exit 0: everything held; 1: something did not; 130: interrupted.
 """
