@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -172,6 +173,29 @@ async def test_a_stalled_stream_ends_with_an_error(limit: str) -> None:
         error = error_of(reply.body.removeprefix(DELTA % 1))
         assert (error["message"].encode(), error["status"], error["code"]) == (STALLED, 504, "timeout")
         assert (await plane.answered()).outcome == "timeout"
+
+
+async def test_what_came_while_the_process_was_stopped_is_no_stall() -> None:
+    """A machine that slept, or had no time for it: the silence was its own."""
+    shown = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(DELTA % 1)
+        await shown.wait()
+        rest = FINISH + DONE
+        exchange.writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(rest), rest))
+        time.sleep(1.0)  # noqa: ASYNC251 - nothing of this process goes on, while its bytes are there
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(1), idle_timeout="300ms")}) as plane,
+    ):
+        async with await opened(plane) as response:
+            assert await response.content.readany() == DELTA % 1
+            shown.set()
+            assert await response.read() == FINISH + DONE
+        assert (await plane.answered()).outcome == "ok"
 
 
 async def outcomes(plane: Plane) -> list[tuple[str, str]]:

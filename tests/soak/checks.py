@@ -57,13 +57,13 @@ def _wrong(one: Sent, excused: Excused, broken: Broken) -> str:
         told = one.is_signed or ((one.retry_after or "").isdecimal() and int(one.retry_after or 0))
         excusable = one.end == 429 or (amid - {"kill"} and any(code in one.text for code in OUTAGES))
         return "" if told and excusable else "no outage, or no Retry-After"
-    broke = _may_break(one, broken, "stop" in amid) or (one.end in {"broken", "cut"} and "kill" in amid)
+    broke = _may_break(one, broken) or (one.end in {"broken", "cut"} and "kill" in amid)
     return "" if broke or one.end == "left" else "not allowed"
 
 
-def _may_break(one: Sent, broken: Broken, stopped: bool) -> bool:
-    """Whether its provider hung up on it, or said nothing more: so it seems to a replica too that was stopped."""
-    may_say = (*broken.get(-1 if one.arrival is None else one.arrival, ()), *(STALLED if stopped else ()))
+def _may_break(one: Sent, broken: Broken) -> bool:
+    """Whether its provider hung up on it, or said nothing more."""
+    may_say = broken.get(-1 if one.arrival is None else one.arrival, ())
     return bool(may_say) if one.end == "cut" else one.end == "told" and any(text in one.text for text in may_say)
 
 

@@ -13,6 +13,9 @@ BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
 TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
 
 
+STOPPED_S = 0.2  # by which a timer is late where the process was stopped, or its machine slept
+
+
 class Lost(Exception):
     """The connection broke after the request was sent, before its answer was whole."""
 
@@ -68,11 +71,14 @@ class Incoming:
             self._timer = None
 
     def _look(self) -> None:
-        self._timer = None
+        assert self._timer is not None
+        set_for, self._timer = self._timer.when(), None
         if self._since is None:
             return
-        until = self._since + self._idle_s
-        if self._loop.time() < until:
+        now, until = self._loop.time(), self._since + self._idle_s
+        if now - set_for > STOPPED_S:  # timers come before sockets: what came meanwhile is still to be read
+            until = now + STOPPED_S
+        if now < until:
             self._timer = self._loop.call_at(until, self._look)
         else:
             self._response.content.set_exception(Stalled(f"nothing came for {self._idle_s:g} s"))
