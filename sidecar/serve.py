@@ -27,6 +27,7 @@ from sidecar.ops.stream import Stream
 from sidecar.proxy import app as proxy
 from sidecar.proxy.certificates import Certificates
 from sidecar.proxy.origin.connections import Connections
+from sidecar.proxy.passing import LAST_WORD_S
 from sidecar.proxy.reviving import reviving
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Follow, Replica
@@ -242,22 +243,27 @@ def _bound(runner: web.ServerRunner) -> str:
 
 
 async def _drain(replica: Replica, data: web.ServerRunner, at_once: asyncio.Event, grace_s: float, log: Log) -> None:
-    """Takes no new request and waits until those under way have ended, the grace is over or a second signal comes."""
+    """Takes no new request and waits until those under way have ended, the grace is over or a second signal comes.
+
+    Who is still there then is told, and has LAST_WORD_S to hear it.
+    """
     replica.draining = True
     log.line("info", "draining", requests=replica.inflight, grace_s=grace_s)
     for site in data.sites:
         await site.stop()
     await asyncio.sleep(0)  # what was accepted before may begin
     server = data.server
-    assert server is not None
+    assert isinstance(server, proxy.Server)
     server.pre_shutdown()
     await _first((replica.idle.wait, at_once.wait), grace_s)
     if replica.inflight:
         log.line("warning", "requests are cut off", requests=replica.inflight)
+        server.stop()
+        await _first((replica.idle.wait,), LAST_WORD_S)
     await server.shutdown(0.05 if replica.inflight else LAST_BYTES_S)
 
 
-async def _first(waits: tuple[Callable[[], Coroutine[Any, Any, object]], ...], most_s: float) -> None:
+async def _first(waits: Sequence[Callable[[], Coroutine[Any, Any, object]]], most_s: float) -> None:
     tasks = [asyncio.ensure_future(wait()) for wait in waits]
     await asyncio.wait(tasks, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ class Sidecar:
     The system chooses its ports: one that was free a moment ago may be somebody else's.
     """
 
-    def __init__(self, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> None:
         self.url = self.ops_url = ""
         self._folder = tempfile.TemporaryDirectory()
         self.log = Path(self._folder.name) / "log"
         self.failures = Path(self._folder.name) / "failures.jsonl"
         self._config, self._environ = {"failures": str(self.failures), **config}, dict(environ or {})
+        self._arguments = arguments
         self._config |= {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -48,6 +51,7 @@ class Sidecar:
                 "run",
                 "--config",
                 str(file),
+                *self._arguments,
                 stdout=log,
                 stderr=log,
                 env=clean | self._environ,
@@ -101,10 +105,10 @@ class Sidecar:
 
 @asynccontextmanager
 async def fleet(
-    size: int, config: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    size: int, config: Mapping[str, Any], environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
 ) -> AsyncIterator[list[Sidecar]]:
-    """So many replicas of one config, ready."""
-    replicas = [Sidecar(config, environ) for _ in range(size)]
+    """So many replicas of one config, ready. `arguments`: of `sidecar run`, besides the config."""
+    replicas = [Sidecar(config, environ, arguments) for _ in range(size)]
     try:
         await asyncio.gather(*(replica.start() for replica in replicas))
         yield replicas

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
+from typing import Any
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
@@ -17,7 +18,7 @@ from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import BadCall
 from sidecar.proxy import admission, relay
 from sidecar.proxy.bodies import Share, Storage
-from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.errors import Refused, bad_request, stopped
 from sidecar.proxy.forward import Forward
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.visit import Visit
@@ -31,21 +32,23 @@ KEEPALIVE_S = 75.0  # that an idle client keeps its connection
 FREE_PAGES = ("/health",)
 
 
-def server(replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> web.Server:
-    """The data plane's server. `pages`: what GET answers besides forwarding.
-
-    A client that goes away cancels its handler, and with it the attempt under way.
-    """
-    handle = DataPlane(replica, pages, upstream).handle
-    return _Server(
-        handle, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=KEEPALIVE_S
-    )
+def server(replica: Replica, pages: Mapping[str, Page], upstream: Upstream) -> Server:
+    """The data plane's server. `pages`: what GET answers besides forwarding."""
+    return Server(DataPlane(replica, pages, upstream))
 
 
 class _Connection(RequestHandler):
     """A client's connection, on which malformed HTTP is answered in a dialect too."""
 
     __slots__ = ()
+
+    async def _drain_helper(self) -> None:
+        """As it is, but that nothing is left of a wait that was cancelled: the next one would end at once by it."""
+        try:
+            await super()._drain_helper()
+        except asyncio.CancelledError:
+            self._drain_waiter = None
+            raise
 
     def close(self) -> None:
         """In a drain an idle connection ends at once: its client's next request would be read by nobody."""
@@ -67,7 +70,19 @@ class _Connection(RequestHandler):
         return response
 
 
-class _Server(web.Server):
+class Server(web.Server):
+    """A client that goes away cancels its handler, and with it the attempt under way."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        super().__init__(
+            plane.handle,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_S,
+        )
+        self.stop = plane.stop
+
     def __call__(self) -> RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
@@ -79,6 +94,17 @@ class DataPlane:
         self._replica, self._pages = replica, pages
         self._forward = Forward(replica, upstream)
         self._bodies = Storage()
+        self._under_way: dict[asyncio.Task[Any], Visit] = {}
+
+    def stop(self) -> None:
+        """Ends every request under way, which tells its client so: an event in a stream, 503 before an answer.
+
+        One whose client has but to take its last bytes is let be.
+        """
+        for task, visit in self._under_way.items():
+            if not visit.said:
+                visit.stopped = True
+                task.cancel()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """A page, a forwarded call, or an error in the caller's dialect."""
@@ -88,6 +114,9 @@ class DataPlane:
         page = self._pages.get(request.raw_path.partition("?")[0])
         if page is not None:
             return await self._page(request, state, page, visit)
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way[task] = visit
         self._replica.entered()
         try:
             return _framed(request, await self._forward_or_refuse(request, state, visit))
@@ -95,6 +124,7 @@ class DataPlane:
             visit.status, visit.outcome = 499, "cancelled"  # the client is gone
             raise asyncio.CancelledError from None  # which the server takes without a traceback
         finally:
+            del self._under_way[task]
             if visit.attempts is not None:
                 visit.attempts.close()
             body.release()
@@ -103,16 +133,24 @@ class DataPlane:
 
     async def _forward_or_refuse(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
         try:
-            return await self._forward(request, state, visit)
+            response = await self._forward(request, state, visit)
         except Refused as error:
             refused = error
         except BadCall as error:
             refused = bad_request(str(error))
-        except (asyncio.CancelledError, ConnectionResetError):
+        except asyncio.CancelledError:
+            if not visit.stopped:
+                raise
+            refused = stopped()
+        except ConnectionResetError:
             raise
         except Exception:
             log.exception("request %s failed", visit.request_id)
             refused = Refused(500, "internal_error", "The sidecar failed; its log says why.")
+        else:
+            if visit.stopped:
+                visit.outcome = stopped().code
+            return response
         visit.status, visit.outcome = refused.status, refused.code
         return await _refuse(request, visit, refused)
 
@@ -140,11 +178,11 @@ def _framed(request: web.BaseRequest, response: web.StreamResponse) -> web.Strea
 
 async def _refuse(request: web.BaseRequest, visit: Visit, refused: Refused) -> web.StreamResponse:
     if visit.begun is not None:
-        return await relay.end(visit.begun, visit.dialect, visit.operation, refused)
+        return await relay.end(request, visit, visit.begun, refused)
     headers = visit.headers()
     headers.update(refused.headers)
     body = visit.dialect.write_error(refused.status, refused.code, refused.message)
     response = web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)
     if not request.content.is_eof():
         response.force_close()  # the rest of a body that nobody wants would be read as the next request
-    return await relay.send_whole(request, response)
+    return await relay.send_whole(request, visit, response)

@@ -27,7 +27,7 @@ from sidecar.proxy import keepalive, relay, sameness
 from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.inflate import Inflate
-from sidecar.proxy.passing import break_off
+from sidecar.proxy.passing import TAKEN_S, say, taken
 from sidecar.proxy.visit import Visit
 from sidecar.store.cache import PACKING, RENEW_S, Cache, Kept
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -302,17 +302,10 @@ async def _replay(request: web.BaseRequest, visit: Visit, content_type: str, bod
     if not content_type.lower().startswith("text/event-stream"):
         if response is not None:
             raise relay.no_stream()
-        return await relay.send_whole(request, web.Response(headers=headers, body=body))
+        return await relay.send_whole(request, visit, web.Response(headers=headers, body=body))
     if response is None:
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-    assert visit.attempts is not None
-    try:
-        async with asyncio.timeout_at(visit.attempts.search.deadline):
-            for start in range(0, len(body), PIECE):
-                await response.write(body[start : start + PIECE])
-            await response.write_eof()
-    except TimeoutError:
-        visit.outcome = str(Class.TIMEOUT)
-        break_off(request, response)
+    pieces = (body[start : start + PIECE] for start in range(0, len(body), PIECE))
+    await taken(request, visit, say(response, pieces), TAKEN_S)
     return response

@@ -89,3 +89,8 @@ def broken_off(*, timed_out: bool) -> Refused:
     if timed_out:
         return Refused(504, "timeout", "The provider's stream stalled, or took longer than the pool's timeout.")
     return Refused(502, "upstream_broken", "The provider's stream broke off before its end.")
+
+
+def stopped() -> Refused:
+    """What a request is told that is still under way when the grace of a drain is over."""
+    return Refused(503, "stopped", "The sidecar was stopped before the answer ended.", {"Retry-After": "1"})

@@ -85,7 +85,7 @@ class Forward:
         try:
             await belongs.keep(answer, attempts)
             called = visit.model if attempts.search.route.mask_model else ""
-            to = Delivery(request, attempts.call, attempts.search.deadline, called, tee, visit.begun)
+            to = Delivery(request, visit, attempts.call, attempts.search.deadline, called, tee)
             return await relay.send(to, answer, visit.headers())
         finally:
             visit.outcome = attempts.finished(answer).kind
@@ -168,4 +168,4 @@ async def _list(
     visit.status, visit.outcome = 200, "listed"
     body = where.dialect.write_models(routes.named(config, where.dialect.name, client))
     response = web.Response(body=body, content_type="application/json", headers=visit.headers())
-    return await relay.send_whole(request, response)
+    return await relay.send_whole(request, visit, response)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,13 +16,14 @@ from sidecar.providers import masking
 from sidecar.providers.dialect import Reader
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
-from sidecar.proxy.errors import broken_off
+from sidecar.proxy.errors import broken_off, stopped
 from sidecar.proxy.inflate import PLAIN, Inflate
 from sidecar.proxy.origin.incoming import BROKEN, TIMED_OUT, Lost
-from sidecar.proxy.upstream import Reply
+from sidecar.proxy.visit import Visit
 
 log = logging.getLogger(__name__)
 
+TAKEN_S = 300.0  # that a client has to take an answer that is all there: of 50 MB one at 170 kB/s
 LAST_WORD_S = 5.0  # that a client has to take the error with which its stream ends
 
 
@@ -31,11 +32,11 @@ class Delivery:
     """Where an answer goes, and what it is to be there."""
 
     request: web.BaseRequest
+    visit: Visit
     call: Call
     deadline: float  # of the whole request, on the loop's clock
     called: str = ""  # what it is to call its model; "": as the provider does
     tee: Callable[[bytes], None] | None = None  # hears each byte of the body that the client gets
-    begun: web.StreamResponse | None = None  # the stream that the client has already, and in which all is to be said
 
 
 class Passing:
@@ -53,20 +54,31 @@ class Passing:
         masks = to.called and not self._packed
         self.mask = masking.mask(to.called, headers.get("Content-Type", "")) if masks else None
         self._held = b"".join(Inflate(coding)(self.reply.held)) if self.unpacks else self.reply.held
+        self._untaken = False  # whether it ended as it waited for the client
 
     async def send(self, response: web.StreamResponse) -> web.StreamResponse:
-        """Sends it in this response, whose head has gone, to its end, or to that of the connection."""
+        """Sends it in this response, whose head has gone, to its end, or to that of the connection.
+
+        Raises ConnectionResetError where its client is gone, or does not take it in the request's time.
+        """
         reply = self.reply
         try:
             async with asyncio.timeout_at(self._to.deadline):
                 await self._run(response)
                 if self._reader.complete:
-                    await response.write_eof()
+                    self._to.visit.said = True
+                    await self._taken(response.write_eof())
                     return response
         except Lost as lost:
             reply.broke = lost.outcome
         except TimeoutError:
+            if self._untaken:
+                hang_up(self._to.request)
+                raise ConnectionResetError("the client took too long") from None
             reply.broke = TIMED_OUT
+        except asyncio.CancelledError:
+            if not self._to.visit.stopped:
+                raise
         except ConnectionResetError:  # the client's
             raise
         except Exception:  # with a second answer in the middle of this one nothing would be told
@@ -74,9 +86,20 @@ class Passing:
             reply.broke = BROKEN
         finally:
             reply.incoming.close()
-        if not (self.unpacks and await _say_so(self._to, reply, response)):
-            break_off(self._to.request, response)
+        if last := self._last_word():
+            await taken(self._to.request, self._to.visit, say(response, [last]), LAST_WORD_S)
+        else:
+            _break_off(self._to.request, response)
         return response
+
+    def _last_word(self) -> bytes:
+        """The error with which a stream ends that broke, in the client's dialect; b"" where nothing can be said."""
+        if not self.unpacks:
+            return b""
+        place = self._to.call.place
+        why = stopped() if self._to.visit.stopped else broken_off(timed_out=self.reply.broke is TIMED_OUT)
+        error = place.judge.write_error(why.status, why.code, why.message)
+        return self._reader.last(place.judge.write_error_event(place.operation, why.status, error), error)
 
     async def _run(self, response: web.StreamResponse) -> None:
         """Raises Lost."""
@@ -94,12 +117,19 @@ class Passing:
                 if told := self._for_client(data[:shown]):
                     if self._to.tee is not None:
                         self._to.tee(told)
-                    await response.write(told)
+                    await self._taken(response.write(told))
                 data = data[shown:]
             if ended:
                 return
             more = await reply.incoming.chunk()
             data, ended = data + self._read(more), not more
+
+    async def _taken(self, writing: Awaitable[None]) -> None:
+        try:
+            await writing
+        except asyncio.CancelledError:
+            self._untaken = True
+            raise
 
     def _read(self, more: bytes) -> bytes:
         """What these bytes are to the client. Raises Lost where they cannot be unpacked, and must be."""
@@ -137,24 +167,34 @@ class Passing:
         return clean
 
 
-async def _say_so(to: Delivery, reply: Reply, response: web.StreamResponse) -> bool:
-    """Whether a stream that broke was ended with an error in the client's dialect."""
-    assert reply.reader is not None
-    why, dialect = broken_off(timed_out=reply.broke is TIMED_OUT), to.call.place.judge
-    error = dialect.write_error(why.status, why.code, why.message)
-    last = reply.reader.last(dialect.write_error_event(to.call.place.operation, why.status, error), error)
-    if not last:
-        return False
+async def say(response: web.StreamResponse, pieces: Iterable[bytes]) -> None:
+    """The rest of a response, whose head has gone."""
+    for piece in pieces:
+        await response.write(piece)
+    await response.write_eof()
+
+
+async def taken(request: web.BaseRequest, visit: Visit, sending: Awaitable[None], within_s: float) -> None:
+    """Sends the last that a client gets, which has so long to take it.
+
+    Raises ConnectionResetError where it does not, as if it had gone: else it would hold what it is sent for ever.
+    """
+    visit.said = True
     try:
-        async with asyncio.timeout(LAST_WORD_S):
-            await response.write(last)
-            await response.write_eof()
+        async with asyncio.timeout(within_s):
+            await sending
     except TimeoutError:
-        return False
-    return True
+        hang_up(request)
+        raise ConnectionResetError("the client took too long") from None
 
 
-def break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
+def hang_up(request: web.BaseRequest) -> None:
+    """Ends the connection without what is still to be written, for which its client does not ask."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _break_off(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """An answer that was cut must not look like one that ended: the client sees its connection break.
 
     What was written is still sent, unless only the connection's clean end would tell where the body ends.

@@ -8,14 +8,15 @@ from multidict import CIMultiDict
 from sidecar.model.headers import HOP_BY_HOP
 from sidecar.model.redaction import hide
 from sidecar.providers import faults, masking
-from sidecar.providers.dialect import ERROR_BYTES, Dialect
+from sidecar.providers.dialect import ERROR_BYTES
 from sidecar.proxy import belonging
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import connection_named
 from sidecar.proxy.errors import SHOULD_RETRY, Refused
 from sidecar.proxy.inflate import PLAIN, unpacked
-from sidecar.proxy.passing import Delivery, Passing
+from sidecar.proxy.passing import LAST_WORD_S, TAKEN_S, Delivery, Passing, say, taken
 from sidecar.proxy.upstream import Reply
+from sidecar.proxy.visit import Visit
 
 # Of one hidden key, so they would mislead a client that shares many; and what only we may say.
 _NOT_PASSED = ("x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-", "x-sidecar-")
@@ -31,8 +32,8 @@ async def send(to: Delivery, answer: Answer, ours: CIMultiDict[str]) -> web.Stre
     `ours`: the headers that the sidecar adds.
     """
     request, reply = to.request, answer.reply
-    if to.begun is not None:
-        return await _go_on(to, answer, to.begun)
+    if to.visit.begun is not None:
+        return await _go_on(to, answer, to.visit.begun)
     headers = _client_headers(answer)
     if answer.is_final:
         headers[SHOULD_RETRY] = "false"
@@ -44,12 +45,12 @@ async def send(to: Delivery, answer: Answer, ours: CIMultiDict[str]) -> web.Stre
         headers, body = _without_secret(answer, headers)
         if reply.asked_usage:
             body = to.call.place.judge.without_usage(body)
-        return await _whole(request, reply, headers, _masked(to, reply, body))
+        return await _whole(to, reply, headers, _masked(to, reply, body))
     if whole and not reply.asked_usage:
         body = _masked(to, reply, _at_home(request, reply, headers))
         if to.tee is not None:
             to.tee(body)
-        return await _whole(request, reply, headers, body)
+        return await _whole(to, reply, headers, body)
     return await _stream(to, answer, headers)
 
 
@@ -73,15 +74,16 @@ def _at_home(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str]) 
     return here
 
 
-async def end(begun: web.StreamResponse, dialect: Dialect, operation: str, refused: Refused) -> web.StreamResponse:
+async def end(
+    request: web.BaseRequest, visit: Visit, begun: web.StreamResponse, refused: Refused
+) -> web.StreamResponse:
     """Ends a stream with an error of the sidecar."""
-    error = dialect.write_error(refused.status, refused.code, refused.message)
-    return await _end(begun, dialect.write_error_event(operation, refused.status, error))
+    error = visit.dialect.write_error(refused.status, refused.code, refused.message)
+    return await _end(request, visit, begun, visit.dialect.write_error_event(visit.operation, refused.status, error))
 
 
-async def _end(begun: web.StreamResponse, event: bytes) -> web.StreamResponse:
-    await begun.write(event)
-    await begun.write_eof()
+async def _end(request: web.BaseRequest, visit: Visit, begun: web.StreamResponse, event: bytes) -> web.StreamResponse:
+    await taken(request, visit, say(begun, [event]), LAST_WORD_S)
     return begun
 
 
@@ -99,11 +101,11 @@ async def _go_on(to: Delivery, answer: Answer, begun: web.StreamResponse) -> web
         raise no_stream()
     said = _error(answer)
     if passing is not None:  # the error is an event of its own stream
-        return await _end(begun, said)
+        return await _end(to.request, to.visit, begun, said)
     error = faults.as_object(said)
     if error is None:
         raise Refused(reply.status, "upstream_error", said[:LONGEST_TOLD].decode("utf-8", "replace"))
-    return await _end(begun, place.judge.write_error_event(place.operation, reply.status, error))
+    return await _end(to.request, to.visit, begun, place.judge.write_error_event(place.operation, reply.status, error))
 
 
 def no_stream() -> Refused:
@@ -111,17 +113,21 @@ def no_stream() -> Refused:
     return Refused(502, "upstream_error", "The provider answered without the stream that it was asked for.")
 
 
-async def _whole(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
+async def _whole(to: Delivery, reply: Reply, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
     length = reply.response.headers.get("Content-Length")
-    if length and request.method == "HEAD":
+    if length and to.request.method == "HEAD":
         headers["Content-Length"] = length  # of what a GET would get
-    return await send_whole(request, web.Response(status=reply.status, headers=headers, body=body or None))
+    return await send_whole(to.request, to.visit, web.Response(status=reply.status, headers=headers, body=body or None))
 
 
-async def send_whole(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
-    """Sends an answer that is all there."""
-    await response.prepare(request)
-    await response.write_eof()
+async def send_whole(request: web.BaseRequest, visit: Visit, response: web.Response) -> web.StreamResponse:
+    """Sends an answer that is all there. Raises ConnectionResetError as `taken` does."""
+
+    async def send() -> None:
+        await response.prepare(request)
+        await response.write_eof()
+
+    await taken(request, visit, send(), TAKEN_S)
     return response
 
 

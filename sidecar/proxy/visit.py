@@ -39,6 +39,8 @@ class Visit:
     operation: str = ""
     status: int = 499
     outcome: str = "cancelled"
+    said: bool = False  # whether all is said, and its client has but to take it
+    stopped: bool = False  # whether its handler was cancelled for the sidecar's end: its client is still there
 
     def headers(self) -> CIMultiDict[str]:
         """The `x-sidecar-*` headers; pool, key, model and grant where a key answered."""

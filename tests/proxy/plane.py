@@ -22,7 +22,7 @@ from sidecar.config.load import load
 from sidecar.model.events import Answered, Event
 from sidecar.ops.app import pages
 from sidecar.ops.metrics import Metrics
-from sidecar.proxy.app import server
+from sidecar.proxy.app import Server, server
 from sidecar.proxy.upstream import Upstream
 from sidecar.replica import Replica
 from sidecar.store.commands import Store
@@ -64,6 +64,7 @@ class Plane:
     events: list[Event]
     http: aiohttp.ClientSession
     upstream: Upstream
+    server: Server
 
     @property
     def port(self) -> int:
@@ -126,7 +127,8 @@ async def sidecar(
     events: list[Event] = []
     replica = Replica(config, Store.at(config.redis, config.namespace, events.append), events.append)
     upstream = Upstream()
-    runner = web.ServerRunner(server(replica, pages(replica, Metrics(config)), upstream), shutdown_timeout=0.1)
+    serving = server(replica, pages(replica, Metrics(config)), upstream)
+    runner = web.ServerRunner(serving, shutdown_timeout=0.1)
     await replica.start()
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -137,7 +139,7 @@ async def sidecar(
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         ) as http:
-            yield Plane(f"http://127.0.0.1:{runner.addresses[0][1]}", replica, events, http, upstream)
+            yield Plane(f"http://127.0.0.1:{runner.addresses[0][1]}", replica, events, http, upstream, serving)
     finally:
         await runner.cleanup()
         await upstream.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -60,9 +61,17 @@ async def test_a_redis_that_restarts_empty_is_said_loudly_and_served_from(redis_
         assert [replica for replica in replicas if "emptied" in replica.log.read_text()]
 
 
-async def streaming(http: aiohttp.ClientSession, sidecar: Sidecar) -> aiohttp.ClientResponse:
+STOPPED = "The sidecar was stopped before the answer ended."
+
+
+async def streaming(
+    http: aiohttp.ClientSession,
+    sidecar: Sidecar,
+    path: str = "/v1/chat/completions",
+    body: Mapping[str, Any] = BODY | {"stream": True},
+) -> aiohttp.ClientResponse:
     """A stream of which the first event has come."""
-    answer = await http.post(f"{sidecar.url}/v1/chat/completions", json=BODY | {"stream": True})
+    answer = await http.post(f"{sidecar.url}{path}", json=body)
     assert await answer.content.readline()
     return answer
 
@@ -107,7 +116,7 @@ async def test_a_replica_that_ends_is_counted_no_more(redis_url: str) -> None:
 
 
 async def test_a_second_sigterm_ends_at_once(redis_url: str) -> None:
-    """A stream that never ends is cut, the provider's side too."""
+    """A stream that never ends is told why it does now; the provider's side is cut."""
     async with StrictProvider(new_keys(1), words=("x",) * 1000) as provider, many() as http:
         provider.faults.append(Fault(chunk_s=0.3))
         async with fleet(1, config(provider, redis_url, 1)) as (replica,):
@@ -115,9 +124,58 @@ async def test_a_second_sigterm_ends_at_once(redis_url: str) -> None:
             replica.signal(signal.SIGTERM)
             await draining(http, replica)
             replica.signal(signal.SIGTERM)
-            with pytest.raises(aiohttp.ClientError):
-                await answer.read()
+            *_, last = (await answer.read()).decode().removesuffix("\n\n").split("\n\n")
+            assert json.loads(last.removeprefix("data: "))["error"]["message"] == STOPPED
             assert await replica.wait() == 0
+            await provider.wait_for(lambda: provider.arrivals[0].ended == "cancelled")
+
+
+async def test_no_stream_ends_silently_when_the_grace_does(redis_url: str) -> None:
+    """A hundred of them, each with the event of its dialect, as their providers go on."""
+    async with StrictProvider(new_keys(1), words=("x",) * 1000) as provider, many() as http:
+        provider.faults.append(Fault(chunk_s=0.3))
+        told = config(provider, redis_url, 1)
+        told["pools"]["claude"] = {"provider": "anthropic"} | told["pools"]["chat"] | {"base_url": provider.url}
+        del told["pools"]["claude"]["dialect"]
+        async with fleet(1, told, arguments=("--grace", "0.5")) as (replica,):
+            claude = BODY | {"model": "claude-x", "max_tokens": 9000, "stream": True}
+            chats = [streaming(http, replica) for _ in range(80)]
+            messages = [streaming(http, replica, "/v1/messages", claude) for _ in range(20)]
+            answers = await asyncio.gather(*chats, *messages)
+            replica.signal(signal.SIGTERM)
+            bodies = await asyncio.gather(*(answer.text() for answer in answers))
+            lasts = [body.removesuffix("\n\n").rpartition("\n\n")[2] for body in bodies]
+            assert {last.partition("{")[0] for last in lasts[:80]} == {"data: "}
+            assert {last.partition("{")[0] for last in lasts[80:]} == {"event: error\ndata: "}
+            errors = [json.loads(last.partition("data: ")[2])["error"] for last in lasts]
+            assert {error["message"] for error in errors} == {STOPPED}
+            assert await replica.wait() == 0
+            lines = [json.loads(line) for line in replica.log.read_text().splitlines()]
+            assert [line["outcome"] for line in lines if line["msg"] == "request"] == ["stopped"] * 100
+
+
+async def test_who_waits_for_room_when_the_grace_ends_is_told_to_come_again(redis_url: str) -> None:
+    """And what was reserved for it is free for the others."""
+    limit = {"requests": 1, "per": "4s", "guard": "100ms"}
+    async with StrictProvider(new_keys(1)) as provider, many() as http:
+        told = config(provider, redis_url, 1, limits=[limit], max_wait="20s")
+        async with fleet(2, told, arguments=("--grace", "0.1")) as (one, other):
+            assert (await ask(http, one))[0] == 200
+            waiting = asyncio.create_task(ask(http, one))
+            while "sidecar_inflight_requests 1.0" not in await metrics(http, one):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+            one.signal(signal.SIGTERM)
+            status, headers = await waiting
+            assert (status, headers["Retry-After"], headers["x-should-retry"]) == (503, "1", "true")
+            assert await one.wait() == 0
+            status, headers = await ask(http, other)
+            assert (status, provider.excess()) == (200, [])
+            assert float(headers["x-sidecar-waited-ms"]) < 4200
+
+
+async def metrics(http: aiohttp.ClientSession, sidecar: Sidecar) -> str:
+    async with http.get(f"{sidecar.ops_url}/metrics") as answer:
+        return await answer.text()
 
 
 async def test_a_replica_that_is_killed_leaves_its_budget_spent(redis_url: str) -> None:

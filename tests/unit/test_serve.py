@@ -136,8 +136,9 @@ async def test_a_second_signal_ends_at_once(
         sidecar.send(signal.SIGTERM)
         assert (await sidecar.line("requests are cut off"))["requests"] == 1
         assert await sidecar.ended() == 0
-        with pytest.raises(aiohttp.ClientError):
-            await asked
+        async with await asked as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            assert (await answer.json())["error"]["code"] == "stopped"
 
 
 async def test_the_grace_ends_what_does_not_end_by_itself(
@@ -153,8 +154,9 @@ async def test_the_grace_ends_what_does_not_end_by_itself(
         await provider.wait_for(lambda: provider.open == 0)
         assert provider.arrivals[0].ended == "cancelled"
         assert await sidecar.ended() == 0
-        with pytest.raises(aiohttp.ClientError):
-            await asked
+        async with await asked as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            assert (await answer.json())["error"]["code"] == "stopped"
 
 
 @pytest.mark.parametrize("setting", ["listen", "ops_listen"])
