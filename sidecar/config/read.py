@@ -174,7 +174,8 @@ def bounded_us(value: str | int | None, path: Path, problems: Problems, *, least
         unit = f' Did you mean "{value}s"?' if isinstance(value, int) and value > 0 else ""
         problems.error(path, f"{shown(value)} is no duration such as 500ms, 30s, 5m or 24h.{unit}")
     elif time_us < least_us:
-        problems.error(path, f"{shown(value)} is no time. It must be longer than 0s.")
+        told = "is no time. It must be longer than 0s." if least_us < SECOND_US else "is too short. It is at least 1s."
+        problems.error(path, f"{shown(value)} {told}")
     elif time_us > most_us:
         problems.error(path, f"{shown(value)} is too long. It is at most {most_us // (3600 * SECOND_US)}h.")
     else:

@@ -16,7 +16,7 @@ from sidecar.model.configured import SECOND_US, Address, Config
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LARGEST = 2**40  # bytes of a body; more is a slip of the hand
 _MOST_WAITING = 1_000_000
-_LONGEST_KEEPALIVE_US = 3600 * SECOND_US
+LEAST_KEEPALIVE_US, _LONGEST_KEEPALIVE_US = SECOND_US, 3600 * SECOND_US
 _DEFAULT = Config({})
 
 
@@ -95,7 +95,7 @@ def _max_waiting(value: int | None, problems: Problems) -> int:
 
 
 def _keepalive_s(value: str | int | None, problems: Problems) -> float | None:
-    every_us = bounded_us(value, ("keepalive",), problems, least_us=1, most_us=_LONGEST_KEEPALIVE_US)
+    every_us = bounded_us(value, ("keepalive",), problems, least_us=LEAST_KEEPALIVE_US, most_us=_LONGEST_KEEPALIVE_US)
     return None if every_us is None else every_us / SECOND_US
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.config import resolve
 from sidecar.model.events import Attempted
 from sidecar.proxy import keepalive
 from tests.proxy.plane import new_keys, pool, sidecar
@@ -24,6 +25,12 @@ STREAMED = DELTA % 1 + FINISH + DONE
 
 async def streamed(exchange: Exchange, *headers: str) -> None:
     await exchange.reply(STREAMED, "200 OK", "Content-Type: text/event-stream", *headers)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config may ask for more signs than a user's may."""
+    monkeypatch.setattr(resolve, "LEAST_KEEPALIVE_US", 1)
 
 
 def after_signs(body: bytes) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from sidecar.config import resolve
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane
@@ -89,9 +90,10 @@ async def test_a_stream_that_breaks_in_the_middle_of_an_event_raises_an_api_erro
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
 async def test_signs_of_life_mean_nothing_to_an_sdk(
-    provider: StrictProvider, use: Callable[[str], Awaitable[None]]
+    provider: StrictProvider, use: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the answer behind them is whole, or the error that it is."""
+    monkeypatch.setattr(resolve, "LEAST_KEEPALIVE_US", 1)
     async with plane_of(provider, keepalive="50ms") as plane:
         provider.faults.append(Fault(headers_s=0.3, times=1))
         await use(plane.url)
