@@ -132,7 +132,7 @@ def _is_data(block: bytes) -> bool:
 def _output(body: Body, most: Callable[[int], int] | None) -> int:
     """The largest of the limits that the call names, times the answers it wants."""
     try:
-        asked = _asked.decode(jsonhead.without_bom(body))
+        asked = jsonhead.lenient(_asked.decode, jsonhead.without_bom(body))
         inner = (asked.generationConfig, asked.generation_config, asked.options)
         nested = [_config.decode(raw) for raw in inner if bytes(raw)[:1] == b"{"]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -25,6 +25,9 @@ _KEY = re.compile(rb"[\s,]*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 _SCALAR = re.compile(_STRING + rb"|[^\s,\]}]*", re.DOTALL)
 _OBJECT, _QUOTE, _CONTAINERS = ord("{"), ord('"'), frozenset(b"{[")
 _SLICE = 1024 * 1024
+# A pair of surrogates, then half of one, then any other escape: what stands behind an escaped backslash is none.
+_ESCAPE = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
+_LARGEST_MENDED = 16 * 1024 * 1024
 _T = TypeVar("_T")
 
 
@@ -60,7 +63,7 @@ def looks_like_json(body: Body) -> bool:
 def read(body: Body) -> Head:
     """The top-level `model` and `stream` of an object; the last of duplicates. Raises BadCall for malformed JSON."""
     try:
-        members = _decoder.decode(without_bom(body))
+        members = lenient(_decoder.decode, without_bom(body))
         model = _string(members.model)
         odd = model is None and bytes(members.model) not in {b"", b"null"}
         return Head(model, bytes(members.stream) == b"true", odd)
@@ -72,9 +75,38 @@ def read(body: Body) -> Head:
         raise BadCall("The body is nested too deeply.") from None
 
 
+def lenient(decode: Callable[[Body], _T], body: Body) -> _T:
+    """What `decode` makes of the body, or of one of the same length with U+FFFD for each half of a surrogate pair.
+
+    Python and JavaScript write such halves of a text that was cut within an emoji. RFC 8259, 8.2 allows them, and
+    providers take them.
+    """
+    try:
+        return decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        mended = _ESCAPE.sub(_mend, bytes(body)) if len(body) <= _LARGEST_MENDED else body
+        if mended == body:
+            raise
+        return decode(mended)
+
+
+def _mend(found: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if found[1] else found[0]
+
+
 def _string(raw: msgspec.Raw) -> str | None:
     text = bytes(raw)
-    return msgspec.json.decode(text, type=str) if text[:1] == b'"' else None
+    return _name(text) if text[:1] == b'"' else None
+
+
+def _name(text: bytes) -> str:
+    """Raises BadCall for one that may be half a text: nobody could tell which it names."""
+    name = msgspec.json.decode(text, type=str)
+    if "\ufffd" in name:
+        raise BadCall('"model" must be text.')
+    return name
 
 
 def required(body: Body) -> Head:
@@ -110,12 +142,17 @@ def models(body: Body) -> list[str]:
 
     Raises BadCall for malformed JSON.
     """
-    whole, begin = memoryview(body), _begin(body)
-    if whole[begin] != _OBJECT:
+    begin = _begin(body)
+    if body[begin] != _OBJECT:
         return []
+
+    def named(body: Body) -> list[str]:
+        whole = memoryview(body)
+        members = [one for one in _members(whole, begin, len(body)) if one.key == "model"]
+        return [_name(bytes(whole[one.start : one.stop])) for one in members if whole[one.start] == _QUOTE]
+
     try:
-        named = [one for one in _members(whole, begin, len(body)) if one.key == "model" and whole[one.start] == _QUOTE]
-        return [msgspec.json.decode(whole[one.start : one.stop], type=str) for one in named]
+        return lenient(named, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadCall(f"The body is no JSON: {error}.") from None
 
@@ -135,7 +172,7 @@ def edit(body: Body, edits: Edits) -> Pieces:
     """
     whole, pieces, end = memoryview(body), list[Body](), 0
     try:
-        for cut in sorted(_cuts(whole, (_begin(body), len(body)), edits)):
+        for cut in lenient(lambda body: sorted(_cuts(memoryview(body), (_begin(body), len(body)), edits)), body):
             pieces += [whole[end : cut.start], cut.text]
             end = cut.stop
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

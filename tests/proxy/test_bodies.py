@@ -19,7 +19,7 @@ from tests.proxy.plane import CHAT, Plane, Reply, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 
 WEIRD = (
-    b' \t{"messages" : [ ], "n":1.0, "n":2e3,\r\n "model"  :\t"gpt-4o" , "x":"\\u00e9\xc3\xa9\\/",'
+    b' \t{"messages" : [ ], "n":1.0, "n":2e3,\r\n "model"  :\t"gpt-4o" , "x":"\\u00e9\xc3\xa9\\/","cut":"\\ud83d",'
     b'"model_x":"gpt-4o","deep":{"model":"gpt-4o"} }\n\n'
 )
 
@@ -40,7 +40,7 @@ def large(size: int, model: str = "gpt-4o") -> bytes:
 
 
 async def test_a_body_arrives_byte_for_byte() -> None:
-    """Whitespace, duplicate keys, number formats and escapes are the client's own."""
+    """Whitespace, duplicate keys, number formats and escapes, also half a surrogate pair, are the client's own."""
     async with RawUpstream(ok) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
         assert (await plane.post("/v1/chat/completions", WEIRD)).status == 200
         assert upstream.heard[0].body == WEIRD

@@ -90,6 +90,11 @@ def test_output_is_what_the_call_allows(body: dict[str, Any], output: int) -> No
     assert of(body | {"messages": []}).output == output
 
 
+def test_a_limit_beside_half_an_emoji_is_read() -> None:
+    """Else who says so much more than is expected would be expected to say the default."""
+    assert of(rb'{"messages":[{"content":"\ud83d"}],"max_tokens":7}').output == 7
+
+
 @pytest.mark.parametrize(
     "operation",
     [

@@ -84,6 +84,21 @@ def test_replace_keeps_every_other_byte(body: bytes, written: bytes) -> None:
     assert replaced(memoryview(body), TOP, lambda _: "NEW") == written
 
 
+@pytest.mark.parametrize(
+    "half", [rb"\ud83d", rb"\uDE00", rb"\ud83d\u0041", rb"\ud83d\ud83d\ude00", rb"\\\ud83d", rb"x\uDBFF"]
+)
+def test_half_a_surrogate_pair_is_read_past_and_stays(half: bytes) -> None:
+    """As of an emoji that was cut in two: legal JSON, which providers take. In a name it is told."""
+    body = b'{"m":["' + half + b'"],"' + half + b'":{"a":1},"model":"a","n":{"x":"' + half + b'"}}'
+    assert jsonhead.read(body) == Head("a", False)
+    assert jsonhead.models(memoryview(body)) == ["a"]
+    assert replaced(body, TOP, lambda _: "NEW") == body.replace(b'"a",', b'"NEW",')
+    named = b'{"model":"' + half + b'"}'
+    for reader in (jsonhead.read, jsonhead.models):
+        with pytest.raises(BadCall):
+            reader(named)
+
+
 def test_replace_follows_paths() -> None:
     """Gemini's nested requests name the model again; other keys of that name do not mean it."""
     paths = frozenset({("model",), ("requests", ANY, "model")})
