@@ -240,7 +240,9 @@ class Pool:
     max_wait_us: int = 10 * SECOND_US
     max_attempts: int = 5
     timeout_s: float = 600.0
-    first_byte_s: float | None = None  # from when a request was sent to the head of its answer; None: `timeout_s`
+    first_byte_s: float | None = (
+        None  # from when all of a request was sent to the head of its answer; None: `timeout_s`
+    )
     idle_s: float = 300.0  # between two pieces of an answer
     retry_unsafe: bool = False
     proxy: Proxy = DIRECT

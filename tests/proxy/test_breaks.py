@@ -341,3 +341,30 @@ async def test_a_fault_of_the_sidecar_in_the_middle_ends_the_stream_and_begins_n
         assert error_of(body.removeprefix(DELTA % 1))["code"] == "upstream_broken"
         assert (await plane.answered()).outcome == "server_error"
         assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_body_that_goes_out_slowly_is_no_silent_provider() -> None:
+    """`first_byte_timeout` begins when all of the request is sent: until then only `timeout` bounds it."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.9)  # three times what the provider has to answer
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        if answers.is_set():
+            writer.write(
+                b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{"choices": []}'
+            )
+        await reader.read()
+        writer.close()
+
+    answers = asyncio.Event()
+    answers.set()
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    chat = pool(url, new_keys(1), first_byte_timeout="300ms", max_attempts=1)
+    async with server, sidecar({"chat": chat}) as plane:
+        reply = await plane.chat(user="x" * 20_000_000)  # more than the systems at both ends take for a reader
+        assert (reply.status, reply.attempts) == (200, 1)
+        answers.clear()
+        reply = await plane.chat(user="x" * 20_000_000)
+        assert (reply.status, reply.data["error"]["code"]) == (504, "timeout")

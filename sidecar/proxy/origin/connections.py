@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.model.configured import DIRECT, CaBundle, Config, Key, Pool, Proxy
-from sidecar.proxy.origin.gate import SENDING, Gate, ProxyRefused, Sending, SentBefore
+from sidecar.proxy.origin.gate import SENDING, Gate, ProxyRefused, Sending, SentBefore, Written
 from sidecar.proxy.origin.incoming import Lost, Stalled
 
 CONNECT_S = 10.0
@@ -68,7 +68,8 @@ class Connections:
         session = self._sessions.get(way)
         if session is None:
             session = self._sessions[way] = _session(way)
-        if sending.first_byte_s is not None:
+        sending.uploads = data is not None
+        if sending.timeout_s is not None or sending.held.pool.first_byte_s is not None:
             sending.patience = asyncio.timeout(None)
         try:
             async with sending.patience or nullcontext():
@@ -102,6 +103,7 @@ def _session(way: _Way) -> aiohttp.ClientSession:
             total=None, connect=None if way.proxy == DIRECT else PROXIED_S, sock_connect=CONNECT_S
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
+        request_class=Written,
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         max_line_size=LONGEST_HEADER,

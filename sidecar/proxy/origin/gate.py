@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
@@ -34,17 +36,35 @@ class Sending:
     search: Search
     held: Held
     pools: Pools
+    uploads: bool = False  # whether it has a body, which may take its time
     sent: bool = False
-    patience: asyncio.Timeout | None = None  # for the head of its answer, from when it was sent
+    patience: asyncio.Timeout | None = None  # for the head of its answer
 
     @property
-    def first_byte_s(self) -> float | None:
-        """How long its pool waits for that; None: for as long as the request lasts, which another pool of its route may
-        make longer than this one's `timeout`."""
-        pool = self.held.pool
-        if pool.first_byte_s is not None:
-            return pool.first_byte_s
-        return pool.timeout_s if monotonic() + pool.timeout_s < self.search.deadline else None
+    def timeout_s(self) -> float | None:
+        """How long its pool gives it from when it is sent; None: as long as the request lasts, which another pool of
+        its route may make longer than this one's `timeout`."""
+        timeout_s = self.held.pool.timeout_s
+        return timeout_s if monotonic() + timeout_s < self.search.deadline else None
+
+    def passed(self) -> None:
+        """It is written to its connection from now on."""
+        self.sent = True
+        if self.timeout_s is not None:
+            self._wait_at_most(self.timeout_s)
+        if not self.uploads:
+            self.written()
+
+    def written(self) -> None:
+        """All of it has left this process: from now on it is its provider who takes its time."""
+        first_byte_s = self.held.pool.first_byte_s
+        if first_byte_s is not None:
+            self._wait_at_most(first_byte_s)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        until = asyncio.get_running_loop().time() + seconds
+        if self.patience is not None and until < (self.patience.when() or math.inf):
+            self.patience.reschedule(until)
 
 
 # Of the request's own task. In a list, which is emptied afterwards: a connection keeps the context in which it was made
@@ -74,6 +94,17 @@ class Gate(aiohttp.TCPConnector):
         return connection
 
 
+class Written(aiohttp.ClientRequest):
+    """Tells the attempt when its body has gone out, if that is not over by then."""
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        await super().write_bytes(writer, conn, content_length)
+        for sending in SENDING.get():
+            sending.written()
+
+
 async def _let_through(sending: Sending, connection: Connection) -> None:
     """Raises SentBefore, Late, StoreAway or aiohttp's ClientError where this grant may not be sent now."""
     if sending.sent:
@@ -82,6 +113,4 @@ async def _let_through(sending: Sending, connection: Connection) -> None:
         raise Late
     if connection.transport is None:
         raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
-    sending.sent = True
-    if sending.patience is not None and (first_byte_s := sending.first_byte_s) is not None:
-        sending.patience.reschedule(asyncio.get_running_loop().time() + first_byte_s)
+    sending.passed()
