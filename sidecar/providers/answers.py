@@ -26,6 +26,7 @@ from sidecar.providers.usage import Tally
 TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
 _USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
 _WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done", b"finishReason")
+_LAST_EVENTS = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
 _MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -142,7 +143,7 @@ class AnswerReader:
     def __init__(self, grammar: Grammar, content_type: str) -> None:
         self.first: Literal["waiting", "event", "error"] = "waiting"
         self.opening = self.failing = b""
-        self.wants_content = False
+        self.wants_content = self.said_last = False
         self._grammar = grammar
         self._kind = _kind(content_type)
         self._framer: _Framer | None = None
@@ -252,8 +253,9 @@ class AnswerReader:
     def _event(self, event: Event) -> None:
         data = event.data.strip()
         if data == b"[DONE]":
-            self._finished = True
+            self._finished = self.said_last = True
             return
+        self.said_last |= event.name in _LAST_EVENTS
         value = _json(data)
         if value is None:
             self._unread(event.name, data)

@@ -108,6 +108,9 @@ class Reader(Protocol):
     def has_said(self) -> bool:
         """Whether all of it could be read, and there is content in it; asked after `close`."""
 
+    said_last: bool
+    """Whether it has said that nothing follows, by an event that means just that: a finish reason does not."""
+
     @property
     def complete(self) -> bool:
         """Whether the answer ended as its dialect says; asked after `close`.

@@ -76,6 +76,44 @@ async def test_a_stream_without_its_last_word_ends_with_an_error_even_where_http
         assert error_of(reply.body.removeprefix(DELTA % 1))["status"] == 502
 
 
+ANTHROPIC_END = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+RESPONSES_END = b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "whole"),
+    [
+        ("/v1/chat/completions", DELTA % 1 + FINISH + DONE, True),
+        ("/v1/chat/completions", DELTA % 1 + FINISH, False),  # another choice, or the usage, may have been to come
+        ("/v1/messages", ANTHROPIC_END, True),
+        ("/v1/responses", RESPONSES_END, True),
+    ],
+)
+async def test_behind_its_last_word_a_stream_may_break(path: str, said: bytes, whole: bool) -> None:
+    """As some servers do, which close without HTTP's own last chunk: nothing is missing."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(said)
+        exchange.cut()
+
+    speech = {"dialect": "anthropic"} if path == "/v1/messages" else {}
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1), **speech)}) as plane:
+        reply = await plane.post(path, STREAM | {"max_tokens": 9})
+        assert (reply.body == said) is whole
+        assert (await plane.answered()).outcome == ("ok" if whole else "server_error")
+
+
+async def test_a_change_of_protocol_is_no_answer() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.say(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+
+    chat = {"max_attempts": 1}
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1), **chat)}) as plane:
+        reply = await plane.chat()
+        assert (reply.status, reply.data["error"]["code"]) == (502, "upstream_unreachable")
+
+
 async def test_a_client_of_http_1_0_is_told_as_well() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.begin()

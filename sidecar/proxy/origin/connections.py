@@ -89,6 +89,9 @@ class Connections:
             raise NotSent(_reason(error, way.proxy)) from None
         finally:
             now.clear()
+        if response.status == 101:  # of another protocol, for which nobody asked
+            response.close()
+            raise Lost("101 Switching Protocols")
         if response.status == 407 and way.proxy != DIRECT:  # to an origin without TLS: it wants what we do not have
             response.close()
             sending.sent = False
