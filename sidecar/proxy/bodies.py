@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import mmap
 import tempfile
@@ -20,6 +21,7 @@ from sidecar.proxy.inflate import PLAIN, READABLE, Inflate
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+IDLE_S = 60.0  # between two pieces of a body, which takes its share of the storage while it comes
 IN_MEMORY = MIB  # bytes of one body before it moves to a file
 
 # Bytes of all bodies at once. In memory 256 of the longest prompts or tens of thousands of usual ones: a burst of them
@@ -79,7 +81,7 @@ class Share:
 async def read(request: web.BaseRequest, share: Share) -> Body:
     """The whole body, decompressed, counted in `share`.
 
-    Raises Refused: 413 too large, 415 unknown coding, 400 broken, 503 too many at once.
+    Raises Refused: 413 too large, 415 unknown coding, 400 broken, 408 not going on, 503 too many at once.
     """
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding not in PLAIN | READABLE:
@@ -94,15 +96,19 @@ async def read(request: web.BaseRequest, share: Share) -> Body:
             body = request.content.read_nowait()  # as mostly: it came with its head
             share.grow(len(body))
             return body
-        return await _collect(_pieces(request, coding), share)
+        async with asyncio.timeout(IDLE_S) as idle:
+            return await _collect(_pieces(request, coding, idle), share)
     except RequestPayloadError:
         raise bad_request("The body cannot be read: its chunks are malformed.") from None
+    except TimeoutError:
+        raise Refused(408, "request_timeout", f"Nothing more of the body came for {IDLE_S:g} s.") from None
 
 
-async def _pieces(request: web.BaseRequest, coding: str) -> AsyncIterator[bytes]:
+async def _pieces(request: web.BaseRequest, coding: str, idle: asyncio.Timeout) -> AsyncIterator[bytes]:
     """The body as it comes, without its compression."""
-    inflate = Inflate(coding)
+    inflate, loop = Inflate(coding), asyncio.get_running_loop()
     async for chunk in request.content.iter_any():
+        idle.reschedule(loop.time() + IDLE_S)
         for piece in inflate(chunk):
             yield piece
     if not inflate.whole:

@@ -1,4 +1,4 @@
-"""Clients that stop reading: what they were to get is held for a time, and then they are as good as gone."""
+"""Clients that stop in the middle, reading or writing: what is held for them is held for a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from sidecar.model.events import Attempted
+from sidecar.proxy import bodies, passing, relay
 from sidecar.proxy import cache as caching
-from sidecar.proxy import passing, relay
+from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.proxy.test_streams import DONE, FINISH, STREAM
@@ -67,6 +68,30 @@ async def test_a_whole_answer_is_held_only_so_long(stream: bool, monkeypatch: py
             event = await plane.answered()
             assert (event.status, event.outcome, event.cache) == (499, "cancelled", "hit")
             await left(plane, before)
+
+
+async def test_a_body_that_does_not_go_on_is_held_only_so_long(
+    plane: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it took of the storage is free, and its client is told; one that is slow is let go on."""
+    monkeypatch.setattr(bodies, "IDLE_S", 1.0)
+    body = json.dumps(CHAT).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    reader, writer = await asyncio.open_connection("127.0.0.1", plane.port)
+    writer.write(head)
+    for at in range(4):
+        writer.write(body[at : at + 1])
+        await asyncio.sleep(0.4)
+    writer.write(body[4:])
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", plane.port)
+    writer.write(head + body[:9])
+    told = await reader.readuntil(b"}}")
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in told
+    writer.close()
+    assert len(provider.arrivals) == 1
 
 
 async def endless(exchange: Exchange) -> None:
