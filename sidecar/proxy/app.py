@@ -133,7 +133,7 @@ class DataPlane:
 
     async def _forward_or_refuse(self, request: web.BaseRequest, state: State, visit: Visit) -> web.StreamResponse:
         try:
-            response = await self._forward(request, state, visit)
+            return await self._forward(request, state, visit)
         except Refused as error:
             refused = error
         except BadCall as error:
@@ -147,10 +147,6 @@ class DataPlane:
         except Exception:
             log.exception("request %s failed", visit.request_id)
             refused = Refused(500, "internal_error", "The sidecar failed; its log says why.")
-        else:
-            if visit.stopped:
-                visit.outcome = stopped().code
-            return response
         visit.status, visit.outcome = refused.status, refused.code
         return await _refuse(request, visit, refused)
 

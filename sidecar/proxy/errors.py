@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sidecar.model.classes import Class
 from sidecar.model.configured import SECOND_US
 
+STOPPED = "stopped"  # what the end of the sidecar made of a request
 LONGEST_RETRY_AFTER_S = 86_400
 LONGEST_RETRY_AFTER_US = LONGEST_RETRY_AFTER_S * SECOND_US
 SHOULD_RETRY = "x-should-retry"  # `true` and `false` are obeyed by the SDKs of OpenAI and Anthropic (`_should_retry`)
@@ -93,4 +94,4 @@ def broken_off(*, timed_out: bool) -> Refused:
 
 def stopped() -> Refused:
     """What a request is told that is still under way when the grace of a drain is over."""
-    return Refused(503, "stopped", "The sidecar was stopped before the answer ended.", {"Retry-After": "1"})
+    return Refused(503, STOPPED, "The sidecar was stopped before the answer ended.", {"Retry-After": "1"})

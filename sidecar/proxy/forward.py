@@ -22,7 +22,7 @@ from sidecar.proxy.belonging import Belonging, Belongs, uploader
 from sidecar.proxy.cache import Caching, Copy
 from sidecar.proxy.call import Call, Place
 from sidecar.proxy.clients import check_models
-from sidecar.proxy.errors import Refused, bad_request, store_away
+from sidecar.proxy.errors import STOPPED, Refused, bad_request, store_away
 from sidecar.proxy.naming import Naming
 from sidecar.proxy.passing import Delivery
 from sidecar.proxy.shares import Shares
@@ -88,7 +88,8 @@ class Forward:
             to = Delivery(request, visit, attempts.call, attempts.search.deadline, called, tee)
             return await relay.send(to, answer, visit.headers())
         finally:
-            visit.outcome = attempts.finished(answer).kind
+            came_to = attempts.finished(answer).kind
+            visit.outcome = STOPPED if visit.stopped else came_to  # of a part of an answer nothing is kept
             self._naming.see(answer)
 
     async def _client(self, request: web.BaseRequest, state: State, query: str) -> Client:

@@ -77,6 +77,19 @@ async def test_what_is_no_stream_is_cut() -> None:
         assert (event.status, event.outcome) == (200, "stopped")
 
 
+async def test_what_was_stopped_is_not_kept(provider: StrictProvider) -> None:
+    """A part of an answer is no answer, although nothing went wrong with it."""
+    provider.faults.append(Fault(hold=True, times=1))
+    async with sidecar({"chat": pool(provider.url, [*provider.accounts])}, cache={}) as plane:
+        response = await plane.http.post(f"{plane.url}/v1/chat/completions", json=STREAM)
+        assert await response.content.readuntil(b"\n\n")
+        plane.server.stop()
+        assert await response.read()
+        again = await plane.chat(stream=True)
+        assert again.headers["x-sidecar-cache"] == "miss"
+        assert again.body.endswith(b"data: [DONE]\n\n")
+
+
 async def test_all_that_wait_for_the_same_answer_are_told(provider: StrictProvider) -> None:
     provider.faults.append(Fault(hang=True))
     async with sidecar({"chat": pool(provider.url, [*provider.accounts])}, cache={}) as plane:
