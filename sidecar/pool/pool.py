@@ -304,21 +304,20 @@ class Pools:
 
     def succeeded(self, held: Held, request_id: str) -> None:
         """A request was served with this key. Where the key rested, or does still, it rests no more."""
-        provider = _provider(held)
         if held.grant.finds:
+            provider, ends = _provider(held), subjects(held.grant.member, held.model)
             self._doubted.discard(provider)
-            ends = subjects(held.grant.member, held.model)
             self.report(Report(request_id, ends=ends, pool=held.pool.name, works=provider), held)
         else:
-            self._works(held, request_id, provider)
+            self.answered(held, request_id)
 
     def answered(self, held: Held, request_id: str) -> None:
-        """A request was refused by a provider that works, so far as that was in doubt."""
-        self._works(held, request_id, _provider(held))
+        """A request was answered by a provider that works, so far as that was in doubt.
 
-    def _works(self, held: Held, request_id: str, provider: Subject | None) -> None:
-        """Also where nobody doubted it yet when the request was granted: answers may take longer than many faults."""
-        if held.grant.finds or provider in self._doubted:
+        Also where nobody doubted it yet when the request was granted: an answer may take longer than many faults.
+        """
+        if held.grant.finds or (self._doubted and _provider(held) in self._doubted):
+            provider = _provider(held)
             self._doubted.discard(provider)
             self.report(Report(request_id, works=provider), held)
 

@@ -9,6 +9,7 @@ from sidecar.model import shares
 from sidecar.model.configured import Route, Target
 
 MOST_WALKS = 4096  # groups whose turns are known; with reloads there may be any number
+MOST_BEGUN = 1000  # turns that are taken before the first, which a request waits for: some milliseconds
 
 _Group = tuple[str, int, tuple[tuple[str, int], ...]]  # its route, its number there, and each pool with its weight
 
@@ -47,6 +48,6 @@ class Shares:
 
     def _begun(self, weights: list[int]) -> shares.Behind:
         behind = shares.start(weights)
-        for _ in range(self._random.randrange(shares.period(weights))):
+        for _ in range(self._random.randrange(min(MOST_BEGUN, shares.period(weights)))):
             _, behind = shares.turn(weights, behind)
         return behind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +73,26 @@ async def test_a_client_pays_for_the_answer_and_not_for_the_attempts_before_it(f
         await plane.answered()
         name = "w|@web|tokens/60000000/"
         assert 0 < int(((await plane.replica.store.inspect([name])).fields[name] or "0")[:16]) < 100
+
+
+async def test_over_three_replicas_a_client_is_charged_for_its_answers_and_nothing_else(redis_url: str) -> None:
+    """However many attempts each took: no estimate is left behind."""
+    more: dict[str, Any] = {"redis": redis_url, "namespace": secrets.token_hex(6)}
+    more["clients"] = [{"id": "web", "token": "web-token", "limits": [{"tokens": 4200, "per": "hour"}]}]
+    async with StrictProvider(new_keys(6)) as provider:
+        told = limited(provider, retry_budget="off", breaker="off")
+        async with sidecar(told, **more) as one, sidecar(told, **more) as two, sidecar(told, **more) as three:
+            provider.faults += [Fault(status=500, times=7), Fault(close="before", times=5), Fault(status=503, times=3)]
+            headers, planes = AT_ONCE | {"Authorization": "Bearer web-token"}, (one, two, three)
+            asked = [planes[n % 3].chat(headers, max_tokens=1000) for n in range(12)]
+            replies = await asyncio.gather(*asked)
+            assert {reply.status for reply in replies} <= {200, 429, 500, 502, 503}
+            assert max(reply.attempts for reply in replies) > 1
+            for plane in planes:
+                await plane.answered()
+            name = "w|@web|tokens/3600000000/"
+            spent = int(((await one.replica.store.inspect([name])).fields[name] or "0")[:16])
+            assert spent == sum(reply.data["usage"]["total_tokens"] for reply in replies if reply.status == 200)
 
 
 @pytest.mark.parametrize("fault", [Fault(close="middle"), Fault(status=500)])
