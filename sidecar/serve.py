@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -36,6 +37,7 @@ from sidecar.store.home import Home
 
 GRACE_S = 30.0
 COLLECT = 10_000, 20, 20  # objects before the collector looks: a request leaves few cycles, and looking took 5 % of it
+MET_TURNS = 8  # of the loop, from a connection in the kernel's hands to the beginning of its request
 LAST_BYTES_S = 1.0  # for a connection whose request is over to write its last bytes
 
 T = TypeVar("T")
@@ -249,11 +251,12 @@ async def _drain(replica: Replica, data: web.ServerRunner, at_once: asyncio.Even
     """
     replica.draining = True
     log.line("info", "draining", requests=replica.inflight, grace_s=grace_s)
-    for site in data.sites:
-        await site.stop()
-    await asyncio.sleep(0)  # what was accepted before may begin
     server = data.server
     assert isinstance(server, proxy.Server)
+    await _meet(server)
+    for site in data.sites:
+        await site.stop()
+    await _meet(server)
     server.pre_shutdown()
     await _first((replica.idle.wait, at_once.wait), grace_s)
     if replica.inflight:
@@ -261,6 +264,19 @@ async def _drain(replica: Replica, data: web.ServerRunner, at_once: asyncio.Even
         server.stop()
         await _first((replica.idle.wait,), LAST_WORD_S)
     await server.shutdown(0.05 if replica.inflight else LAST_BYTES_S)
+
+
+async def _meet(server: web.Server) -> None:
+    """Returns once who has connected is accepted and read: the process may have had no time for them yet.
+
+    The loop accepts one connection a turn.
+    """
+    quiet = known = 0
+    until = monotonic() + LAST_BYTES_S
+    while quiet < MET_TURNS and monotonic() < until:
+        await asyncio.sleep(0)
+        count = len(server.connections)
+        quiet, known = quiet + 1 if count == known else 0, count
 
 
 async def _first(waits: Sequence[Callable[[], Coroutine[Any, Any, object]]], most_s: float) -> None:

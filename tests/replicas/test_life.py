@@ -92,6 +92,26 @@ async def test_sigterm_lets_a_stream_finish_and_exits_0(redis_url: str) -> None:
             assert provider.arrivals[0].ended == "answered"
 
 
+async def test_who_came_before_sigterm_is_answered_though_nobody_had_looked_yet(redis_url: str) -> None:
+    """A process that gets no time for a while finds connections and the signal at once."""
+    body = json.dumps(BODY).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    asked = head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    async with StrictProvider(new_keys(1)) as provider, fleet(1, config(provider, redis_url, 1)) as (replica,):
+        replica.signal(signal.SIGSTOP)
+        port = int(replica.url.rpartition(":")[2])
+        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        for _, writer in streams:
+            writer.write(asked)
+        replica.signal(signal.SIGTERM)
+        replica.signal(signal.SIGCONT)
+        answers = await asyncio.gather(*(reader.read() for reader, _ in streams), return_exceptions=True)
+        assert [answer[9:12] for answer in answers if isinstance(answer, bytes)] == [b"200"] * 20
+        assert await replica.wait() == 0
+        for _, writer in streams:
+            writer.close()
+
+
 async def draining(http: aiohttp.ClientSession, sidecar: Sidecar) -> None:
     """Returns once its readiness has gone."""
     while True:
