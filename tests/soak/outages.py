@@ -17,7 +17,7 @@ from tests.soak.routes import FRAIL, SHARED
 from tests.soak.traffic import Sent
 from tests.soak.world import moment
 
-AT_ONCE = 6  # that are on their way as the breaker opens
+AT_ONCE = 8  # that are on their way as the breaker opens
 PROBE_S = 30.0  # that whoever finds out whether it lives is waited for (lua/parts/cooldown.lua, PROVIDER_PROBE)
 FLOOR = 12  # retries of a replica that its budget allows in any case, 10 and as many a minute (pool/retries.py)
 
@@ -28,7 +28,7 @@ class Outage(NamedTuple):
     began: float
     ended: float
     over: float
-    asked: int  # arrivals of the pool with a breaker
+    asked: int  # requests of the pool with a breaker that arrived, however often
 
 
 def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, Any]]) -> list[Outage]:
@@ -40,14 +40,15 @@ def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, A
     found = []
     for dead in disruptions:
         if dead.kind == "dead":
-            moments = [moment(one["at_ns"]) for one in arrivals if one["model"] == "frail-1"]
-            within = [at for at in moments if dead.began <= at <= dead.ended]
+            came = [(moment(one["at_ns"]), one["tag"]) for one in arrivals if one["model"] == "frail-1"]
+            within = [at for at, _ in came if dead.began <= at <= dead.ended]
+            asked = {tag for at, tag in came if dead.began <= at <= dead.ended}
             gaps = [later - earlier for earlier, later in pairwise(within) if later - earlier >= PAUSE_S]
             pause = max(PAUSE_S, 2 * gaps[-1] if gaps else 0)
             over = max((within or [dead.ended])[-1] + pause, dead.ended)
             if any(one.kind != "dead" and one.began <= over and one.ended >= dead.began for one in disruptions):
                 over += PROBE_S
-            found.append(Outage(dead.began, dead.ended, over + PAUSE_S, len(within)))
+            found.append(Outage(dead.began, dead.ended, over + PAUSE_S, len(asked)))
     return found
 
 
@@ -63,7 +64,7 @@ def stormed(dead: Iterable[Outage], disruptions: Sequence[Disruption]) -> Iterat
         probes = sum(PAUSE_S * 2**doubled <= of.ended - of.began for doubled in range(8))
         most = FAILURES + AT_ONCE + probes + FAILURES * others
         if of.asked > most:
-            yield f"a dead provider was asked {of.asked} times in {of.ended - of.began:.1f} s, at most {most} are due"
+            yield f"a dead provider met {of.asked} requests in {of.ended - of.began:.1f} s, at most {most} are due"
 
 
 def repeated(sent: Iterable[Sent], arrivals: Iterable[Mapping[str, Any]], deaths: int) -> Iterator[str]:
