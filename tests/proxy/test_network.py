@@ -14,6 +14,9 @@ import trustme
 
 from sidecar.model.configured import DIRECT
 from sidecar.model.events import Attempted
+from sidecar.pool.pool import Pools
+from sidecar.pool.search import Held, Search
+from sidecar.proxy.origin.gate import Sending
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
 from tests.proxy.proxies import HttpProxy, SocksProxy, tls_door
@@ -289,10 +292,10 @@ async def test_a_grant_that_a_slow_tunnel_made_late_is_confirmed_and_sent_once(
     """The look at the grant comes after the proxy, the tunnel and the handshake, with the connection in hand."""
     async with HttpProxy(hosts={NAME: door}) as proxy:
         options = {"proxy": f"http://{proxy.url}", "ca_bundle": bundle, "limits": [{"requests": 3, "per": "minute"}]}
+        confirmed = 0
         # By the clock of the look the handshakes took an hour.
-        monkeypatch.setattr("sidecar.proxy.origin.gate.monotonic", lambda: monotonic() + 3600)
+        monkeypatch.setattr("sidecar.proxy.origin.gate.monotonic", lambda: monotonic() + (0 if confirmed else 3600))
         async with sidecar({"chat": pool(f"https://{NAME}", list(provider.accounts)[:1], **options)}) as plane:
-            confirmed = 0
             renew = plane.replica.state.pools.renew
 
             async def counted(*given: object) -> bool:
@@ -304,6 +307,41 @@ async def test_a_grant_that_a_slow_tunnel_made_late_is_confirmed_and_sent_once(
             reply = await plane.chat()
             assert (reply.status, reply.attempts, confirmed) == (200, 1, 1)
     assert len(provider.arrivals) == 1
+
+
+@pytest.mark.parametrize("spent", [False, True])
+async def test_a_grant_that_a_busy_loop_made_late_is_not_sent_unconfirmed(
+    provider: StrictProvider, monkeypatch: pytest.MonkeyPatch, spent: bool
+) -> None:
+    """The HTTP client writes a body a turn after the look at its grant; who is late by then asks once more, and anew
+    where the other key's budget is all that is left."""
+    passed, seen = Sending.passed, list[Sending]()
+
+    def late_from_here(sending: Sending) -> None:
+        passed(sending)
+        seen.append(sending)
+        if len(seen) == 1:
+            sending.held.send_by = 0.0
+
+    monkeypatch.setattr(Sending, "passed", late_from_here)
+    limits = {"limits": [{"requests": 1, "per": "minute"}]}
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts)[:2], **limits)}) as plane:
+        pools, confirmed = plane.replica.state.pools, 0
+        renew = type(pools).renew
+
+        async def counted(of: Pools, search: Search, held: Held) -> bool:
+            nonlocal confirmed
+            confirmed += 1
+            if not spent:
+                return await renew(of, search, held)
+            of.release(held)
+            return False
+
+        monkeypatch.setattr(type(pools), "renew", counted)
+        reply = await plane.chat()
+        assert (reply.status, reply.attempts, confirmed) == (200, 1, 1)
+        assert [(await plane.chat({"x-sidecar-max-wait": "0"})).status for _ in range(2)] == [200, 429]
+    assert len(provider.arrivals) == 2
 
 
 async def test_a_way_that_no_config_goes_is_closed(provider: StrictProvider) -> None:

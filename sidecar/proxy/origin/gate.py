@@ -15,6 +15,7 @@ from aiohttp.tracing import Trace
 
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
+from sidecar.store.connect import StoreAway, StoreUnable
 
 
 class Late(Exception):
@@ -47,6 +48,11 @@ class Sending:
         timeout_s = self.held.pool.timeout_s
         return timeout_s if monotonic() + timeout_s < self.search.deadline else None
 
+    async def look(self) -> None:
+        """Raises Late or StoreAway where this grant may not be sent now."""
+        if monotonic() > self.held.send_by and not await self.pools.renew(self.search, self.held):
+            raise Late
+
     def passed(self) -> None:
         """It is written to its connection from now on."""
         self.sent = True
@@ -73,7 +79,7 @@ SENDING: ContextVar[list[Sending]] = ContextVar("sending")
 
 
 class Gate(aiohttp.TCPConnector):
-    """Looks at the grant with a connection in hand, right before the request is written to it.
+    """Looks at the grant with a connection in hand, before the request is written to it.
 
     A late grant is confirmed here rather than refused, and the connection of one that is gone stays for the next:
     to throw it away would make the next grant late for the same handshake.
@@ -95,22 +101,48 @@ class Gate(aiohttp.TCPConnector):
 
 
 class Written(aiohttp.ClientRequest):
-    """Tells the attempt when its body has gone out, if that is not over by then."""
+    """Looks at the grant once more before a body goes out, and tells the attempt when it has, if that is not over by
+    then.
+
+    The HTTP client writes a body, and its head with it, in a task of its own: before that has its turn a busy loop may
+    take as long as a guard, and a process that is stopped any time.
+    """
 
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
-        await super().write_bytes(writer, conn, content_length)
+        if await _still_may(conn):
+            await super().write_bytes(writer, conn, content_length)
+            for sending in SENDING.get():
+                sending.written()
+
+
+async def _still_may(conn: Connection) -> bool:
+    """Whether the grant is good by now. Where it is not, or its connection is gone meanwhile, nothing was sent."""
+    try:
         for sending in SENDING.get():
-            sending.written()
+            await sending.look()
+        if conn.transport is not None:
+            return True
+        error: Exception = aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
+    except (Late, StoreAway, StoreUnable) as refused:
+        error = refused
+    except BaseException:
+        conn.close()
+        raise
+    for sending in SENDING.get():
+        sending.sent = False
+    if conn.protocol is not None:
+        conn.protocol.set_exception(error)
+    conn.close()
+    return False
 
 
 async def _let_through(sending: Sending, connection: Connection) -> None:
     """Raises SentBefore, Late, StoreAway or aiohttp's ClientError where this grant may not be sent now."""
     if sending.sent:
         raise SentBefore
-    if monotonic() > sending.held.send_by and not await sending.pools.renew(sending.search, sending.held):
-        raise Late
+    await sending.look()
     if connection.transport is None:
         raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
     sending.passed()
