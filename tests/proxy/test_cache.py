@@ -352,31 +352,6 @@ async def test_nobody_waits_for_a_client_that_reads_slowly(monkeypatch: pytest.M
         slow.close()
 
 
-async def test_a_kept_stream_ends_for_who_does_not_read_it_in_time(redis_url: str) -> None:
-    """As any other does; its client sees that it was cut."""
-
-    async def answer(exchange: Exchange) -> None:
-        await exchange.reply(CUT * 200_000 + b"data: [DONE]\n\n", "200 OK", "Content-Type: text/event-stream")
-
-    shared: dict[str, Any] = {"redis": redis_url, "namespace": "t-slow", "cache": {"max_bytes": "64MiB"}}
-    keys = new_keys(1)
-    async with (
-        RawUpstream(answer) as upstream,
-        sidecar({"chat": pool(upstream.url, keys)}, **shared) as plane,
-        sidecar({"chat": pool(upstream.url, keys, timeout="1s")}, **shared) as hasty,
-    ):
-        assert (await plane.chat(stream=True)).status == 200
-        reader, slow = await asyncio.open_connection("127.0.0.1", hasty.port)
-        body = json.dumps(CHAT | {"stream": True}).encode()
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-        slow.write(head % len(body) + body)
-        await hasty.entered()
-        event = await hasty.answered()
-        assert (event.cache, event.outcome) == ("hit", "timeout")
-        assert not (await reader.read()).endswith(b"0\r\n\r\n")
-        slow.close()
-
-
 # --- one that waits for room itself ------------------------------------------------------------------
 
 PATIENT, IMPATIENT = {"x-sidecar-max-wait": "300"}, {"x-sidecar-max-wait": "0"}
