@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Provider
+from sidecar.model.outcomes import BLOCKED, BROKEN, HOLLOW, OK
 from sidecar.model.words import Outcome, Usage
 from sidecar.providers import refusals
 from sidecar.providers.dialect import HEAD_BYTES, Answer
@@ -31,11 +31,6 @@ _MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _SURE_STARTS = (b"data: {", b"data:{", b"event:", b": ")  # where it may be any text: a transcript, somebody's YAML
-
-_OK = Outcome(Class.OK, Scope.REQUEST, other=False)
-_BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
-_BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
-_HOLLOW = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True, works=True)
 
 
 class Look(NamedTuple):
@@ -319,12 +314,12 @@ class AnswerReader:
         if self._error is not None:
             return refusals.of_error(provider, answer, self._error)
         if self._blocked:
-            return _BLOCKED
+            return BLOCKED
         if self.complete and self._lacks_content:
-            return _HOLLOW
+            return HOLLOW
         if self._closed and (self.first == "error" or not self.complete):
-            return _BROKEN
-        return _OK
+            return BROKEN
+        return OK
 
 
 @lru_cache(maxsize=64)

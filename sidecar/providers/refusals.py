@@ -14,6 +14,7 @@ import msgspec
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Provider
+from sidecar.model.outcomes import BLOCKED, OK
 from sidecar.model.words import Outcome
 from sidecar.providers import faults, overrides, quotas, signs
 from sidecar.providers.dialect import Answer
@@ -29,7 +30,7 @@ def classify(provider: Provider, answer: Answer) -> Outcome:
     """What an answer came to that is no 2xx, or of which only its pool says that it is an error."""
     if answer.status < 400:
         said = overrides.of_answer(provider, answer) if provider.overrides else None
-        return said or Outcome(Class.OK, Scope.REQUEST, other=False)
+        return said or OK
     return _judge(provider, faults.of_answer(answer), answer)
 
 
@@ -135,7 +136,7 @@ def _plan(_provider: Provider, fault: Fault) -> Outcome | None:
 
 def _flagged(_provider: Provider, fault: Fault) -> Outcome | None:
     if fault.status in {400, 403, 422, 498} and fault.shows(signs.FLAGGED):
-        return Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
+        return BLOCKED
     return None
 
 

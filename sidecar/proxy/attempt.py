@@ -10,6 +10,7 @@ from sidecar.model.amounts import amounts
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Secret, Target
 from sidecar.model.events import CANCELLED, Attempted, Emit
+from sidecar.model.outcomes import TIMED_OUT, UNREACHED
 from sidecar.model.words import ONE, Amounts, Exhausted, Outcome, Refusal
 from sidecar.pool.asking import TooLarge
 from sidecar.pool.drifting import RATE_LIMITS
@@ -33,9 +34,9 @@ from sidecar.proxy.errors import (
 from sidecar.proxy.inflate import unpacked
 from sidecar.proxy.origin.connections import NotSent
 from sidecar.proxy.origin.gate import Late
-from sidecar.proxy.origin.incoming import TIMED_OUT, Lost
+from sidecar.proxy.origin.incoming import Lost
 from sidecar.proxy.progress import Next, Progress
-from sidecar.proxy.upstream import UNREACHED, Reply, Upstream
+from sidecar.proxy.upstream import Reply, Upstream
 from sidecar.store.connect import StoreAway, StoreUnable
 
 TOLD_BYTES = 64 * 1024  # of a failure's body: more than is kept of it, so that a secret at the cut can be found whole

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from sidecar.model.outcomes import BROKEN, TIMED_OUT
 from sidecar.model.redaction import hide
 from sidecar.providers import masking
 from sidecar.providers.dialect import Reader
@@ -18,7 +19,7 @@ from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import broken_off, stopped
 from sidecar.proxy.inflate import PLAIN, Inflate
-from sidecar.proxy.origin.incoming import BROKEN, TIMED_OUT, Lost
+from sidecar.proxy.origin.incoming import Lost
 from sidecar.proxy.visit import Visit
 
 log = logging.getLogger(__name__)

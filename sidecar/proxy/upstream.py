@@ -14,8 +14,9 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.model.classes import Class, Scope
+from sidecar.model.classes import Class
 from sidecar.model.configured import SECOND_US, Auth, Speech
+from sidecar.model.outcomes import BLOCKED, OK
 from sidecar.model.words import Outcome
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
@@ -33,10 +34,6 @@ from sidecar.proxy.origin.places import Places
 
 HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
 SLICE = 64 * 1024  # of a large request body, written at once
-
-UNREACHED = Outcome(Class.CONNECT, Scope.PROVIDER, other=True)
-BLOCKED = Outcome(Class.BLOCKED, Scope.REQUEST, other=False)
-SHOWN = Outcome(Class.OK, Scope.REQUEST, other=False)
 
 
 @dataclass(slots=True)
@@ -194,7 +191,7 @@ async def _judge(
             reader = belonging.watched(reader, shown_things)
         raw, ended = await _until_it_speaks(incoming, reader, inflate)
         # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
-        outcome = SHOWN if reader.first == "event" and not ended else reader.outcome(provider, answer)
+        outcome = OK if reader.first == "event" and not ended else reader.outcome(provider, answer)
         shown = reader.first != "error"
         if reader.blocked and Class.BLOCKED in search.route.fallback_on:
             outcome, shown = BLOCKED, False

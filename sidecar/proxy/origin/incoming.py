@@ -6,12 +6,7 @@ import asyncio
 
 import aiohttp
 
-from sidecar.model.classes import Class, Scope
-from sidecar.model.words import Outcome
-
-BROKEN = Outcome(Class.SERVER_ERROR, Scope.PROVIDER, other=True)
-TIMED_OUT = Outcome(Class.TIMEOUT, Scope.PROVIDER, other=True)
-
+from sidecar.model.outcomes import BROKEN, TIMED_OUT
 
 STOPPED_S = 0.2  # by which a timer is late where the process was stopped, or its machine slept
 
