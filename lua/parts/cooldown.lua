@@ -14,7 +14,8 @@ local cooldown = {
   DEAD_PROBE = 60e6, -- until the first probe of a dead key
   MOST_PROBE = 21600e6, -- between two probes
   COUNTS = '3', -- the kind that does not rest
-  PROVIDER_PROBE = 30e6, -- that who finds out whether a provider works again is waited for, before another does
+  LEAST_FINDING = 5e6, -- see `finding`
+  MOST_FINDING = 30e6,
   FORGOTTEN = 86400e6, -- after its end a text says nothing of the next refusal
 }
 
@@ -103,6 +104,12 @@ function cooldown.leave(rest, moment)
     rest.next = math.min(rest.next, moment)
   end
   return found
+end
+
+-- How long who finds out whether a provider works again is waited for, before another may: as long as it paused. Whoever it
+-- is may be gone, and nobody knows. One that only takes longer is no harm: then two find out.
+function cooldown.finding(rest)
+  return math.min(cooldown.MOST_FINDING, math.max(cooldown.LEAST_FINDING, rest.ends - rest.since))
 end
 
 -- Whether the success of a request makes room: the rest lasts, or keeps grants apart.

@@ -79,7 +79,7 @@ function room.read(state, member, target, limits, counts)
         of.counts_faults = true
       else
         rest.field, rest.of = fields[n + i], i < 3 and 'key' or i < 5 and 'account' or 'pool'
-        rest.apart = i == 6 and cooldown.PROVIDER_PROBE
+        rest.apart = i == 6 and cooldown.finding(rest)
         rests[#rests + 1] = rest
         of.pauses = of.pauses or i > 4
       end

@@ -16,7 +16,7 @@ NEVER = 9 * 10**15
 LONG_US = 900 * SECOND_US  # a longer rest is probed
 DEAD_PROBE_US = 60 * SECOND_US  # until the first probe of a dead key
 MOST_PROBE_US = 6 * 3600 * SECOND_US  # between two probes
-PROVIDER_PROBE_US = 30 * SECOND_US  # that who finds out whether a provider works again is waited for
+LEAST_FINDING_US, MOST_FINDING_US = 5 * SECOND_US, 30 * SECOND_US  # see `finding_us`
 FORGOTTEN_US = 24 * 3600 * SECOND_US  # after its end a rest says nothing of the next refusal
 
 SUSPICION, PROVED, DEAD, COUNTS = range(4)  # COUNTS: it does not rest, but counts faults by `streak`
@@ -72,6 +72,14 @@ def given_back(rest: Resting, moment: int) -> Resting | None:
     at = rest.grants.index(moment)
     following = min(rest.next, moment) if rest.since < moment < rest.ends else rest.next
     return replace(rest, next=following, grants=(*rest.grants[:at], *rest.grants[at + 1 :]))
+
+
+def finding_us(rest: Resting) -> int:
+    """How long who finds out whether a provider works again is waited for, before another may: as long as it paused.
+
+    Whoever it is may be gone, and nobody knows. One that only takes longer is no harm: then two find out.
+    """
+    return min(MOST_FINDING_US, max(LEAST_FINDING_US, rest.ends - rest.since))
 
 
 def holds_back(rest: Resting, now: int) -> bool:

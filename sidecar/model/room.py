@@ -153,7 +153,7 @@ def _bearing_of(
     shared: Shared, rotation: Rotation, member: Member, windows: list[Window], subjects: Iterable[Subject]
 ) -> _Bearing:
     resting = _that_rest(shared, subjects)
-    return _Bearing(windows, [(shared.rests[one], _apart_us(rotation, member, one)) for one in resting])
+    return _Bearing(windows, [(shared.rests[one], _apart_us(shared, rotation, member, one)) for one in resting])
 
 
 def _with_place(shared: Shared, of: _Bearing, t: int, asked: Asked, now: int) -> tuple[int, int]:
@@ -234,7 +234,7 @@ def is_let_through(shared: Shared, rotation: Rotation, member: Member, let_throu
 def let_through_at(shared: Shared, rotation: Rotation, member: Member, t: int) -> int:
     """The same: from `t` on, when the rests let it through."""
     for subject in _resting(shared, rotation, member):
-        apart_us = _apart_us(rotation, member, subject)
+        apart_us = _apart_us(shared, rotation, member, subject)
         t = rests.free_at(shared.rests[subject], t, probing=True, guard_us=apart_us)
     return t
 
@@ -257,7 +257,8 @@ def enter(shared: Shared, rotation: Rotation, member: Member, moment: int, now: 
     """A grant of `moment`, in every window and in what the rests let through."""
     _enter(shared, bearing.all_windows(rotation, member), moment, now, amounts)
     for subject in _resting(shared, rotation, member):
-        shared.rests[subject] = rests.granted(shared.rests[subject], moment, now, _apart_us(rotation, member, subject))
+        apart_us = _apart_us(shared, rotation, member, subject)
+        shared.rests[subject] = rests.granted(shared.rests[subject], moment, now, apart_us)
 
 
 def _enter(shared: Shared, of: Iterable[Window], moment: int, now: int, amounts: Amounts) -> None:
@@ -337,13 +338,13 @@ def finds(shared: Shared, rotation: Rotation, member: Member, moment: int) -> in
     return max((2 if rest.ends > moment else 1 for rest in rests_of(shared, rotation, member)), default=int(counts))
 
 
-def _apart_us(rotation: Rotation, member: Member, resting: Subject) -> int:
+def _apart_us(shared: Shared, rotation: Rotation, member: Member, resting: Subject) -> int:
     """How far apart a rest keeps the grants of this key once it is over, whoever asks.
 
     A pool's keeps those of all its keys, whose guards differ; a provider's, until who was let through has found out.
     """
     if resting.account.startswith("!"):
-        return rests.PROVIDER_PROBE_US
+        return rests.finding_us(shared.rests[resting])
     guard = guard_us(limit for _, limit in bearing.common(rotation, member))
     return GUARD_US if guard is None or resting == bearing.resting_pool(rotation.pool) else guard
 

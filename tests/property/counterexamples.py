@@ -179,5 +179,6 @@ HISTORIES: dict[str, list[int]] = {
     "every attempt of a request counts as a request": [0, 4209640571],
     "faults in a row go on over the success of who was granted before": [0, 5, 16, 16695803, 94],
     "who finds out about a provider is followed at once": [0, 51932187, 65555643, 45159099, 9713711, 796103],
+    "who finds out about a provider is waited for half a minute": [0, 22300987, 311973, 133],
     "the clock goes back": [0, 29, 947, 5],
 }

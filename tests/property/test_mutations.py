@@ -203,7 +203,11 @@ MUTATIONS = {
         "or rest.kind == cooldown.COUNTS)",
         "or false)",
     ),
-    "who finds out about a provider is followed at once": ("rest.apart = i == 6 and cooldown.PROVIDER_PROBE", ""),
+    "who finds out about a provider is followed at once": ("rest.apart = i == 6 and cooldown.finding(rest)", ""),
+    "who finds out about a provider is waited for half a minute": (
+        "rest.apart = i == 6 and cooldown.finding(rest)",
+        "rest.apart = i == 6 and cooldown.MOST_FINDING",
+    ),
     # The clock.
     "the clock goes back": ("passed < 0 and last - raw or offset - math", "offset - math"),
 }

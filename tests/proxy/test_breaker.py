@@ -6,12 +6,15 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from sidecar.model.configured import Target
 from sidecar.model.events import KeyChanged
 from sidecar.model.words import Report
+from sidecar.pool.search import Held, Search
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store import calls
@@ -40,6 +43,11 @@ async def skip(plane: Plane, seconds: float) -> None:
 async def asked(plane: Plane, **fields: Any) -> Reply:
     """A request that may not wait."""
     return await plane.chat(AT_ONCE, **fields)
+
+
+def search(model: str) -> Search:
+    """What a request of a replica brings to its pools."""
+    return Search("r", (Target("chat", model),), monotonic() + 60, max_wait_s=0)
 
 
 async def fails(plane: Plane, times: int, **fields: Any) -> None:
@@ -222,29 +230,60 @@ async def test_a_client_that_leaves_while_it_finds_out_leaves_it_to_the_next() -
         assert (await asked(plane)).status == 200
 
 
-async def test_who_finds_out_nothing_for_half_a_minute_leaves_it_to_another() -> None:
-    """It may be a replica that is gone."""
-    async with world() as (provider, plane):
+@pytest.mark.parametrize(("pause_s", "waited_s"), [(2, 5), (12, 12), (90, 30)])
+async def test_who_finds_out_nothing_for_as_long_as_the_pause_was_leaves_it_to_another(
+    pause_s: int, waited_s: int
+) -> None:
+    """It may be a replica that is gone. Five seconds at least, for answers take their time; half a minute at most."""
+    async with world(breaker={"pause": f"{pause_s}s"}) as (provider, plane):
         provider.faults.append(DOWN)
         await fails(plane, 10)
         provider.faults[:] = [Fault(hang=True, times=1)]
-        await skip(plane, 5)
+        await skip(plane, pause_s)
         gone = asyncio.create_task(asked(plane))
         await provider.wait_for(lambda: len(provider.arrivals) == 11)
+        await skip(plane, waited_s - 1)
         refused = await asked(plane)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-        await skip(plane, 30)
+        await skip(plane, 1)
         assert (await asked(plane)).status == 200
         gone.cancel()
 
 
+async def test_an_acquire_of_nobodys_keeps_others_from_a_provider_no_longer_than_its_pause_did() -> None:
+    """Redis ran it for a replica that was killed, or whose connection broke before the reply."""
+    async with world() as (provider, plane):
+        provider.faults.append(DOWN)
+        await fails(plane, 10)
+        provider.faults.clear()
+        await skip(plane, 5)
+        lost = await plane.replica.state.pools.acquire(search("gpt-4o"))
+        assert isinstance(lost, Held)
+        assert (await asked(plane)).status == 503
+        await skip(plane, 5)
+        assert [(await asked(plane)).status for _ in range(3)] == [200] * 3
+
+
+async def test_one_that_finds_out_and_is_not_sent_leaves_it_to_the_next() -> None:
+    async with world() as (provider, plane):
+        provider.faults.append(DOWN)
+        await fails(plane, 10)
+        provider.faults.clear()
+        await skip(plane, 5)
+        unsent = await plane.replica.state.pools.acquire(search("gpt-4o"))
+        assert isinstance(unsent, Held)
+        plane.replica.state.pools.release(unsent)
+        assert [(await asked(plane)).status for _ in range(3)] == [200] * 3
+
+
 async def test_who_may_wait_for_the_end_of_the_pause_finds_out() -> None:
+    """Who may wait until another would find out goes as soon as it is known; who may not is refused."""
     async with world(breaker={"failures": 2, "pause": "500ms"}) as (provider, plane):
         provider.faults.append(Fault(status=503, times=2))
         await fails(plane, 2)
         replies = await asyncio.gather(*(plane.chat() for _ in range(3)))
-        assert sorted(reply.status for reply in replies) == [200, 503, 503]
-        assert len(provider.arrivals) == 3
+        assert sorted(reply.status for reply in replies) == [200, 200, 503]
+        assert len(provider.arrivals) == 4
 
 
 async def test_another_target_serves_at_once() -> None:

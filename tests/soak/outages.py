@@ -18,7 +18,7 @@ from tests.soak.traffic import Sent
 from tests.soak.world import moment
 
 AT_ONCE = 8  # that are on their way as the breaker opens
-PROBE_S = 30.0  # that whoever finds out whether it lives is waited for (lua/parts/cooldown.lua, PROVIDER_PROBE)
+PROBE_S = 5.0, 30.0  # the least and the most that whoever finds out is waited for (lua/parts/cooldown.lua, `finding`)
 FLOOR = 12  # retries of a replica that its budget allows in any case, 10 and as many a minute (pool/retries.py)
 
 
@@ -47,7 +47,7 @@ def outages(disruptions: Iterable[Disruption], arrivals: Sequence[Mapping[str, A
             pause = max(PAUSE_S, 2 * gaps[-1] if gaps else 0)
             over = max((within or [dead.ended])[-1] + pause, dead.ended)
             if any(one.kind != "dead" and one.began <= over and one.ended >= dead.began for one in disruptions):
-                over += PROBE_S
+                over += min(max(pause, PROBE_S[0]), PROBE_S[1])
             found.append(Outage(dead.began, dead.ended, over + PAUSE_S, len(asked)))
     return found
 
