@@ -81,14 +81,7 @@ def server(replica: Replica, pages: Mapping[str, Page], stream: Stream) -> web.S
     known = urls(pages, Admin(replica, stream))
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            config = replica.state.config
-            _admit(request, config)
-            return await _answer(request, known, config)
-        except Wrong as wrong:
-            response = health.answer(wrong.status, wrong.body)
-            response.headers.update(wrong.headers)
-            return response
+        return await _told(_answer(request, known, replica.state.config))
 
     return web.Server(handle, access_log=None, handler_cancellation=True)
 
@@ -101,7 +94,22 @@ def _admit(request: web.BaseRequest, config: Config) -> None:
         raise Wrong(403, "forbidden_origin", "Pages of this Origin may not use it: list it in `hosts`.")
 
 
+async def _told(answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """The answer, or the error in its place."""
+    try:
+        return await answer
+    except (StoreAway, StoreUnable) as error:
+        text = f"The sidecar's Redis cannot answer: {error}"
+        wrong = Wrong(503, "store_unavailable", text, {"Retry-After": "1"})
+    except Wrong as one:
+        wrong = one
+    response = health.answer(wrong.status, wrong.body)
+    response.headers.update(wrong.headers)
+    return response
+
+
 async def _answer(request: web.BaseRequest, known: tuple[Url, ...], config: Config) -> web.StreamResponse:
+    _admit(request, config)
     matching = [(url, match) for url in known if (match := url.match(request.path))]
     if not matching:
         raise Wrong(404, "not_found", f"There is no such page. There are: {', '.join(map(str, known))}.")
@@ -115,13 +123,9 @@ async def _answer(request: web.BaseRequest, known: tuple[Url, ...], config: Conf
     if not free:
         _check_query(request, url)
     answer = url.handler(request, *match.groups())
-    try:
-        # What is asked to be done is done to its end, also where nobody waits for the answer any more.
-        return await (asyncio.shield(answer) if url.method == "POST" else answer)
-    except (StoreAway, StoreUnable) as error:
-        raise Wrong(
-            503, "store_unavailable", f"The sidecar's Redis cannot answer: {error}", {"Retry-After": "1"}
-        ) from None
+    # What is asked to be done is done to its end, also where nobody waits for the answer any more: `_told`, or an error
+    # that is no mistake of ours would be logged as one.
+    return await (asyncio.shield(_told(answer)) if url.method == "POST" else answer)
 
 
 def _check_query(request: web.BaseRequest, url: Url) -> None:

@@ -202,6 +202,32 @@ async def test_a_store_that_is_away_is_503(start: Start, monkeypatch: pytest.Mon
     assert (await plane.refused("POST", "/keys/b/disable"))[:2] == (503, "store_unavailable")
 
 
+@pytest.mark.parametrize(("error", "logged"), [(StoreAway("gone"), 0), (RuntimeError("ours"), 1)])
+async def test_only_a_mistake_is_logged_of_what_fails_where_nobody_waits_for_it_any_more(
+    error: Exception, logged: int, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def fails(*_: object) -> None:
+        began.set()
+        await go_on.wait()
+        done.set()
+        raise error
+
+    plane = await start()
+    monkeypatch.setattr(plane.replica.store, "disable", fails)
+    asking = asyncio.create_task(plane.ask("POST", "/keys/b/disable"))
+    await began.wait()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await plane.ask("GET", "/config")  # by now it is known that the asker has gone
+    go_on.set()
+    await done.wait()
+    await plane.ask("GET", "/config")
+    gc.collect()
+    assert len([record for record in caplog.records if record.name == "asyncio"]) == logged
+
+
 # --- who may ----------------------------------------------------------------------------------------
 
 
