@@ -236,6 +236,23 @@ async def test_what_came_while_the_process_was_stopped_is_no_stall() -> None:
         assert (await plane.answered()).outcome == "ok"
 
 
+@pytest.mark.parametrize("limit", ["first_byte_timeout", "timeout"])
+async def test_an_answer_that_came_while_the_process_was_stopped_is_not_asked_for_again(limit: str) -> None:
+    """It was executed, and paid for. The other pool's timeout lets the request go on for longer than this one's."""
+
+    async def answer(exchange: Exchange) -> None:
+        exchange.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        time.sleep(1.0)  # noqa: ASYNC251 - nothing of this process goes on, while its bytes are there
+
+    async with RawUpstream(answer) as upstream:
+        brief = pool(upstream.url, new_keys(2), max_wait="0s") | {limit: "300ms"}
+        pools = {"chat": brief, "other": pool(upstream.url, new_keys(1))}
+        routes = {"asked": [{"pool": "chat"}, {"pool": "other"}]}
+        async with sidecar(pools, routes=routes) as plane:
+            reply = await plane.chat(model="asked")
+            assert (reply.status, reply.attempts, len(upstream.heard)) == (200, 1, 1)
+
+
 async def outcomes(plane: Plane) -> list[tuple[str, str]]:
     await plane.answered()
     return [(event.key, event.outcome) for event in plane.of(Attempted)]

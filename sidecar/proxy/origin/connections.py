@@ -16,6 +16,7 @@ from yarl import URL
 from sidecar.model.configured import DIRECT, CaBundle, Config, Key, Pool, Proxy
 from sidecar.proxy.origin.gate import SENDING, Gate, ProxyRefused, Sending, SentBefore, Written
 from sidecar.proxy.origin.incoming import Lost, Stalled
+from sidecar.proxy.origin.patience import Patience
 
 CONNECT_S = 10.0
 PROXIED_S = 20.0  # until a connection through a proxy is there, that to the proxy included
@@ -70,7 +71,7 @@ class Connections:
             session = self._sessions[way] = _session(way)
         sending.uploads = data is not None
         if sending.timeout_s is not None or sending.held.pool.first_byte_s is not None:
-            sending.patience = asyncio.timeout(None)
+            sending.patience = Patience()
         try:
             async with sending.patience or nullcontext():
                 response = await session.request(
@@ -82,7 +83,7 @@ class Connections:
                     proxy_headers=_log_in(way.proxy, url, headers) if way.proxy.login else None,
                 )
         except (aiohttp.ClientError, OSError, SentBefore) as error:
-            if sending.patience is not None and sending.patience.expired():
+            if sending.patience is not None and sending.patience.expired:
                 raise Stalled("no answer within its first_byte_timeout or timeout") from None
             if sending.sent:
                 raise Lost(_how(error)) from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +13,7 @@ from aiohttp.tracing import Trace
 
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
+from sidecar.proxy.origin.patience import Patience
 from sidecar.store.connect import StoreAway, StoreUnable
 
 
@@ -39,7 +38,7 @@ class Sending:
     pools: Pools
     uploads: bool = False  # whether it has a body, which may take its time
     sent: bool = False
-    patience: asyncio.Timeout | None = None  # for the head of its answer
+    patience: Patience | None = None  # with the head of its answer
 
     @property
     def timeout_s(self) -> float | None:
@@ -56,21 +55,16 @@ class Sending:
     def passed(self) -> None:
         """It is written to its connection from now on."""
         self.sent = True
-        if self.timeout_s is not None:
-            self._wait_at_most(self.timeout_s)
+        if self.patience is not None and self.timeout_s is not None:
+            self.patience.at_most(self.timeout_s)
         if not self.uploads:
             self.written()
 
     def written(self) -> None:
         """All of it has left this process: from now on it is its provider who takes its time."""
         first_byte_s = self.held.pool.first_byte_s
-        if first_byte_s is not None:
-            self._wait_at_most(first_byte_s)
-
-    def _wait_at_most(self, seconds: float) -> None:
-        until = asyncio.get_running_loop().time() + seconds
-        if self.patience is not None and until < (self.patience.when() or math.inf):
-            self.patience.reschedule(until)
+        if self.patience is not None and first_byte_s is not None:
+            self.patience.at_most(first_byte_s)
 
 
 # Of the request's own task. In a list, which is emptied afterwards: a connection keeps the context in which it was made

@@ -7,8 +7,7 @@ import asyncio
 import aiohttp
 
 from sidecar.model.outcomes import BROKEN, TIMED_OUT
-
-STOPPED_S = 0.2  # by which a timer is late where the process was stopped, or its machine slept
+from sidecar.proxy.origin.patience import over_at
 
 
 class Lost(Exception):
@@ -70,9 +69,8 @@ class Incoming:
         set_for, self._timer = self._timer.when(), None
         if self._since is None:
             return
-        now, until = self._loop.time(), self._since + self._idle_s
-        if now - set_for > STOPPED_S:  # timers come before sockets: what came meanwhile is still to be read
-            until = now + STOPPED_S
+        now = self._loop.time()
+        until = over_at(self._since + self._idle_s, set_for, now)
         if now < until:
             self._timer = self._loop.call_at(until, self._look)
         else:
