@@ -152,11 +152,14 @@ class Attempts:
     async def _run(self) -> Answer:
         late = 0
         while not self.progress.over:
-            # Room now on any key beats waiting; so does a key that met a passing fault of the provider.
-            wait = not (self.progress.may_try_again or self.progress.second_opinion)
+            wait = self.progress.waits
             self._leave()
             got, self.place = await self.upstream.places.acquire(self.pools, self.search, wait)
             if not isinstance(got, Held):
+                if self.progress.left:
+                    if self.progress.come_back(monotonic()):
+                        await asyncio.sleep(self.progress.backoff_s)
+                    continue
                 if self.progress.try_again():
                     continue
                 if wait and isinstance(got, Refusal) and await self._outlast_suspicion():

@@ -39,7 +39,8 @@ class Next(Enum):
 class Progress:
     """One request's attempts so far.
 
-    `again` are the keys that met a fault of the provider: they may be tried again when all were tried.
+    `again` are the keys that met a fault of the provider: they may be tried again when all were tried. `left` are the
+    targets that the route's `fallback_on` left at such a fault: they are asked on when no other serves.
     """
 
     pools: Pools
@@ -52,6 +53,8 @@ class Progress:
     faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
     doors: set[str] = field(default_factory=set)  # of the providers that were asked
     failing: set[tuple[str, str]] = field(default_factory=set)  # door and model, of those whose fault was told
+    left: set[int] = field(default_factory=set)
+    stays: bool = False  # no target is left any more at a fault
     second_opinion: bool = False  # one key of another account is asked, once
 
     def learn(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
@@ -79,6 +82,8 @@ class Progress:
             follows = self._request(held, outcome)
         if follows in {Next.PASS, Next.FIRST}:
             self.take_back(held)
+        elif not self.search.open and self.come_back(now):
+            follows = Next.LATER
         return follows
 
     def _of_provider(self, held: Held, outcome: Outcome, now: float) -> None:
@@ -103,15 +108,26 @@ class Progress:
     def _falls_back(self, held: Held, outcome: Outcome, status: int | None) -> bool:
         """Whether the route sends such an answer's request to another target; this one is asked no more, then.
 
-        Where it is the last one all is as on any route: its other keys may do better, or the answer is the client's.
+        Where it is the last one all is as on any route: its other keys may do better, or the answer is the client's. So
+        it is where none of the others could serve, and those that were left at a fault are asked on.
         """
         if not meant(self.search.route.fallback_on, outcome.kind, status) or self.search.open == [held.target]:
             return False
-        if outcome.scope is Scope.PROVIDER and not (outcome.other and self._may_repeat(held, outcome, status)):
-            return False
+        if outcome.scope is Scope.PROVIDER:
+            if self.stays or not (outcome.other and self._may_repeat(held, outcome, status)):
+                return False
+            self._met_fault(held)
+            self.left |= {held.target} - self.search.closed
         self.search.closed.add(held.target)
-        self.again = {tried for tried in self.again if tried[0] != held.target}
         return True
+
+    def come_back(self, now: float) -> bool:
+        """Whether targets that were left at a fault are asked on; they are, then, as without `fallback_on`, as far as
+        the retry budget goes."""
+        able = {index for index in self.left if self._may_retry(self.search.targets[index], now)}
+        self.search.closed -= able
+        self.left, self.stays = set(), True
+        return bool(able)
 
     def _may_repeat(self, held: Held, outcome: Outcome, status: int | None) -> bool:
         """Whether the request was surely not executed, or does no harm twice."""
@@ -154,21 +170,27 @@ class Progress:
         door = held.pool.provider.door
         if not outcome.other:
             self._shut_door(held)
-            return Next.AGAIN if self.search.open else Next.PASS
+            return Next.AGAIN if self.search.open or self.left else Next.PASS
         if not self._may_repeat(held, outcome, status):
             return Next.PASS
+        self._met_fault(held)
+        if not any(self._door(self.search.targets[index]) == door for index in self.search.open):
+            return Next.AGAIN
+        if self._may_retry(self.search.targets[held.target], now):
+            return Next.LATER
+        self._close(lambda target: self._door(target) == door)
+        return Next.AGAIN
+
+    def _met_fault(self, held: Held) -> None:
         tried = held.target, held.key.id
         self.search.tried.add(tried)
         self.again.add(tried)
         self.faults[held.target] += 1
         if self.faults[held.target] >= held.pool.max_attempts:
             self.search.closed.add(held.target)
-        if not any(self._door(self.search.targets[index]) == door for index in self.search.open):
-            return Next.AGAIN
-        if self.pools.retries.allow(door, held.pool.retry_budget, now):
-            return Next.LATER
-        self._close(lambda target: self._door(target) == door)
-        return Next.AGAIN
+
+    def _may_retry(self, target: Target, now: float) -> bool:
+        return self.pools.retries.allow(self._door(target), self.pools.config.pools[target.pool].retry_budget, now)
 
     def _shut_door(self, held: Held) -> None:
         """Whoever stands before the same door, sent by the same address, is refused alike; a key may have a proxy of
@@ -180,6 +202,7 @@ class Progress:
             self.search.tried |= same
             if same and len(same) == len(pool.keys):
                 self.search.closed.add(index)
+                self.left.discard(index)
 
     def _request(self, held: Held, outcome: Outcome) -> Next:
         if not outcome.other:
@@ -200,6 +223,12 @@ class Progress:
     def may_try_again(self) -> bool:
         """Whether a key that met a fault of the provider may be tried again."""
         return any(target not in self.search.closed for target, _ in self.again)
+
+    @property
+    def waits(self) -> bool:
+        """Whether room may be waited for: room now on any key beats that, and so does a key that met a passing fault of
+        the provider, or a target that was left at one."""
+        return not (self.may_try_again or self.second_opinion or self.left)
 
     def try_again(self) -> bool:
         """Whether keys that met a fault of the provider may be tried again; they are, then."""

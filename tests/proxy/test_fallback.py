@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,67 @@ async def test_a_target_without_room_is_told_as_such_behind_one_that_was_passed_
         named = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": ["context_too_long"]}
         async with sidecar(pools, routes={"asked": named}) as plane:
             assert [(await plane.chat(model="asked")).status for _ in range(2)] == [200, 429]
+
+
+Told = tuple[int, Any]
+DOWN: Told = (503, {"error": {"message": "The model is overloaded."}})
+GONE = case("openai-401-deactivated")
+
+
+@asynccontextmanager
+async def left(first: Iterable[Told], other: Told, only: str = "overloaded", **more: Any) -> AsyncIterator[Two]:
+    """The first target's answers, after which all is well there; the other's. `more`: fields of the other's pool."""
+    told = iter(first)
+
+    async def answer(exchange: Exchange) -> None:
+        status, body = next(told, (200, {"fine": True})) if exchange.target.startswith(b"/a") else other
+        await exchange.reply(json.dumps(body).encode(), f"{status} As Told")
+
+    async with RawUpstream(answer) as upstream:
+        pools = {"a": pool(f"{upstream.url}/a", new_keys(3)), "b": pool(f"{upstream.url}/b", new_keys(1), **more)}
+        route = {"targets": [{"pool": "a"}, {"pool": "b"}], "fallback_on": [only]}
+        async with sidecar(pools, routes={"asked": route}) as plane:
+            yield Two(plane, upstream, "openai")
+
+
+SPENT = {"limits": [{"requests": 1, "per": "minute"}], "max_wait": "10s"}
+
+
+@pytest.mark.parametrize(
+    ("other", "more", "before", "heard"),
+    [
+        pytest.param((200, {}), SPENT, 1, "aa", id="no room, and it might be waited for"),
+        pytest.param((200, {}), {**SPENT, "max_wait": "0s"}, 1, "aa", id="no room"),
+        pytest.param(DOWN, {"max_attempts": 1, "breaker": {"failures": 1}}, 1, "aa", id="its breaker is open"),
+        pytest.param(GONE, {}, 0, "aba", id="its keys are dead"),
+        pytest.param(DOWN, {"max_attempts": 1}, 0, "aba", id="it fails too"),
+    ],
+)
+async def test_a_target_left_at_a_fault_is_asked_on_where_no_other_serves(
+    other: Told, more: dict[str, Any], before: int, heard: str
+) -> None:
+    """It has healthy keys: without `fallback_on` they would have been asked first."""
+    async with left([DOWN], other, **more) as route:
+        for _ in range(before):
+            await route.plane.chat(model="b/asked")
+        route.upstream.heard.clear()
+        reply = await route.call()
+        assert (reply.status, reply.headers["x-sidecar-pool"]) == (200, "a")
+        assert (route.heard, reply.headers["x-sidecar-waited-ms"]) == (heard, "0")
+
+
+async def test_a_target_that_is_asked_on_is_left_no_more() -> None:
+    """Each is asked as often as on any route; then the last answer is the caller's."""
+    async with left([DOWN] * 9, DOWN, max_attempts=2) as route:
+        assert (await route.call()).status == 503
+        assert route.heard == "abaaaab"
+
+
+async def test_what_a_retry_budget_forbids_is_not_asked_on_either() -> None:
+    async with left([DOWN], DOWN, max_attempts=1) as route:
+        route.plane.replica.state.pools.retries.allow = lambda *_: False  # type: ignore[method-assign]
+        assert (await route.call()).status == 503
+        assert route.heard == "ab"
 
 
 async def test_what_may_have_been_executed_is_not_sent_to_another_target_either() -> None:
