@@ -264,7 +264,17 @@ class Pools:
         if self.running.ended(grant) or (held.in_hand and not actual == charged == grant.amounts):
             self.store.settle(grant, actual, charged, pools)
             self.waiting.ended(self._lasting.places(grant))
+            held.unpaid = ONE if charged == actual else actual
         held.in_hand = False
+
+    def charge(self, held: Held) -> None:
+        """The client gets the answer after all behind which another attempt was made: it pays what that came to."""
+        if held.unpaid != ONE:
+            asked = replace(
+                held.grant, amounts=ONE
+            )  # as the client's windows hold it now; the others keep what they do
+            self.store.settle(asked, ONE, held.unpaid, self._lasting.pools(asked))
+            held.unpaid = ONE
 
     def _held(self, grant: Grant, target: int, asked_at: float) -> Held:
         pool = grant.rotation.pool

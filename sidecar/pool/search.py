@@ -92,6 +92,7 @@ class Held:
     key: Key
     send_by: float
     moment_at: float  # when the grant's moment was, on the loop's clock
+    unpaid: Amounts = ONE  # what it came to, where its client was not charged for that
     in_hand: bool = True  # False: given back or over, or with a confirm whose answer is not known
 
     @property

@@ -17,7 +17,7 @@ from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools
 from sidecar.pool.resting import DEAD, DISABLED
 from sidecar.pool.search import Held, Search
-from sidecar.providers.dialect import BadCall
+from sidecar.providers.dialect import BadCall, Reader
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import (
     LONGEST_RETRY_AFTER_US,
@@ -216,7 +216,7 @@ class Attempts:
             self.passed_over = self.passed_over or self.last
         if follows is not Next.PASS:
             reply.incoming.close()
-            self.pools.finish(held, _came_to(reply.outcome), again=True)
+            self.pools.finish(held, self._came_to(self.last), again=True)
             self.search.client = self.search.client.again
         if follows is not Next.PASS or not reply.streams:
             self.emit(self.last.attempted(self.search.request_id, self.client, reply.outcome))
@@ -231,16 +231,30 @@ class Attempts:
         """The bytes of a 2xx have passed, or its client is gone: only now its usage and its true outcome are known."""
         reply, held = answer.reply, answer.held
         if reply.reader is None or not reply.streams:
-            self.pools.finish(held, _came_to(reply.outcome))
+            self.pools.finish(held, self._came_to(answer))
+            if reply.reader is not None and reply.reader.usage is not None:
+                self.pools.charge(held)
             return reply.outcome
         outcome = reply.reader.outcome(held.pool.provider, reply.seen)
         if outcome.kind is Class.OK and reply.broke is not None:
             outcome = reply.broke
-        told = reply.broke is None and held.grant.counts_tokens
-        self.pools.finish(held, amounts(reply.reader.usage, self.call.estimate(self.search.targets)) if told else None)
+        self.pools.finish(held, None if reply.broke is not None else self._told(reply.reader, held))
         self.progress.rest(held, outcome, monotonic())
         self.emit(answer.attempted(self.search.request_id, self.client, outcome))
         return outcome
+
+    def _told(self, reader: Reader, held: Held) -> Amounts | None:
+        """What an answer came to, as it says itself; None: nobody asks."""
+        if not held.grant.counts_tokens:
+            return None
+        return amounts(reader.usage, self.call.estimate(self.search.targets))
+
+    def _came_to(self, answer: Answer) -> Amounts | None:
+        """What an answer cost of which nothing more is read: a refusal no tokens; None: of a fault nobody knows."""
+        if answer.reply.outcome.kind not in _EXECUTED:
+            return ONE
+        reader = answer.reply.reader
+        return None if reader is None else self._told(reader, answer.held)
 
     def _passed(self, answer: Answer | None) -> Answer:
         if answer is None:
@@ -314,8 +328,3 @@ class Attempts:
             told.append(f"pool {name}: {counts} of {why.keys} keys{until}")
         message = f"Every key rests ({'; '.join(told)}). See `sidecar status`."
         return Refused(503, "no_usable_key", message, retry_after(wait_us))
-
-
-def _came_to(outcome: Outcome) -> Amounts | None:
-    """What an answer without usage cost: a refusal no tokens; None: of a fault in the middle nobody knows."""
-    return None if outcome.kind in _EXECUTED else ONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
 
 AT_ONCE = {"x-sidecar-max-wait": "0"}
 
@@ -73,6 +75,42 @@ async def test_a_client_pays_for_the_answer_and_not_for_the_attempts_before_it(f
         await plane.answered()
         name = "w|@web|tokens/60000000/"
         assert 0 < int(((await plane.replica.store.inspect([name])).fields[name] or "0")[:16]) < 100
+
+
+HOLLOW = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]}
+FILTERED = {"choices": [{"index": 0, "message": {"role": "assistant"}, "finish_reason": "content_filter"}]}
+
+
+@pytest.mark.parametrize(("said", "attempts", "of_key"), [(FILTERED, 2, 42), (HOLLOW, 3, 126), (None, 3, 3000)])
+async def test_a_client_pays_for_an_answer_that_it_gets_after_all_once_nobody_had_a_better_one(
+    said: dict[str, Any] | None, attempts: int, of_key: int
+) -> None:
+    """What it told that it came to, once; the key for each. For an error that was tried again nobody knows, and who got
+    only that pays nothing."""
+    told = {"usage": {"prompt_tokens": 40, "completion_tokens": 2, "total_tokens": 42}}
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.target.startswith(b"/dead"):
+            await exchange.reply(b'{"error":{"message":"deactivated"}}', "401 Unauthorized")
+        else:
+            await exchange.reply(
+                json.dumps({**(said or {}), **(told if said else {})}).encode(), "200" if said else "500"
+            )
+
+    async with RawUpstream(answer) as upstream:
+        chat = pool(upstream.url, new_keys(1), limits=[{"tokens": 9000, "per": "minute"}], max_attempts=3)
+        pools = {"chat": chat, "dead": pool(f"{upstream.url}/dead", new_keys(1))}
+        both = {"targets": [{"pool": "chat"}, {"pool": "dead"}], "fallback_on": ["blocked"]}
+        route = both if said is FILTERED else {"targets": [{"pool": "chat"}], "retry_empty": True}
+        clients = [{"id": "web", "token": "web-token", "limits": [{"tokens": 9000, "per": "minute"}]}]
+        async with sidecar(pools, routes={"asked": route}, clients=clients) as plane:
+            reply = await plane.chat({"Authorization": "Bearer web-token"}, model="asked", max_tokens=990)
+            assert (reply.attempts, reply.headers["x-sidecar-pool"]) == (attempts, "chat")
+            await plane.answered()
+            assert round(await spent(plane), -2 if said is None else 0) == of_key
+            name = "w|@web|tokens/60000000/"
+            charged = int(((await plane.replica.store.inspect([name])).fields[name] or "0")[:16])
+            assert charged == (42 if said else 0)
 
 
 async def test_over_three_replicas_a_client_is_charged_for_its_answers_and_nothing_else(redis_url: str) -> None:
