@@ -13,7 +13,7 @@ from sidecar.config.importing import litellm_settings
 from sidecar.config.importing.budgets import lowest
 from sidecar.config.importing.deployments import Deployment, deployment
 from sidecar.config.importing.gathered import Data, Gathered, Line
-from sidecar.config.importing.litellm_settings import alone, place
+from sidecar.config.importing.litellm_settings import Groups, alone, place
 from sidecar.config.importing.remedies import remedies
 from sidecar.config.importing.shares import shares
 from sidecar.config.importing.spread import weights
@@ -22,7 +22,7 @@ from sidecar.config.problems import shown
 from sidecar.model.patterns import matches
 from sidecar.providers import catalogue
 
-Routes = dict[str, list[Line]]
+Routes = dict[str, Groups]
 
 
 def read(data: Mapping[str, Any], gathered: Gathered) -> None:
@@ -46,7 +46,7 @@ def read(data: Mapping[str, Any], gathered: Gathered) -> None:
                 f" and not the {settings.pool['strategy']} of routing_strategy."
             )
         pool.update(settings.pool | _timeout(name, found, gathered) | own)
-    said = {name: settings.route(name, targets) for name, targets in routes.items()}
+    said = {name: settings.route(name, groups) for name, groups in routes.items()}
     gathered.document |= settings.top | ({"routes": said} if said else {})
     for remedy in remedies(_fields(data)):
         gathered.note(remedy)
@@ -172,25 +172,25 @@ def _routes(found: list[Deployment], gathered: Gathered, *, shuffled: bool) -> R
     """A route for each model group: its targets in their order, and those of one order share as LiteLLM picks them."""
     routes: Routes = {}
     for group, members in _by(found, "group").items():
-        targets: list[Line] = []
+        groups: Groups = []
         for order in sorted({one.order for one in members}):
-            tier = _tier([one for one in members if one.order == order], targets, gathered)
-            sharing = any("weight" in target for target in targets)  # neighbours that share are one group
-            often = weights([ones for _, ones in tier]) if tier and shuffled and not sharing else ()
+            tier = _tier([one for one in members if one.order == order], groups, gathered)
+            often = weights([ones for _, ones in tier]) if tier and shuffled else ()
             if len(tier) > 1 and not often:
                 told = ", then ".join(place(target) for target, _ in tier)
                 gathered.note(f"model {shown(group)}: LiteLLM spreads calls over its deployments; here it is {told}.")
-            targets += [Line(target | ({"weight": often[at]} if often else {})) for at, (target, _) in enumerate(tier)]
-        if targets:
-            routes[group] = targets
+            if often:
+                groups.append([Line(target | {"weight": often[at]}) for at, (target, _) in enumerate(tier)])
+            else:
+                groups += [[target] for target, _ in tier]
+        if groups:
+            routes[group] = groups
     return routes
 
 
-def _tier(
-    members: Iterable[Deployment], before: Iterable[Line], gathered: Gathered
-) -> list[tuple[Line, list[Deployment]]]:
+def _tier(members: Iterable[Deployment], before: Groups, gathered: Gathered) -> list[tuple[Line, list[Deployment]]]:
     """The deployments of one order by their target, but for targets that an order before them has."""
-    known = {place(target) for target in before}
+    known = {place(target) for group in before for target in group}
     tier: dict[str, tuple[Line, list[Deployment]]] = {}
     for one in members:
         target = _target(one, gathered)
@@ -213,7 +213,7 @@ def _yield_prefixes(routes: Routes, found: Iterable[Deployment], gathered: Gathe
         caught = [f"{pool}/NAME" for pool in prefixed if matches(name, f"{pool}/NAME")]
         if not caught:
             continue
-        first, *others = (alone(target) for target in routes.pop(name))
+        first, *others = (alone(target) for group in routes.pop(name) for target in group)
         keys = gathered.pools[first["pool"]].get("keys", [])
         taking = [key for key in keys if "models" not in key] if name == "*" and "model" not in first else []
         for key in taking:

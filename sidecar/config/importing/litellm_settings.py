@@ -15,6 +15,8 @@ _SHUFFLE = (None, "simple-shuffle")
 _SECTIONS = ("router_settings", "litellm_settings", "general_settings", "environment_variables")
 _REDIS = ("redis_url", "redis_host", "redis_port", "redis_password", "redis_username", "redis_ssl", "redis_db")
 
+Targets = list[Line | list[Line]]
+Groups = list[list[Line]]  # a route's targets: those of a group share by their weights, or there is but one
 
 # What LiteLLM falls back on beside any error, by the class that stands for it here.
 _CAUSES = {"fallbacks": "", "context_window_fallbacks": "context_too_long", "content_policy_fallbacks": "blocked"}
@@ -31,9 +33,9 @@ class Settings:
     fallbacks: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     fallback_on: dict[str, list[str]] = field(default_factory=dict)
 
-    def extend(self, routes: dict[str, list[Line]], gathered: Gathered) -> None:
+    def extend(self, routes: dict[str, Groups], gathered: Gathered) -> None:
         """Adds to each route what it falls back to, then the routes of other names for one."""
-        own = {name: list(targets) for name, targets in routes.items()}
+        own = {name: list(groups) for name, groups in routes.items()}
         for setting, chains in self.fallbacks.items():
             for group, others in chains.items():
                 for name in own if group == "*" else [group]:
@@ -51,16 +53,17 @@ class Settings:
         setting: str,
         name: str,
         other: str,
-        own: Mapping[str, list[Line]],
-        routes: dict[str, list[Line]],
+        own: Mapping[str, Groups],
+        routes: dict[str, Groups],
         gathered: Gathered,
     ) -> None:
         if name not in own or other not in own:
             missing = name if name not in own else other
             gathered.note(f"{setting} of {shown(name)}: {shown(missing)} is no model of the list.")
             return
-        known = {place(target) for target in routes[name]}
-        more = [alone(target) for target in own[other] if place(target) not in known]
+        known = {place(target) for group in routes[name] for target in group}
+        new = ([target for target in group if place(target) not in known] for group in own[other])
+        more = [group if len(group) > 1 else [alone(group[0])] for group in new if group]
         routes[name] += more
         if cause := _CAUSES[setting]:
             named = self.fallback_on.setdefault(name, [])
@@ -68,10 +71,19 @@ class Settings:
             if more:
                 gathered.note(f"{setting} of {shown(name)}: {shown(other)} also serves it where nobody before it can.")
 
-    def route(self, name: str, targets: list[Line]) -> list[Line] | Data:
+    def route(self, name: str, groups: Groups) -> Targets | Data:
         """As the file says it."""
+        targets = _in_a_row(groups)
         causes = self.fallback_on.get(name)
         return {"targets": targets, "fallback_on": causes} if causes and len(targets) > 1 else targets
+
+
+def _in_a_row(groups: Groups) -> Targets:
+    """Neighbours with weights share, so a group behind one that ends with such a target has a list of its own."""
+    targets: Targets = []
+    for group in groups:
+        targets += [group] if len(group) > 1 and targets and "weight" in targets[-1] else group
+    return targets
 
 
 def place(target: Mapping[str, Any]) -> str:

@@ -335,12 +335,21 @@ def test_deployments_of_several_pools_share_as_litellm_picks_them(
     assert any("spreads calls over its deployments" in note for note in made.notes) == (shares is None)
 
 
-def test_what_is_fallen_back_to_takes_no_part_in_a_share(desk: Desk) -> None:
+def test_what_is_fallen_back_to_shares_as_it_did_but_not_with_what_is_before_it(desk: Desk) -> None:
+    """Another model group, or a later order of its own; what a route has already stands there once."""
     models = [deployment(group, model) for group in ("m", "n") for model in (f"openai/{group}", f"groq/{group}")]
-    data = {"model_list": models, "router_settings": {"fallbacks": [{"m": ["n"]}]}}
-    routes = load_imported(desk, imported(json.dumps(data), {})).routes
-    assert [one.weight for one in routes["m"].targets] == [1, 1, 0, 0]
-    assert [one.weight for one in routes["n"].targets] == [1, 1]
+    models[2]["litellm_params"]["weight"], models[3]["litellm_params"]["weight"] = 3, 1
+    models += [deployment("m", f"{name}/later", order=2) for name in ("openai", "groq")]
+    models += [deployment("one", "openai/n"), deployment("two", "openai/m")]
+    fallbacks = [{"m": ["n"]}, {"one": ["n"]}, {"two": ["n"]}]
+    made = imported(json.dumps({"model_list": models, "router_settings": {"fallbacks": fallbacks}}), {})
+    assert not any("spreads calls" in note for note in made.notes)
+    routes = load_imported(desk, made).routes
+    assert [(one.group, one.model, one.weight) for one in routes["m"].targets] == [
+        (1, "m", 1), (1, "m", 1), (2, "later", 1), (2, "later", 1), (3, "n", 3), (3, "n", 1)
+    ]  # fmt: skip
+    assert [(one.group, one.pool, one.weight) for one in routes["one"].targets] == [(0, "openai", 0), (0, "groq", 0)]
+    assert [(one.group, one.weight) for one in routes["two"].targets] == [(0, 0), (1, 3), (1, 1)]
 
 
 def test_fallbacks_on_what_a_request_is_are_the_routes(desk: Desk) -> None:
