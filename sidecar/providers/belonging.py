@@ -8,17 +8,21 @@ Ids are as the providers' references and SDKs show them: OpenAI, Azure, Groq, xA
 ...), Anthropic (`file_`, `msgbatch_`, `container_`, `skill_`) and Google (`files/abc`, `cachedContents/abc`, ...).
 Where a call or an answer is about a resource, and not a prompt, whatever looks minted is one too: a word with a random
 part behind it (`agent_011CZkYpogX7uDKUyvBTophP`), or a UUID, as Mistral has them. What an encrypted item says of itself
-is its beginning: behind a version and a time stand random bytes.
+is its beginning: behind a version and a time stand random bytes. What a list gives for its next page is an id as well:
+only the account that was listed knows where that begins.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 from sidecar.providers.dialect import Body, Reader
 
@@ -36,6 +40,7 @@ _LIVES = (
     (re.compile(r"v1_"), 55 * DAY_S, False),
     (re.compile(r"upload_id="), 2 * DAY_S, False),
     (re.compile(r"upload_"), HOUR_S, False),
+    (re.compile(r"page="), DAY_S, False),
     (re.compile(r"resp_|chatcmpl-"), 30 * DAY_S, False),
     (re.compile(r"audio_"), HOUR_S, False),
     (re.compile(r"cntr_|cfile_"), 20 * MINUTE_S, True),
@@ -63,6 +68,10 @@ _BEFORE = rb"(?:https?:[^\"\s]{1,300}?/)?(?:(?:models|tunedModels|corpora|fileSe
 _NAMED = rb"(?:" + _COLLECTIONS + rb")\\?/[A-Za-z0-9_.-]{1,120}(?=[\":/?\\])"
 _SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>[^\"\\]{256}|[^\"\\]{16,255}(?=\"))"
 _MAY_BE = rb"(?=[A-Za-z0-9]{2,17}+\\?[-_/:])"  # or it is none: most strings are put aside at this
+# Google's, Anthropic's and OpenAI's lists (the pagers of their SDKs) and what their next call gives it as. A number, or
+# a URL, tells nobody's page.
+_PAGE = rb"(?:next(?:_page)?|next_?[pP]age_?[tT]oken)\"\s*:\s*\"(?P<page>(?!https?:)(?:[^\"\\\s]|\\.){16,900})\""
+_PAGES = frozenset({"pageToken", "page_token", "page", "after"})
 _LASTS = rb"(?:expires_at|expireTime|expirationTime)\"\s*:\s*(?:(?P<at>\d{10})\b|\"(?P<on>\d{4}-[^\"]{6,40})\")"
 
 
@@ -74,7 +83,7 @@ def _things(plain: bytes, *more: bytes) -> re.Pattern[bytes]:
 
 _IN_TEXT, _IN_RESOURCE = _things(_PLAIN), _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED)
 _SHOWN, _SHOWN_SEALED = _things(_PLAIN + rb"|" + _UUID, _LASTS), re.compile(rb"\"" + _SEALED)
-_SHOWN_MADE = _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED, _LASTS)
+_SHOWN_MADE = _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED, _LASTS, _PAGE)
 # What stands before an id that is told as one: else it may be the client's own words.
 _TOLD = re.compile(
     rb"\"(?:(?P<own>id|name)|(?:\w{1,40}_)?(?:id|ids|file|files|model)|name|fileName|\w{0,20}[uU]ri|responsesFile|tunedModel|container)\""
@@ -108,17 +117,31 @@ def generates(operation: str) -> bool:
 
 
 def named(operation: str, query: str, body: Body) -> dict[str, None]:
-    """The ids of things that a call names, each once, the newest of a conversation last: at most MOST."""
+    """The ids of things that a call names, each once, at most MOST: its URL's, and the newest of a conversation."""
     found = dict.fromkeys(named_in_path(operation))
-    for _, value in parse_qsl(query) if query else ():
+    for name, value in parse_qsl(query) if query else ():
         text = value.encode("utf-8", "surrogateescape")
-        if _SEGMENT_MADE.fullmatch(text) or (_WHERE.match(text) and (_PLAIN_ONLY.fullmatch(text) or b"/" in text)):
+        if _WHERE.match(text) and (_PLAIN_ONLY.fullmatch(text) or b"/" in text):
+            found[value] = None
+            continue
+        if name in _PAGES and len(text) >= 16:
+            found[_page(text)] = None
+        if _SEGMENT_MADE.fullmatch(text):
             found[value] = None
     found |= dict.fromkeys(uploads(query))
+    around = len(found)
     if len(body):
         pattern = _IN_TEXT if generates(operation) else _IN_RESOURCE
         found |= dict.fromkeys(map(_id, pattern.finditer(_plain(body))))
-    return dict.fromkeys(list(found)[-MOST:]) if len(found) > MOST else found
+    if len(found) <= MOST:
+        return found
+    ids = list(found)
+    return dict.fromkeys((*ids[:around][:MOST], *ids[max(around, len(ids) - MOST + around) :]))
+
+
+def _page(token: bytes) -> str:
+    """What stands for a page: its token may be as long as a name in Redis must not be."""
+    return f"page={hashlib.blake2b(token, digest_size=16).hexdigest()}"
 
 
 _PLAIN_ONLY = re.compile(_PLAIN)
@@ -160,6 +183,14 @@ def _id(found: re.Match[bytes]) -> str:
     return f"~{text}" if found.lastgroup == "sealed" else text.replace("\\/", "/")
 
 
+def _unescaped(text: bytes) -> bytes:
+    """The string that stands so in JSON: some writers escape `=`."""
+    try:
+        return msgspec.json.decode(b'"' + text + b'"', type=str).encode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text
+
+
 def life_s(thing: str) -> int:
     """How many seconds it is kept, in so far as nothing says otherwise."""
     return next(life for kind, life, _ in _LIVES if kind.match(thing))
@@ -192,11 +223,18 @@ class Shown:
                 self._ends(found)
             elif found.lastgroup == "sealed":
                 self._begins(_id(found))
+            elif found.lastgroup == "page":
+                self._turns(_page(_unescaped(found["page"])))
             elif told := _TOLD.search(text, max(0, found.start() - _LONGEST_NAME), found.start()):
                 self._begins(_id(found))
                 if told["own"]:
                     self._own = _id(found) if _ENDING.match(_id(found)) else ""
         self._held = text[max(text.rfind(b"\n\n"), len(text) - _LONGEST, 0) :]
+
+    def _turns(self, page: str) -> None:
+        """The next page stands behind all that is on this one, however much."""
+        if page not in self._seen:
+            self._keep(page, life_s(page))
 
     def _begins(self, thing: str) -> None:
         if thing not in self._seen and len(self._seen) < MOST_SHOWN:

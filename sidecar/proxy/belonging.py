@@ -246,4 +246,6 @@ def _shown(thing: str) -> str:
     """An id for people. Who has that of an upload may write to it."""
     if thing.startswith("upload_id="):
         return "this upload"
+    if thing.startswith("page="):
+        return "the list of which this is a page"
     return "an encrypted item" if thing.startswith("~") else thing[:100]

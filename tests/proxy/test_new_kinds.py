@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
+from urllib.parse import quote
+
+import pytest
 
 from tests.proxy.plane import CHAT, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
@@ -37,6 +41,30 @@ async def test_a_call_is_asked_of_who_told_where_it_is() -> None:
         assert (begun.status, begun.headers["location"]) == (201, f"/v1/realtime/calls/{CALL}")
         for _ in range(3):
             assert (await plane.post(f"/v1/realtime/calls/{CALL}/hangup", {})).key == begun.key
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "told", "asks"),
+    [
+        ("gemini", "/v1beta/files?pageSize=5", "nextPageToken", "pageToken"),
+        ("anthropic", "/v1/skills?limit=5", "next_page", "page"),
+    ],
+)
+async def test_the_pages_of_a_list_are_one_accounts(dialect: str, path: str, told: str, asks: str) -> None:
+    """The SDKs turn them by themselves: each account's token begins within its own list."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(json.dumps({"data": [], told: secrets.token_urlsafe(24) + "=="}).encode())
+
+    async with RawUpstream(answer) as upstream:
+        listed = pool(upstream.url, new_keys(3), dialect=dialect, base_url=upstream.url)
+        async with sidecar({"chat": listed}) as plane:
+            version = {"anthropic-version": "2023-06-01"}
+            pages = [await plane.send("GET", path, version)]
+            for _ in range(3):
+                pages.append(await plane.send("GET", f"{path}&{asks}={quote(pages[-1].data[told])}", version))
+            assert [page.key for page in pages] == ["k0"] * 4
+            assert (await plane.send("GET", path, version)).key == "k1"
 
 
 async def test_a_user_profile_is_asked_of_who_made_it_though_a_header_names_it() -> None:

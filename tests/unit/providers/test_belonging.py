@@ -139,6 +139,13 @@ def test_of_a_long_conversation_the_newest_count() -> None:
     assert of("responses", {"input": [{"id": one} for one in ids]}) == ids[-belonging.MOST :]
 
 
+def test_the_newest_of_many_ids_displace_none_of_the_url() -> None:
+    """A batch of 500 files goes into the store that the path names."""
+    ids = [f"file-{at:024d}" for at in range(400)]
+    store = "vector_stores/vs_abc123abc123/file_batches"
+    assert of(store, {"file_ids": ids}) == ["vs_abc123abc123", *ids[1 - belonging.MOST :]]
+
+
 def test_a_mapped_body_is_read_as_any_other() -> None:
     body = json.dumps({"file_id": FILE}).encode()
     assert list(named("batches", "", memoryview(body))) == [FILE]
@@ -196,6 +203,35 @@ def test_only_what_is_told_as_an_id_counts() -> None:
     told = {"id": "thread_abc123abc123", "metadata": {"source": FILE}, "instructions": OTHER, "result_files": [FILE]}
     assert set(shows(json.dumps(told).encode(), "threads")) == {"thread_abc123abc123", FILE}
     assert set(shows(json.dumps(told | {"result_files": []}).encode(), "threads")) == {"thread_abc123abc123"}
+
+
+@pytest.mark.parametrize(
+    ("told", "query"),
+    [
+        ({"files": [], "nextPageToken": "Ch0KG2dlbmVyYXRpdmU="}, "pageSize=5&pageToken=Ch0KG2dlbmVyYXRpdmU%3D"),
+        ({"data": [], "next_page": "page_MjAyNS0wNS0xNFQwMDo"}, "page=page_MjAyNS0wNS0xNFQwMDo"),
+        ({"data": [], "next_page": "page_MjAyNS0wNS0xNFQwMDo="}, "page_token=page_MjAyNS0wNS0xNFQwMDo%3D"),
+        ({"data": [], "next": "eyJhZnRlciI6MTd9"}, "limit=2&after=eyJhZnRlciI6MTd9"),
+    ],
+)
+@pytest.mark.parametrize("rows", [0, 1100])
+def test_the_next_page_of_a_list_is_its_accounts(told: dict[str, Any], query: str, rows: int) -> None:
+    """However long this one is, and however the token is escaped."""
+    told = {"rows": [{"id": f"file-{at:024d}"} for at in range(rows)]} | told
+    for text in (json.dumps(told), json.dumps(told).replace("=", "\\u003d")):
+        shown = belonging.shown("GET", "files", b"", NOW_S)
+        assert shown
+        shown.feed(text.encode())
+        (page,) = (thing for thing in shown.take() if thing.startswith("page="))
+        assert page in named("files", query, b"")
+        assert page not in named("files", query + "x", b"")
+
+
+def test_what_tells_nobodys_page_is_none() -> None:
+    """A number, a URL, and none at all; nor does a call that asks for the second page name one."""
+    for told in ("2", "", None, "https://api.example.com/v1/files?page=2"):
+        assert not shows(json.dumps({"next": told, "next_page": told, "nextPageToken": told}).encode(), "files", "GET")
+    assert not named("files", "page=2&after=1718000000&pageToken=", b"")
 
 
 def test_what_is_made_is_kept_and_not_what_it_consists_of() -> None:
