@@ -96,9 +96,10 @@ def look(name: str, value: Mapping[str, Any]) -> Look:
         return Look(error={"error": value.get("error") or value})
     if kind in _EMPTY_TYPES:
         return EMPTY
-    if kind == "content_block_delta":
-        return SHOWS
     delta = value.get("delta")
+    if kind == "content_block_delta":
+        empty = isinstance(delta, dict) and not any(text for name, text in delta.items() if name != "type")
+        return EMPTY if empty else SHOWS
     reason = (delta if kind == "message_delta" and isinstance(delta, dict) else value).get("stop_reason")
     over = kind in {"content_block_stop", "message_delta", "message_stop"} or value.get("content") == []
     hollow = over and reason in (None, "end_turn", "stop_sequence")

@@ -165,7 +165,12 @@ def look(_name: str, value: Mapping[str, Any]) -> Look:
 
 def _says(candidate: object) -> bool:
     content = candidate.get("content") if isinstance(candidate, dict) else None
-    return not isinstance(content, dict) or bool(content.get("parts"))
+    parts = content.get("parts") if isinstance(content, dict) else True
+    return any(map(_tells, parts)) if isinstance(parts, list) else bool(parts)
+
+
+def _tells(part: object) -> bool:
+    return not isinstance(part, dict) or any(value for name, value in part.items() if name != "thought")
 
 
 def _has_content(candidate: object) -> bool:

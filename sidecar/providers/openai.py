@@ -192,7 +192,7 @@ def _says(choice: object) -> bool:
 def _typed(value: Mapping[str, Any]) -> Look:
     """An event that names its type (responses, transcriptions, images), or a whole answer without choices."""
     kind = str(value.get("type", ""))
-    if kind in _EMPTY_TYPES:
+    if kind in _EMPTY_TYPES or (kind.endswith(".delta") and value.get("delta") == ""):
         return EMPTY
     if kind and not _ends(kind):
         return SHOWS

@@ -104,6 +104,40 @@ async def test_comments_pings_and_empty_beginnings_commit_to_nothing() -> None:
         assert b"overloaded" not in reply.body
 
 
+OVERLOADED = b'data: {"type":"error","error":{"code":503,"type":"overloaded_error","message":"overloaded"}}\n\n'
+TEXT = (b'"text":""', b'"text":"Hel"')
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "empty", "full"),
+    [
+        ("anthropic", "messages", b'{"type":"content_block_delta","delta":{"type":"text_delta","text":""}}', TEXT),
+        ("openai", "responses", b'{"type":"response.output_text.delta","delta":""}', (b'"delta":""', b'"delta":"Hel"')),
+        ("gemini", "models/m:streamGenerateContent", b'{"candidates":[{"content":{"parts":[{"text":""}]}}]}', TEXT),
+        ("gemini", "models/m:streamGenerateContent", b'{"candidates":[{"content":{"parts":[]}}]}', (b"[]}", b"[1]}")),
+    ],
+)
+async def test_an_empty_delta_commits_to_nothing(
+    dialect: str, path: str, empty: bytes, full: tuple[bytes, bytes]
+) -> None:
+    """In no dialect; one with a text in it does."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        said = empty.replace(*full) if len(upstream.heard) == 3 else empty
+        await exchange.chunk(b"data: " + said + b"\n\n")
+        await exchange.chunk(OVERLOADED)
+        await exchange.chunk(b"")
+
+    path = f"/v1/{path}" if dialect != "gemini" else f"/v1beta/{path}?alt=sse"
+    async with RawUpstream(answer) as upstream:
+        spoken = pool(upstream.url, new_keys(2), dialect=dialect, base_url=upstream.url, max_attempts=2)
+        async with sidecar({"chat": spoken}) as plane:
+            for attempts in (2, 1):
+                reply = await plane.post(path, {"model": "m", "stream": True})
+                assert (reply.attempts, b"overloaded" in reply.body) == (attempts, True)
+
+
 async def test_comments_are_held_back_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client must learn that its request lives, also when the model thinks for minutes."""
     seen = asyncio.Event()
