@@ -19,6 +19,15 @@ def amounts(usage: Usage | None, estimate: Estimate) -> Amounts:
     return 1, read + written, read, written, read + written - cached, read - cached
 
 
+def no_less(usage: Usage | None, estimate: Estimate) -> Usage:
+    """Of an answer without its end, whoever left it: what it has told by then is not all that was written.
+
+    Anthropic's streams begin with `output_tokens: 1` (`message_start`), and say the rest at their end.
+    """
+    usage = usage or Usage()
+    return replace(usage, output=max(usage.written or 0, estimate.output), total=None)
+
+
 def _parts(usage: Usage, estimate: Estimate) -> tuple[int, int]:
     """Input and output."""
     read, written, total = usage.input, usage.output, usage.total

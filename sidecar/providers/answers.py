@@ -156,7 +156,7 @@ class AnswerReader:
 
     @property
     def complete(self) -> bool:
-        if self._broken or (self._closed and self._framer is not None and not self._framer.ended):
+        if self._broken or (self._framer is not None and not self._framer.ended):
             return False
         stream = isinstance(self._framer, Blocks)
         return not (stream and self._grammar.ends) or self._finished or self._error is not None

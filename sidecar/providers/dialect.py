@@ -113,7 +113,7 @@ class Reader(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the answer ended as its dialect says; asked after `close`.
+        """Whether the answer ended as its dialect says, so far as that can be told before `close`.
 
         False for one cut in the middle, whose client must not see a clean end.
         """

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from time import monotonic
 
-from sidecar.model.amounts import amounts
+from sidecar.model.amounts import amounts, no_less
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Secret, Target
 from sidecar.model.events import CANCELLED, Attempted, Emit
@@ -238,23 +238,25 @@ class Attempts:
         outcome = reply.reader.outcome(held.pool.provider, reply.seen)
         if outcome.kind is Class.OK and reply.broke is not None:
             outcome = reply.broke
-        self.pools.finish(held, None if reply.broke is not None else self._told(reply.reader, held))
+        whole = reply.reader.complete and outcome.kind in {Class.OK, Class.BLOCKED}
+        self.pools.finish(held, self._told(reply.reader, held, whole))
         self.progress.rest(held, outcome, monotonic())
         self.emit(answer.attempted(self.search.request_id, self.client, outcome))
         return outcome
 
-    def _told(self, reader: Reader, held: Held) -> Amounts | None:
+    def _told(self, reader: Reader, held: Held, whole: bool) -> Amounts | None:
         """What an answer came to, as it says itself; None: nobody asks."""
         if not held.grant.counts_tokens:
             return None
-        return amounts(reader.usage, self.call.estimate(self.search.targets))
+        estimate = self.call.estimate(self.search.targets)
+        return amounts(reader.usage if whole else no_less(reader.usage, estimate), estimate)
 
     def _came_to(self, answer: Answer) -> Amounts | None:
         """What an answer cost of which nothing more is read: a refusal no tokens; None: of a fault nobody knows."""
         if answer.reply.outcome.kind not in _EXECUTED:
             return ONE
         reader = answer.reply.reader
-        return None if reader is None else self._told(reader, answer.held)
+        return None if reader is None else self._told(reader, answer.held, whole=True)
 
     def _passed(self, answer: Answer | None) -> Answer:
         if answer is None:

@@ -149,6 +149,50 @@ async def test_what_nobody_knows_the_cost_of_keeps_its_estimate(fault: Fault) ->
         assert await spent(plane) > 1000
 
 
+STARTED = b'data: {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}\n\n'
+SAID = b'data: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "hello"}}\n\n'
+FIRST = b'{"candidates": [{"content": {"parts": [{"text": "a"}]}}], "usageMetadata": {"promptTokenCount": 25, '
+FIRST += b'"candidatesTokenCount": %d}}'
+GENERATE = "/v1beta/models/m:streamGenerateContent"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "began", "kind", "least"),
+    [
+        ("anthropic", "/v1/messages", STARTED + SAID, "text/event-stream", 3025),
+        ("gemini", GENERATE, b"[" + FIRST % 1 + b",", "application/json", 3025),
+        ("gemini", GENERATE, b"[" + FIRST % 4000 + b",", "application/json", 4025),
+    ],
+)
+async def test_who_leaves_in_the_middle_pays_no_less_than_was_expected(
+    dialect: str, path: str, began: bytes, kind: str, least: int
+) -> None:
+    """Though the stream has told some usage by then: at its beginning it knows nothing of the output."""
+
+    async def begin(exchange: Exchange) -> None:
+        await exchange.begin(kind=kind)
+        await exchange.chunk(began)
+        await asyncio.Event().wait()
+
+    said = {"anthropic": {"model": "m", "stream": True, "max_tokens": 3000}, "gemini": {}}[dialect]
+    body = said | {"generationConfig": {"maxOutputTokens": 3000}}
+    limits = [{"tokens": 50000, "per": "hour"}]
+    clients = [{"id": "web", "token": "web-token", "limits": limits}]
+    async with RawUpstream(begin) as upstream:
+        told = pool(upstream.url, new_keys(1), limits=limits) | {"base_url": upstream.url, "dialect": dialect}
+        async with sidecar({"chat": told}, clients=clients) as plane:
+            headers = {"Authorization": "Bearer web-token"}
+            async with plane.http.post(plane.url + path, json=body, headers=headers) as answer:
+                assert answer.status == 200
+                await answer.content.readany()
+                answer.close()
+            await plane.answered()
+            assert least <= await spent(plane) < least + 100
+            window = "w|@web|tokens/3600000000/"
+            client = int(((await plane.replica.store.inspect([window])).fields[window] or "0")[:16])
+            assert client == await spent(plane)
+
+
 async def test_refusal_costs_no_tokens() -> None:
     async with (
         StrictProvider(new_keys(1)) as provider,

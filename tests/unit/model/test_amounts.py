@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.amounts import amounts
+from sidecar.model.amounts import amounts, no_less
 from sidecar.model.words import Estimate, Usage
 
 ESTIMATE = Estimate(100, 1024)
@@ -58,3 +58,18 @@ def test_usage_counts_the_same_output_as_the_budgets(usage: Usage, counted: dict
     if usage.input is not None and usage.output is not None:
         _, _, read, written, _, _ = amounts(usage, ESTIMATE)
         assert (read, written) == (counted["input"], counted["output"])
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        (None, (1, 1124, 100, 1024, 1124, 100)),
+        (Usage(25, 1, 26), (1, 1049, 25, 1024, 1049, 25)),
+        (Usage(25, 1, 26, cached=20), (1, 1049, 25, 1024, 1029, 5)),
+        (Usage(25, 10, 4025), (1, 4025, 25, 4000, 4025, 25)),
+        (Usage(total=30), (1, 1124, 100, 1024, 1124, 100)),
+    ],
+)
+def test_what_is_told_before_the_end_is_not_all_that_was_written(usage: Usage | None, counted: tuple[int, ...]) -> None:
+    """What was read is known by then."""
+    assert amounts(no_less(usage, ESTIMATE), ESTIMATE) == counted
