@@ -126,11 +126,13 @@ TOO_LARGE = _words(r"request (?:is |was )?too large|request exceeds the maximum 
 ASKED = re.compile(r"limit:? ([\d,]+)\b.{0,60}?requested:? ([\d,]+)")
 # What the account's plan does not cover.
 PLAN = _words(r"extra usage is required|required for long context|long context beta is not yet available")
-# What the provider will not hear.
+# What the provider will not hear, or say (words reported of Anthropic at anthropics/claude-code#58367, of DeepSeek at
+# 666ghj/BettaFish#108, of DashScope, with the code or without, at camel-ai/owl#432 and QwenLM/qwen-code#3145).
 FLAGGED = _sign(
     "content_filter content_policy_violation responsibleaipolicyviolation moderation_blocked content_policy "
-    "sensitive_content",
+    "sensitive_content data_inspection_failed",
     r"your (?:input|prompt) was flagged|violates .{0,30}usage guidelines",
+    r"blocked by content filtering policy|content exists risk|data may contain inappropriate content",
 )
 
 # Everybody waits.

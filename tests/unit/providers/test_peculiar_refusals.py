@@ -58,6 +58,8 @@ UNKNOWN = "model 'm' not found, make sure the correct model ID was used and that
 PRIVATE = "Public access is disabled. Please configure private endpoint."
 DENIED = "Your project has been denied access. Please contact support."
 UNVERIFIED = "The OAuth2 access token could not be validated."
+FILTERED = "Output blocked by content filtering policy"
+INSPECTED = "<400> InternalError.Algo.DataInspectionFailed: Input text data may contain inappropriate content."
 FLAGGED = "Invalid prompt: your prompt was flagged as potentially violating our usage policy."
 
 
@@ -86,6 +88,10 @@ FLAGGED = "Invalid prompt: your prompt was flagged as potentially violating our 
         ("azure", 403, openai("A Virtual Network is configured for this resource."), "permission provider no other"),
         ("openai", 400, openai(FLAGGED, code="invalid_prompt"), "blocked request no other"),
         ("openai", 400, openai("?", code="invalid_prompt"), "bad_request request no other"),
+        ("anthropic", 400, anthropic("invalid_request_error", FILTERED), "blocked request no other"),
+        ("deepseek", 400, openai("Content Exists Risk", code="invalid_request_error"), "blocked request no other"),
+        ("openai", 400, openai(INSPECTED), "blocked request no other"),
+        ("openai", 400, openai("?", code="data_inspection_failed"), "blocked request no other"),
     ],
 )
 def test_what_users_met(provider: str, status: int, body: object, expected: str) -> None:
