@@ -18,15 +18,15 @@ def resting_pool(pool: str) -> Subject:
     return Subject(account_of(pool))
 
 
-def resting_provider(door: str, model: str) -> Subject:
+def resting_provider(way: str, model: str) -> Subject:
     """What rests when the breaker of a provider is open: a model at a time, for so they overload."""
-    return Subject(f"!{door}", None, model)
+    return Subject(f"!{way}", None, model)
 
 
 def of_all(rotation: Rotation) -> tuple[Subject, ...]:
     """The rests that bear on a pool's grants whatever the key: its own, and its provider's."""
     pool = resting_pool(rotation.pool)
-    return (pool, resting_provider(rotation.door, rotation.model)) if rotation.door else (pool,)
+    return (pool, resting_provider(rotation.way, rotation.model)) if rotation.way else (pool,)
 
 
 def subjects(member: Member, model: str) -> tuple[Subject, ...]:

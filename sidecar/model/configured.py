@@ -252,6 +252,13 @@ class Pool:
     breaker: Breaker | None = Breaker()
     include_usage: bool | None = None  # whether a stream is asked for its usage; None: where a limit counts its tokens
 
+    @property
+    def way(self) -> str:
+        """What fails as one for all who come so: a provider's door, by this pool's proxy and trusted certificates."""
+        through = "" if self.proxy == DIRECT else f" through {self.proxy}"
+        trusting = "" if self.ca_bundle is None else f" trusting {self.ca_bundle.path}"
+        return f"{self.provider.door}{through}{trusting}"
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:

@@ -29,9 +29,9 @@ def rotation(pool: Pool, budgets: Mapping[str, tuple[Limit, ...]], model: str, l
     limits = tuple(tuple(limit for limit in one if not limit.model or matches(limit.model, model)) for one in sets)
     total = tuple(limit for limit in pool.total if not limit.model or matches(limit.model, model))
     digest = _digest(members, (*limits, total), pool.strategy)
-    door = pool.provider.door if pool.breaker else ""
+    way = pool.way if pool.breaker else ""
     counted = any(limit.kind == "leases" for one in limits for limit in one)
-    return Rotation(pool.name, model, digest, members, limits, pool.strategy, total, line if counted else "", door=door)
+    return Rotation(pool.name, model, digest, members, limits, pool.strategy, total, line if counted else "", way=way)
 
 
 def of_client(client: Client, model: str | None) -> Total:

@@ -95,7 +95,7 @@ class Rotation:
     total: tuple[Limit, ...] = field(default=(), compare=False)  # of the pool as a whole
     line: str = field(default="", compare=False)  # of those who wait for its requests in flight; "": it counts none
     client: Total = field(default=NOBODY, compare=False)  # who asks for it: the same rotation, whoever does
-    door: str = ""  # of its provider, where that has a circuit breaker
+    way: str = ""  # to its provider, where that has a circuit breaker
 
     @cached_property
     def counts_tokens(self) -> bool:

@@ -139,7 +139,7 @@ async def survey(config: Config, store: Store, models: Mapping[str, Collection[s
     fields = {window_field(account_of(pool), limit): None for pool, limits in totals.items() for limit in limits}
     fields |= {rest_field(resting_pool(pool)): None for pool in totals}
     providers = tuple(
-        (pool.name, model, rest_field(resting_provider(pool.provider.door, model)))
+        (pool.name, model, rest_field(resting_provider(pool.way, model)))
         for pool in config.pools.values()
         if pool.breaker
         for model in ("", SHARED, *models.get(pool.name, ()))

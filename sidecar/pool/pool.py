@@ -359,5 +359,5 @@ class Pools:
 
 def _provider(held: Held) -> Subject | None:
     """What rests when its provider's breaker is open; None: it has none."""
-    door = held.grant.rotation.door
-    return resting_provider(door, held.model) if door else None
+    way = held.grant.rotation.way
+    return resting_provider(way, held.model) if way else None

@@ -69,8 +69,8 @@ class Sight:
         to refuse many.
         """
         asked = [self._store.serving(self._rotation(search.targets[index])) for index in search.open]
-        names = tuple(dict.fromkeys(rest_field(resting_provider(one.door, one.model)) for one in asked if one.door))
-        if not names or not all(one.door for one in asked):
+        names = tuple(dict.fromkeys(rest_field(resting_provider(one.way, one.model)) for one in asked if one.way))
+        if not names or not all(one.way for one in asked):
             return None
         known = self._unasked.get(names)
         if known is None or monotonic() - known[0] > BREAKERS_S:

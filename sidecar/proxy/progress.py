@@ -52,7 +52,7 @@ class Progress:
     again: set[tuple[int, str]] = field(default_factory=set)
     faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
     doors: set[str] = field(default_factory=set)  # of the providers that were asked
-    failing: set[tuple[str, str]] = field(default_factory=set)  # door and model, of those whose fault was told
+    failing: set[tuple[str, str]] = field(default_factory=set)  # way and model, of those whose fault was told
     left: set[int] = field(default_factory=set)
     stays: bool = False  # no target is left any more at a fault
     second_opinion: bool = False  # one key of another account is asked, once
@@ -101,7 +101,7 @@ class Progress:
 
     def failed(self, held: Held) -> None:
         """Tells of a provider's fault: how often it fails this request says nothing of others."""
-        where = held.pool.provider.door, held.model
+        where = held.pool.way, held.model
         self.pools.failed(held, self.search.request_id, again=where in self.failing)
         self.failing.add(where)
 

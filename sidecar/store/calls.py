@@ -75,7 +75,7 @@ def _limits(limits: Sequence[Limit], bounds: Mapping[Calendar, Boundaries]) -> l
 
 def _pool(rotation: Rotation, bounds: Mapping[Calendar, Boundaries]) -> list[str]:
     """The fields of the pool's own rest and of its provider's, and its total."""
-    door = rest_field(resting_provider(rotation.door, rotation.model)) if rotation.door else ""
+    door = rest_field(resting_provider(rotation.way, rotation.model)) if rotation.way else ""
     return [rest_field(resting_pool(rotation.pool)), door, *_total(rotation, bounds)]
 
 

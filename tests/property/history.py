@@ -379,7 +379,7 @@ class Play:
 
 def works_of(grant: Grant) -> Subject:
     """The provider that it was granted for."""
-    return bearing.resting_provider(grant.rotation.door, grant.rotation.model)
+    return bearing.resting_provider(grant.rotation.way, grant.rotation.model)
 
 
 def failed(choice: int, model: str) -> Failed:

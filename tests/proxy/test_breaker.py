@@ -98,6 +98,24 @@ async def test_attempts_of_one_request_are_one_fault() -> None:
             assert pauses(plane) == [("", "gpt-4o", "overloaded", 5.0)]
 
 
+async def test_a_dead_proxy_shuts_nobody_out_who_comes_another_way() -> None:
+    """The provider is one, and works: what failed is how one of its pools reaches it."""
+    async with StrictProvider(new_keys(2)) as provider:
+        behind, direct = (pool(provider.url, [secret], max_attempts=1) for secret in provider.accounts)
+        for one in (behind, direct):
+            del one["dialect"]
+        pools = {
+            "behind": behind | {"provider": "openai", "proxy": f"http://127.0.0.1:{free_port()}"},
+            "direct": direct | {"provider": "openai"},
+        }
+        async with sidecar(pools) as plane:
+            replies = [await asked(plane, model="behind/gpt-4o") for _ in range(11)]
+            assert [reply.attempts for reply in replies] == [1] * 10 + [0]
+            assert (await asked(plane, model="direct/gpt-4o")).status == 200
+            assert [event.pool for event in plane.of(KeyChanged)] == ["behind"]
+            assert (await asked(plane, model="behind/gpt-4o")).attempts == 0
+
+
 async def test_a_fault_of_the_one_that_finds_out_counts_whatever_its_request_met_before() -> None:
     """It met its first fault before the pause began, and is the one that is let through after it."""
     async with StrictProvider(new_keys(1)) as provider:

@@ -94,13 +94,13 @@ def test_digest_stays_with_all_else(name: str) -> None:
     """Else a reload of anything would start the turn order anew."""
     pool, budgets = SAME[name](POOL, dict(BUDGETS))
     now, before = rotation(pool, budgets, "gemini-pro"), rotation(POOL, BUDGETS, "gemini-pro")
-    assert now == replace(before, door=now.door)
+    assert now == replace(before, way=now.way)
 
 
 def test_rotation_knows_its_provider_where_that_has_a_breaker() -> None:
     """And is another without: what the scripts are told of it is kept by it."""
     with_it, without = rotation(POOL, BUDGETS, "m"), rotation(replace(POOL, breaker=None), BUDGETS, "m")
-    assert (with_it.door, without.door) == (POOL.provider.door, "")
+    assert (with_it.way, without.way) == (POOL.way, "")
     assert with_it != without
 
 
