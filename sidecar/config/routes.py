@@ -14,6 +14,7 @@ from sidecar.config.schema import PoolEntry, RouteEntry, TargetEntry, Targets
 from sidecar.config.targets import target
 from sidecar.model.classes import Class
 from sidecar.model.configured import Cache, Pool, Route, Target
+from sidecar.model.patterns import overlap
 from sidecar.model.rotations import serves
 
 FALLBACKS = (
@@ -130,10 +131,17 @@ def _check_target(target: Target, name: str, pool: Pool, path: Path, problems: P
         text = "speaks no dialect in which a route could be asked for. Give the pool its dialect: openai"
         problems.error((*path, "pool"), f"{pool.name} {text}, or call it at /pools/{pool.name}/... alone.")
     model = target.model or name
-    if not pool.keys or "*" in model or serves(pool, model):
+    if not pool.keys or _may_serve(pool, model):
         return
     allowed = ", ".join(dict.fromkeys(pattern for key in pool.keys for pattern in key.models))
     problems.error(path, f"no key of pool {pool.name} may serve {shown(model)}: their `models` are {allowed}.")
+
+
+def _may_serve(pool: Pool, model: str) -> bool:
+    """Whether any key of the pool may serve this model, or one that a route's pattern lets be asked for."""
+    if "*" not in model:
+        return serves(pool, model)
+    return any(not key.models or any(overlap(model, pattern) for pattern in key.models) for key in pool.keys)
 
 
 def with_targets(drafts: list[Draft], routes: Mapping[str, Route]) -> list[Draft]:

@@ -21,3 +21,19 @@ def nearest(patterns: Iterable[str], name: str) -> str | None:
     """The pattern that is the name itself, else the longest that matches (of equally long ones the first)."""
     fitting = [pattern for pattern in patterns if matches(pattern, name)]
     return max(fitting, key=lambda pattern: (pattern == name, len(pattern)), default=None)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether any name fits both.
+
+    From their ends: `fits[at]` says it of what of `other` begins there and what of `one` was walked by then.
+    """
+    fits = [not other[at:].strip("*") for at in range(len(other) + 1)]
+    for sign in reversed(one):
+        before, fits = fits, [sign == "*" and fits[-1]] * len(fits)
+        for at in reversed(range(len(other))):
+            if "*" in {sign, other[at]}:
+                fits[at] = before[at] or fits[at + 1]
+            else:
+                fits[at] = sign == other[at] and before[at + 1]
+    return fits[0]

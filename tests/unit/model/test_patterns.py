@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model.patterns import matches, nearest
+from sidecar.model.patterns import matches, nearest, overlap
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,19 @@ def test_nearest_is_the_name_itself_else_the_longest_else_the_first(
     patterns: tuple[str, ...], name: str, found: str | None
 ) -> None:
     assert nearest(patterns, name) == found
+
+
+NAMES = ["".join(name) for length in range(7) for name in product("ab", repeat=length)]
+
+
+@given(st.text(alphabet="ab*", max_size=3), st.text(alphabet="ab*", max_size=3))
+def test_patterns_overlap_where_a_name_fits_both(one: str, other: str) -> None:
+    """The shortest such name has no letter that is in neither."""
+    assert overlap(one, other) == any(matches(one, name) and matches(other, name) for name in NAMES)
+
+
+def test_patterns_overlap_as_models_are_called() -> None:
+    assert overlap("gpt-*", "gpt-4o*")
+    assert overlap("*-pro", "gemini-*")
+    assert not overlap("claude-*", "gpt-4o*")
+    assert not overlap("*-pro", "gemini-*-flash")
