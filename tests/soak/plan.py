@@ -31,7 +31,7 @@ SECONDS: Mapping[Kind, tuple[float, ...]] = {
     "reload": (2.0, 5.0),
     "dead": (5.0, 8.0),
 }
-SIGNS_S = 0.5  # until a stream that waits tells of it, where its client asks for that
+SIGNS_S = 1.0  # until a stream that waits tells of it, where its client asks for that
 CALM = 0.25  # of a round
 LINGERING_S = 21.0  # longer than any request that a calm may have to wait for
 PAUSE_S = (0.8, 3.5)  # between the end of one and the next
