@@ -156,14 +156,16 @@ class Asking:
 
     async def outlast(self, search: Search, since: float, away: StoreAway) -> None:
         """Waits for Redis to come back as the request would wait for room; raises `away` when that is over."""
-        if self._store.up.is_set():  # away, and nobody brings it back: it was closed
-            raise away
         try:
+            if self._store.up.is_set():  # away, and nobody brings it back: it was closed
+                raise away
             with search.waiting(since), self._waiting.one_more(search):
                 async with asyncio.timeout(self.most_patience_s(search)):
                     await self._store.up.wait()
         except (TimeoutError, Full):
             raise away from None
+        finally:
+            del away  # its traceback holds this frame: together they would wait for the collector
 
 
 def _check_size(rotations: tuple[Rotation, ...], amounts: Amounts) -> None:

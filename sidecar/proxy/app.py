@@ -135,7 +135,9 @@ class DataPlane:
         try:
             return await self._forward(request, state, visit)
         except Refused as error:
-            refused = error
+            # Its tracebacks hold this frame: together, and with the request's body, they would wait for the collector.
+            refused = error.with_traceback(None)
+            refused.__context__ = None
         except BadCall as error:
             refused = bad_request(str(error))
         except asyncio.CancelledError:

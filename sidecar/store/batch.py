@@ -58,6 +58,8 @@ class Lane:
             if orphaned is not None and not future.cancelled():  # the cancel came behind the reply
                 orphaned(future.exception() or future.result())
             raise
+        finally:
+            del future  # its error's traceback holds this frame: together they would wait for the collector
 
     def submit(self, call: Call, orphaned: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
         """Queues the call behind those before it; the future has its reply or its error."""
@@ -78,6 +80,7 @@ class Lane:
             if not self._waiting:
                 self._gathered.clear()
             await self._serve(batch)
+            del batch  # until the next comes: who waited for it may have ended
 
     async def _serve(self, batch: Sequence[_Waiting]) -> None:
         """Answers every call of the batch, whatever happens: nobody may wait for ever."""
@@ -91,6 +94,7 @@ class Lane:
             replies = [error] * len(batch)
         away = next((reply for reply in replies if isinstance(reply, StoreAway)), None)
         if away is not None:
+            away = away.with_traceback(None)  # which holds this frame, and so all that wait
             await self._drop()  # the next connection may reach a server that can serve
             self._away(away)
             # Those that gathered meanwhile fail with it: one deadline after the other, the last would wait for minutes.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from sidecar.proxy.call import Call
+from sidecar.simulate.failures import Fault
+from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
+from tests.servers import RedisProcess
 
 WHOLE = json.dumps({"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]}).encode()
 PIECE = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "hi"}}]}).encode() + b"\n\n"
@@ -52,3 +57,97 @@ async def test_of_a_request_that_was_answered_nothing_is_kept(status: int, strea
             for _ in range(5):
                 assert (await plane.chat(stream=stream)).status == status
             assert await left(plane, before) == []
+
+
+# --- without the collector --------------------------------------------------------------------------
+
+# It comes after thousands of objects: many requests, each with a prompt that may be a megabyte and counts no more.
+NO_ROOM = {"limits": [{"requests": 1, "per": "day"}], "max_wait": "0s"}
+AWAY = {"max_wait": "0s"}
+QUICK = {"timeout": "100ms"}
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def remaining(plane: Plane) -> list[str]:
+    """Requests that only the collector would find."""
+    await plane.replica.idle.wait()
+    for _ in range(10):  # turns of the loop, until the server's own task has ended
+        await asyncio.sleep(0)
+    plane.events.clear()
+    return [found.request_id for found in gc.get_objects() if isinstance(found, Call)]
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("headers", [{}, {"x-sidecar-keepalive": "true"}], ids=["", "signs"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("more", "faults", "status"),
+    [
+        pytest.param(NO_ROOM, [], 429, id="no room"),
+        pytest.param({}, [Fault(status=429)], 429, id="rate limits"),
+        pytest.param({}, [Fault(close="before")], 502, id="no answer"),
+        pytest.param(QUICK, [Fault(hang=True)], 504, id="timeout"),
+        pytest.param({}, [Fault(dead=True)], 401, id="dead keys"),
+    ],
+)
+async def test_a_request_that_ends_badly_leaves_nothing_to_the_collector(
+    provider: StrictProvider,
+    more: dict[str, Any],
+    faults: list[Fault],
+    status: int,
+    stream: bool,
+    headers: dict[str, str],
+) -> None:
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts), **more)}) as plane:
+        if more is NO_ROOM:
+            for _ in provider.accounts:
+                await plane.chat()
+        provider.faults += faults
+        for _ in range(3):
+            assert (await plane.chat(headers, stream=stream)).status == status
+        assert await remaining(plane) == []
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("headers", [{}, {"x-sidecar-keepalive": "true"}], ids=["", "signs"])
+async def test_a_request_without_a_store_leaves_nothing_to_the_collector(
+    provider: StrictProvider, redis_process: RedisProcess, headers: dict[str, str]
+) -> None:
+    pools = {"chat": pool(provider.url, list(provider.accounts), **AWAY)}
+    async with sidecar(pools, redis=redis_process.url) as plane:
+        assert (await plane.chat()).status == 200
+        redis_process.kill()
+        for _ in range(3):
+            assert (await plane.chat(headers, stream=True)).status == 503
+        assert await remaining(plane) == []
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_stream_that_breaks_off_leaves_nothing_to_the_collector(plane: Plane, provider: StrictProvider) -> None:
+    provider.faults.append(Fault(close="middle"))
+    for _ in range(3):
+        assert (await plane.chat(stream=True)).status == 200
+    assert await remaining(plane) == []
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_request_whose_client_goes_leaves_nothing_to_the_collector(
+    plane: Plane, provider: StrictProvider
+) -> None:
+    provider.faults.append(Fault(hang=True))
+    for turn in range(3):
+        request = asyncio.create_task(plane.chat())
+        await provider.wait_for(lambda: len(provider.arrivals) > turn)  # noqa: B023 - awaited here
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        await plane.replica.idle.wait()
+    provider.release()
+    provider.calls.clear()
+    assert await remaining(plane) == []
