@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from msgspec import inspect
 
 from sidecar.config.problems import Path, Problems, Substituted, shown
-from sidecar.config.schema import Document
+from sidecar.config.schema import (
+    ClientEntry,
+    CooldownEntry,
+    Document,
+    KeyEntry,
+    LimitEntry,
+    PoolEntry,
+    TargetEntry,
+)
 
 _BROKEN = object()
 _WHOLE = re.compile(r"[+-]?\d{1,18}\Z", re.ASCII)
@@ -37,6 +45,14 @@ _FOUND: tuple[tuple[type, str], ...] = (  # the first that fits: Python's bool i
     (Mapping, "a mapping"),
 )
 _QUOTE = " Put it in quotes."
+_SUCH: dict[type, str] = {  # an example of what is most often written otherwise
+    ClientEntry: '{id: web, token: "${PROXY_API_KEY}"}',
+    CooldownEntry: "{default: 60s, max: 1h}",
+    KeyEntry: '{id: a, secret: "${OPENAI_API_KEY}"}',
+    LimitEntry: "{requests: 15, per: minute}",
+    PoolEntry: "{provider: openai, keys: {from_env: OPENAI_API_KEY}}",
+    TargetEntry: "{pool: chat, model: gpt-4o}",
+}
 
 
 def document(data: Mapping[object, object], problems: Problems) -> Document:
@@ -150,8 +166,20 @@ def found(value: object) -> str:
 
 
 def _advice(kind: inspect.Type, value: object) -> str:
-    wants_text = _fitting(kind, "") is not None
-    return _QUOTE if wants_text and isinstance(value, (bool, int, float)) else ""
+    if _fitting(kind, "") is not None:
+        return _QUOTE if isinstance(value, (bool, int, float)) else ""
+    example = _example(kind)
+    return f" Write it as {example}." if example else ""
+
+
+def _example(kind: inspect.Type) -> str:
+    """How the first of its options looks that has an example; "": none has."""
+    for option in _options(kind):
+        if isinstance(option, inspect.StructType) and option.cls in _SUCH:
+            return _SUCH[option.cls]
+        if isinstance(option, inspect.ListType) and (item := _example(option.item_type)):
+            return f"[{item}]"
+    return ""
 
 
 def _struct(kind: type) -> inspect.StructType:

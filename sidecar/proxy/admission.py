@@ -69,11 +69,11 @@ def client_of(request: web.BaseRequest, state: State, query: str) -> Client:
     if not state.clients:
         return _ANYONE
     now_s = time.time()
-    found = identify(state.clients, tokens(request.headers, query), now_s)
+    presented = tokens(request.headers, query)
+    found = identify(state.clients, presented, now_s)
     if found is None:
-        raise Refused(
-            401, "invalid_api_key", "The virtual key is unknown: use the token of one of this sidecar's `clients`."
-        )
+        what = "The virtual key is unknown" if any(presented) else "The request has no virtual key"
+        raise Refused(401, "invalid_api_key", f"{what}: use the token of one of this sidecar's `clients`.")
     client, token = found
     if token.expired(now_s):
         raise Refused(401, "expired_api_key", f"The virtual key of client {client.id} has expired. Use its new one.")

@@ -58,7 +58,7 @@ def choose(config: Config, dialect: str, model: str) -> Choice:
     """Where a name leads for a caller of this dialect. Raises Refused (404) where nothing has that name."""
     found = _by_route(config, model) or _by_prefix(config, model) or _by_bare_name(config, dialect, model)
     if found is None:
-        raise _unknown(config, model)
+        raise _unknown(config, dialect, model)
     by, to = found
     return Choice(by, to, tuple(_candidate(config, dialect, target) for target in to.targets))
 
@@ -183,10 +183,15 @@ def _without_model(config: Config, dialect: str) -> Target:
     raise Refused(404, "not_found", f"No pool speaks the {dialect} dialect. {why}.")
 
 
-def _unknown(config: Config, model: str) -> Refused:
-    models = [name for pool in config.pools.values() for name in pool.names_models]
-    known = list(dict.fromkeys([*config.routes, *(f"{name}/*" for name in config.pools), *models]))
-    near = get_close_matches(model, [*config.routes, *models], 1)
+def _unknown(config: Config, dialect: str, model: str) -> Refused:
+    """With what a caller of this dialect can ask for; where that is nothing, with what others can."""
+    speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
+    pools = speaking or [*config.pools.values()]
+    routes = [name for name, to in config.routes.items() if not speaking or dialect in callers(config, to.targets)]
+    models = [name for pool in pools for name in pool.names_models]
+    known = list(dict.fromkeys([*routes, *(f"{pool.name}/*" for pool in pools), *models]))
+    near = get_close_matches(model, [*routes, *models], 1)
     hint = f' Did you mean "{near[0]}"?' if near else ""
     shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-    return Refused(404, "model_not_found", f'No route or pool serves "{model}".{hint} Served: {shown}.')
+    told = f"{hint} Served: {shown}." if speaking else f" No pool speaks the {dialect} dialect; in others: {shown}."
+    return Refused(404, "model_not_found", f'No route or pool serves "{model}".{told}')

@@ -83,6 +83,13 @@ async def test_anybody_else_is_refused_in_his_dialect(
     assert [event.client for event in guarded.of(Answered)] == [""]
 
 
+async def test_who_sent_no_virtual_key_is_told_so_and_who_sent_another_that_it_is_unknown(guarded: Plane) -> None:
+    none = await guarded.post("/v1/chat/completions", b"{}", {})
+    other = await guarded.post("/v1/chat/completions", b"{}", {"Authorization": "Bearer sk-other"})
+    assert none.data["error"]["message"].startswith("The request has no virtual key:")
+    assert other.data["error"]["message"].startswith("The virtual key is unknown:")
+
+
 async def test_each_dialect_lists_what_it_can_ask_for(guarded: Plane) -> None:
     """Names of routes and of models that pools name; the path decides whose shape, else the header."""
     token = CLIENTS[0]["token"]

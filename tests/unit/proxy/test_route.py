@@ -219,6 +219,16 @@ def test_unknown_model_is_told_what_exists_and_what_is_near() -> None:
     assert "davinci" in error.message
 
 
+def test_unknown_model_is_told_only_what_its_callers_dialect_can_ask_for() -> None:
+    pools = (pool("own", 1, ANTHROPIC), pool("more", 1, ANTHROPIC), pool("spare", 1, OPENAI, names_models=("gpt-4o",)))
+    routes = {"fast": Route((Target("own", None),)), "slow": Route((Target("spare", None),))}
+    of = config(*pools, routes=routes)
+    assert (
+        refused("claude", "anthropic", of).message == 'No route or pool serves "claude". Served: fast, own/*, more/*.'
+    )
+    assert "No pool speaks the gemini dialect; in others: fast, slow, own/*" in refused("fsat", "gemini", of).message
+
+
 def test_nearest_name_may_be_a_pools_model_and_nothing_near_is_guessed() -> None:
     assert 'Did you mean "davinci"?' in refused("davinchi").message
     assert "Did you mean" not in refused("zzzzzz").message
