@@ -122,6 +122,8 @@ def _pool(config: Config, pool: Pool) -> Iterator[str]:
     for limits, ids in alike.items():
         whose = "each account" if len(alike) == 1 else ", ".join(ids)
         yield f"  limit  {whose}: {_limits(limits) or 'none known, so only 429s tell'}"
+    if not routes.callers(config, (Target(pool.name, None),)):
+        yield f"  calls  /pools/{pool.name}/... alone: only a pool with a dialect is found by its models"
     if pool.total:
         yield f"  total  {_limits(pool.total)}"
     for override in pool.provider.overrides:

@@ -184,14 +184,15 @@ def _without_model(config: Config, dialect: str) -> Target:
 
 
 def _unknown(config: Config, dialect: str, model: str) -> Refused:
-    """With what a caller of this dialect can ask for; where that is nothing, with what others can."""
-    speaking = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
-    pools = speaking or [*config.pools.values()]
-    routes = [name for name, to in config.routes.items() if not speaking or dialect in callers(config, to.targets)]
+    """With what a caller of this dialect can ask for."""
+    pools = [pool for pool in config.pools.values() if dialect in pool.provider.dialects]
+    if not pools:
+        why = f"no pool speaks the {dialect} dialect. Pools: {', '.join(config.pools)}"
+        return Refused(404, "model_not_found", f'No route or pool serves "{model}": {why}.')
+    routes = [name for name, route in config.routes.items() if dialect in callers(config, route.targets)]
     models = [name for pool in pools for name in pool.names_models]
     known = list(dict.fromkeys([*routes, *(f"{pool.name}/*" for pool in pools), *models]))
     near = get_close_matches(model, [*routes, *models], 1)
     hint = f' Did you mean "{near[0]}"?' if near else ""
     shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-    told = f"{hint} Served: {shown}." if speaking else f" No pool speaks the {dialect} dialect; in others: {shown}."
-    return Refused(404, "model_not_found", f'No route or pool serves "{model}".{told}')
+    return Refused(404, "model_not_found", f'No route or pool serves "{model}".{hint} Served: {shown}.')

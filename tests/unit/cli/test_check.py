@@ -34,6 +34,14 @@ def test_it_tells_pools_keys_accounts_limits_routes_clients_and_warnings(command
     assert not [secret for secret in (*SECRETS, "tok-0a1b") if secret in done.output]
 
 
+def test_a_pool_without_a_dialect_says_how_it_is_called(command: Command, written: Written) -> None:
+    own = {"provider": None, "base_url": "http://own.test", "keys": [{"id": "o", "secret": SECRETS[0]}]}
+    written(own)
+    assert "  calls  /pools/chat/... alone" in command("check").output
+    written(own | {"dialect": "openai"})
+    assert "  calls  " not in command("check").output
+
+
 def test_it_tells_what_is_cached_and_where(command: Command, written: Written) -> None:
     written(cache={"ttl": "1h", "max_bytes": "64KiB", "scope": "client", "redis": "redis://:hush@127.0.0.1:6380/1"})
     done = command("check")

@@ -55,7 +55,7 @@ def test_what_would_be_a_404_ends_with_1_and_says_why(command: Command, written:
     written(CHAT, pools={"own": OWN, "chat": CHAT}, routes=ROUTES)
     unknown = command("route", "fsat-one", "--dialect", "gemini")
     assert unknown.exit_code == 1
-    assert 'No route or pool serves "fsat-one". No pool speaks the gemini dialect; in others: fast-*' in unknown.output
+    assert 'No route or pool serves "fsat-one": no pool speaks the gemini dialect. Pools: own, chat.' in unknown.output
     left_out = command("route", "fast-one", "--dialect", "gemini")
     assert left_out.exit_code == 1
     assert "a call would be answered 404" in left_out.output
