@@ -12,6 +12,7 @@ from sidecar.model.configured import Auth, Provider, Speech
 from sidecar.providers import catalogue
 
 _BEARER = Auth("bearer")
+_NONE = Auth("none")
 _AUTH = {  # how each dialect's own SDK presents a key
     "openai": _BEARER,
     "anthropic": Auth("header", "x-api-key"),
@@ -62,7 +63,15 @@ def _preset(entry: PoolEntry, base_url: str | None, path: Path, problems: Proble
     if url is None:
         problems.error(path, f"{name} has an address for each customer. Give it as base_url:.")
         return None
+    if found.keyless and entry.keys is None and entry.from_dir is None:
+        return _without_key(found.at(url))
     return found.at(url)
+
+
+def _without_key(provider: Provider) -> Provider:
+    """The provider, called without any."""
+    dialects = {name: replace(speech, auth=_NONE) for name, speech in provider.dialects.items()}
+    return replace(provider, auth=_NONE, dialects=dialects)
 
 
 def _own(pool: str, entry: PoolEntry, base_url: str, path: Path, problems: Problems) -> Provider | None:
@@ -91,7 +100,7 @@ def _auth(entry: str | AuthEntry, path: Path, problems: Problems) -> Auth | None
         if entry == "bearer":
             return _BEARER
         if entry == "none":
-            return Auth("none")
+            return _NONE
         problems.error(path, f"{shown(entry)} is no way to present a key.", entry, _KNOWN_AUTH)
         return None
     if (entry.header is None) == (entry.query is None):

@@ -35,7 +35,7 @@ class Preset:
     `environment`: names of variables that hold a key, the usual one first. `pools`: a variable `<pools>_<POOL>`
     holds a key of a pool called POOL; "" for none. `also`: what other programs call it. `prefixes`: what its keys
     begin with. `dialects` begins with the provider's own; a prefix in them
-    is read as `urls.upstream_path` says.
+    is read as `urls.upstream_path` says. `keyless`: a pool of it that names no key needs none.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Preset:
     models_by_account: bool
     probe: str | None
     asks_usage: bool
+    keyless: bool
 
     def at(self, base_url: str) -> Provider:
         """The provider at an address: its own, or one that stands for it."""
@@ -161,6 +162,7 @@ def _preset(name: str, entry: Mapping[str, Any]) -> Preset:
         models_by_account=entry.get("models_by_account", True),
         probe=entry.get("probe"),
         asks_usage=entry.get("asks_usage", True),
+        keyless=entry.get("keyless", False),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.problems import ConfigError
 from sidecar.config.secrets import fingerprint, is_placeholder
 from sidecar.model.configured import Pool
 
@@ -149,6 +150,19 @@ def test_api_without_keys_gets_one_that_is_never_sent(desk: Desk) -> None:
     assert [key.id for key in (*one, *other)] == ["a-1", "b-1"]
     assert one[0].secret.reveal()
     assert one[0].account != other[0].account
+
+
+@pytest.mark.parametrize("server", ["ollama", "vllm"])
+def test_a_server_of_ones_own_needs_no_key_and_takes_those_that_are_named(desk: Desk, server: str) -> None:
+    """Without `keys` nothing is presented in any dialect; with them they are, and have to be there."""
+    free = desk.load(f"pools: {{p: {{provider: {server}}}}}").pools["p"]
+    assert {speech.auth.kind for speech in free.provider.dialects.values()} | {free.provider.auth.kind} == {"none"}
+    assert [key.id for key in free.keys] == ["p-1"]
+    named = f"pools: {{p: {{provider: {server}, keys: {{from_env: K}}}}}}"
+    guarded = desk.load(named, {"K": "sk-1"}).pools["p"]
+    assert {speech.auth.kind for speech in guarded.provider.dialects.values()} == {"bearer"}
+    with pytest.raises(ConfigError):
+        desk.load(named)
 
 
 def test_a_thousand_keys_of_each_source_are_all_there(desk: Desk) -> None:
