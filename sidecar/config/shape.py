@@ -15,12 +15,14 @@ from msgspec import inspect
 from sidecar.config.problems import Path, Problems, Substituted, shown
 from sidecar.config.schema import (
     ClientEntry,
+    ConnectionsEntry,
     CooldownEntry,
     Document,
     KeyEntry,
     LimitEntry,
     PoolEntry,
     TargetEntry,
+    TlsEntry,
 )
 
 _BROKEN = object()
@@ -45,13 +47,16 @@ _FOUND: tuple[tuple[type, str], ...] = (  # the first that fits: Python's bool i
     (Mapping, "a mapping"),
 )
 _QUOTE = " Put it in quotes."
+_SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}  # as YAML 1.1 read them
 _SUCH: dict[type, str] = {  # an example of what is most often written otherwise
     ClientEntry: '{id: web, token: "${PROXY_API_KEY}"}',
+    ConnectionsEntry: "{max: 100}",
     CooldownEntry: "{default: 60s, max: 1h}",
     KeyEntry: '{id: a, secret: "${OPENAI_API_KEY}"}',
     LimitEntry: "{requests: 15, per: minute}",
     PoolEntry: "{provider: openai, keys: {from_env: OPENAI_API_KEY}}",
     TargetEntry: "{pool: chat, model: gpt-4o}",
+    TlsEntry: "{cert: tls.crt, key: tls.key}",
 }
 
 
@@ -168,17 +173,19 @@ def found(value: object) -> str:
 def _advice(kind: inspect.Type, value: object) -> str:
     if _fitting(kind, "") is not None:
         return _QUOTE if isinstance(value, (bool, int, float)) else ""
-    example = _example(kind)
+    example = _example(kind, value)
     return f" Write it as {example}." if example else ""
 
 
-def _example(kind: inspect.Type) -> str:
+def _example(kind: inspect.Type, value: object) -> str:
     """How the first of its options looks that has an example; "": none has."""
     for option in _options(kind):
         if isinstance(option, inspect.StructType) and option.cls in _SUCH:
             return _SUCH[option.cls]
-        if isinstance(option, inspect.ListType) and (item := _example(option.item_type)):
+        if isinstance(option, inspect.ListType) and (item := _example(option.item_type, value)):
             return f"[{item}]"
+        if isinstance(option, inspect.BoolType):
+            return _SWITCHES.get(str(value).lower(), "")
     return ""
 
 
