@@ -23,11 +23,13 @@ from aiohttp import web
 
 from sidecar.model.classes import Class
 from sidecar.model.events import Cached
+from sidecar.providers.dialect import Reader
 from sidecar.proxy import keepalive, relay, sameness
 from sidecar.proxy.attempt import Answer, Attempts
 from sidecar.proxy.errors import Refused
 from sidecar.proxy.inflate import Inflate
 from sidecar.proxy.passing import TAKEN_S, say, taken
+from sidecar.proxy.upstream import Reply
 from sidecar.proxy.visit import Visit
 from sidecar.store.cache import PACKING, RENEW_S, Cache, Kept
 from sidecar.store.connect import StoreAway, StoreUnable
@@ -283,11 +285,21 @@ def _kept(visit: Visit, use: sameness.Use, copy: Copy) -> Kept | None:
     if answer is None or answer.reply.status != 200 or visit.outcome != Class.OK:
         return None
     reply, packed = answer.reply, copy.packed()
-    if packed is None or reply.reader is None or not reply.reader.has_said:
+    if packed is None or reply.reader is None or not reply.reader.has_said or _may_be_cut(reply, reply.reader):
         return None
     content_type = reply.response.headers.get("Content-Type", "")
     pool, usage = answer.held.pool.name, reply.reader.usage
     return Kept(content_type, pool, answer.model, usage, use.policy.ttl_s, packed)
+
+
+def _may_be_cut(reply: Reply, reader: Reader) -> bool:
+    """Whether nothing but its connection's end tells that it is whole: HTTP does not, nor does it itself.
+
+    One of two choices may have ended; what is too long to be read may end in a bracket anywhere.
+    """
+    headers = reply.response.headers
+    told = "Content-Length" in headers or "Transfer-Encoding" in headers
+    return not (told or reader.said_last or (reply.ended and not reader.is_stream))
 
 
 async def _replay(request: web.BaseRequest, visit: Visit, content_type: str, body: bytes) -> web.StreamResponse:

@@ -161,16 +161,44 @@ async def test_neither_is_what_was_blocked_or_is_too_large(body: bytes, kind: st
     ids=["page", "text", "half", "half of a long one", "empty", "empty stream", "no stream"],
 )
 async def test_neither_is_what_nobody_can_read_or_has_no_content(body: bytes, kind: str) -> None:
-    """Its own caller gets it as it came; who asks again is not to get it again. Only its end told its length."""
+    """Its own caller gets it as it came; who asks again is not to get it again. HTTP ended well."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin(kind=kind)
+        await exchange.chunk(body)
+        await exchange.chunk(b"")
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={}) as plane:
+        for _ in range(2):
+            reply = await plane.chat()
+            assert (reply.status, cache_of(reply), reply.body) == (200, "miss", body)
+
+
+TWO = CUT + CUT.replace(b'"index":0', b'"index":1') + b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
+LONG = b'{"data":[' + b'{"embedding":[1]},' * 5000 + b'{"embedding":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "second"),
+    [
+        (TWO, "text/event-stream", "miss"),
+        (TWO + b"data: [DONE]\n\n", "text/event-stream", "hit"),
+        (LONG, "application/json", "miss"),
+        (ANSWER, "application/json", "hit"),
+    ],
+    ids=["one of two choices", "a last word", "too long to be read", "read to its end"],
+)
+async def test_where_only_its_connection_ends_it_must_say_itself_that_it_is_whole(
+    body: bytes, kind: str, second: str
+) -> None:
+    """Such an end may come in the middle."""
 
     async def answer(exchange: Exchange) -> None:
         await exchange.say(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode() + body)
         exchange.cut()
 
     async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={}) as plane:
-        for _ in range(2):
-            reply = await plane.chat()
-            assert (reply.status, cache_of(reply), reply.body) == (200, "miss", body)
+        assert [cache_of(await plane.chat(n=2)) for _ in range(2)] == ["miss", second]
 
 
 async def test_long_answers_without_a_word_of_usage_are_kept() -> None:
