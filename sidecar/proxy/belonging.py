@@ -234,12 +234,34 @@ def here(headers: CIMultiDict[str], request: web.BaseRequest) -> None:
 
 
 _RESULTS = re.compile(rb'("results_url"\s*:\s*")https?:[^"]*?(/messages/batches/[^"]*")')
+_BEGUN = re.compile(rb'"(?:r[a-z_]*|results_url"\s*(?::\s*(?:"[^"]*)?)?)?\Z')
+_LONGEST_URL = 1024  # bytes, its name included
 
 
-def results_here(request: web.BaseRequest, body: bytes) -> bytes:
-    """The body of a batch of messages, whose results are to be fetched here too: Anthropic's SDK calls that URL."""
-    before = f"{request.scheme}://{request.host}{request.raw_path.partition('/messages/batches')[0]}"
-    return _RESULTS.sub(lambda found: found[1] + before.encode() + found[2], body)
+class Results:
+    """Lets the results of batches of messages be fetched here too, in a body cut anywhere.
+
+    Anthropic's SDK calls the URL that it finds there, with the key that its client has for the sidecar.
+    """
+
+    def __init__(self, before: str) -> None:
+        self._before, self._held = before.encode(), b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The same JSON, but for these URLs; one that is not all there yet waits for the rest."""
+        text = self._held + data
+        begun = _BEGUN.search(text, max(0, len(text) - _LONGEST_URL))
+        end = begun.start() if begun else len(text)
+        self._held = text[end:]
+        return _RESULTS.sub(lambda found: found[1] + self._before + found[2], text[:end])
+
+
+def results(request: web.BaseRequest) -> Results | None:
+    """What the answer to this request passes through; None: it tells of no batches."""
+    before, batches, below = request.raw_path.partition("/messages/batches")
+    if not batches or "/results" in below:
+        return None
+    return Results(f"{request.scheme}://{request.host}{before}")
 
 
 def _shown(thing: str) -> str:

@@ -202,8 +202,8 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
         raise bad_request(str(bad)) from None
     _check_model(reading.model)
     headers = _upstream_headers(request.headers)
-    if reading.stream:
-        headers["Accept-Encoding"] = "identity"  # events are small, and nothing can be added to packed ones
+    if reading.stream or "messages/batches" in where.operation:
+        headers["Accept-Encoding"] = "identity"  # events are small, and nothing can be changed in what is packed
     return Call(
         request_id=request_id,
         method=request.method,

@@ -15,6 +15,7 @@ from sidecar.model.outcomes import BROKEN, TIMED_OUT
 from sidecar.model.redaction import hide
 from sidecar.providers import masking
 from sidecar.providers.dialect import Reader
+from sidecar.proxy import belonging
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import broken_off, stopped
@@ -52,8 +53,10 @@ class Passing:
         self.unpacks = self.reply.unpacks
         self._packed = not self.unpacks and coding.strip().lower() not in PLAIN
         self._fixed = self._packed or (not self.unpacks and "Content-Length" in headers)
-        masks = to.called and not self._packed
-        self.mask = masking.mask(to.called, headers.get("Content-Type", "")) if masks else None
+        self.mask: masking.Mask | belonging.Results | None = None
+        if not self._packed:
+            mask = masking.mask(to.called, headers.get("Content-Type", "")) if to.called else None
+            self.mask = mask or belonging.results(to.request)
         self._held = b"".join(Inflate(coding)(self.reply.held)) if self.unpacks else self.reply.held
         self._untaken = False  # whether it ended as it waited for the client
 

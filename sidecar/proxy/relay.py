@@ -65,10 +65,11 @@ def _masked(to: Delivery, reply: Reply, body: bytes) -> bytes:
 
 def _at_home(request: web.BaseRequest, reply: Reply, headers: CIMultiDict[str]) -> bytes:
     """The body, in which a URL that leads past the sidecar leads here."""
-    if "/messages/batches" not in request.raw_path or reply.status >= 300:
+    results = belonging.results(request)
+    if results is None or reply.status >= 300:
         return reply.held
     body, is_all = unpacked(headers.get("Content-Encoding", ""), reply.held, ERROR_BYTES)
-    here = belonging.results_here(request, body)
+    here = results.feed(body)
     if not is_all or here == body:
         return reply.held
     headers.popall("Content-Encoding", None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
-from tests.proxy.plane import Plane, new_keys, sidecar
+from tests.proxy.plane import Plane, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
 
 VERSION = {"anthropic-version": "2023-06-01"}
 BATCH = {"requests": [{"custom_id": "a", "params": {"model": "m", "max_tokens": 9, "messages": []}}]}
@@ -51,6 +53,27 @@ async def test_the_results_of_a_batch_lie_here(
     results = await plane.send("GET", f"{path}/results", VERSION)
     assert (results.status, results.key, results.attempts) == (200, made.key, 1)
     assert b'"custom_id":"a"' in results.body
+
+
+@pytest.mark.parametrize("piece", [1000, 1_000_000])
+async def test_so_do_those_of_more_batches_than_are_held_back(piece: int) -> None:
+    """Wherever the list is cut: who followed a URL past the sidecar would show the provider its virtual key."""
+    url = "https://api.anthropic.com/v1/messages/batches/%d/results"
+    rows = [{"id": f"{at}", "results_url": None if at % 7 == 0 else url % at} for at in range(2000)]
+    body = json.dumps({"data": rows, "last_id": "1999"}).encode()
+
+    async def answer(exchange: Exchange) -> None:
+        assert exchange.header("accept-encoding") == ["identity"]
+        await exchange.begin(kind="application/json")
+        for start in range(0, len(body), piece):
+            await exchange.chunk(body[start : start + piece])
+        await exchange.chunk(b"")
+
+    async with RawUpstream(answer) as upstream:
+        anthropic = pool(upstream.url, new_keys(1), dialect="anthropic", base_url=upstream.url)
+        async with sidecar({"a": anthropic}) as plane:
+            told = await plane.send("GET", "/v1/messages/batches", VERSION | {"Accept-Encoding": "gzip"})
+            assert told.body == body.replace(b"https://api.anthropic.com", plane.url.encode())
 
 
 @pytest.mark.parametrize("before", ["", "/pools/gemini"])
