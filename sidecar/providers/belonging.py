@@ -144,6 +144,11 @@ def _page(token: bytes) -> str:
     return f"page={hashlib.blake2b(token, digest_size=16).hexdigest()}"
 
 
+def is_made(model: str) -> bool:
+    """Whether a model is a thing of the account that tuned it."""
+    return model.startswith(("ft:", "tunedModels/"))
+
+
 _PLAIN_ONLY = re.compile(_PLAIN)
 # What an id consists of, where JSON writes it by its number: who reads it as JSON finds the id.
 _NUMBERED = re.compile(rb"\\u00(2[dDeEfF]|3[0-9aA]|[46][1-9a-fA-F]|5[0-9aAfF]|7[0-9aA])")

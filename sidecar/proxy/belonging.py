@@ -74,6 +74,13 @@ class Accounts:
         others = (Target(name, "", account=account) for name in sorted(speaking))
         return tuple(one for one in others if self._serves(one, account))[:1]
 
+    def makers(self, target: Target, makers: Mapping[str, Maker]) -> Target:
+        """The target with the keys of the account that made its model, where that is known: its caller may have called
+        it by a route's name, and other targets may be anybody's."""
+        maker = makers.get(target.model or "")
+        account = self.of(maker) if maker else ""
+        return replace(target, account=account) if account and self._serves(target, account) else target
+
     def _serves(self, target: Target, account: str) -> bool:
         return any(pool == target.pool and may_serve(key, target.model or "") for pool, key in self._keys[account])
 
@@ -183,14 +190,17 @@ class Belonging:
             if profile := call.headers.get(PROFILE):
                 named = {**named, **dict.fromkeys(belonging.named_in_path(profile))}
         found = Belongs(call, pools.store.made, accounts, client, named)
-        if named:
-            found.makers = await pools.makers(search, {thing: belonging.renewed_s(thing) for thing in named})
+        models = {one.model: None for one in search.targets if one.model and belonging.is_made(one.model)}
+        if named or (models and accounts.several):
+            found.makers = await pools.makers(search, {it: belonging.renewed_s(it) for it in {**models, **named}})
+            search.targets = tuple(accounts.makers(one, found.makers) for one in search.targets)
             self._pin(found, search)
         return found
 
     def _pin(self, found: Belongs, search: Search) -> None:
         accounts, place = found.accounts, found.call.place
-        things = {account: thing for thing, maker in found.makers.items() if (account := accounts.of(maker))}
+        makers = {thing: maker for thing, maker in found.makers.items() if thing in found.named}
+        things = {account: thing for thing, maker in makers.items() if (account := accounts.of(maker))}
         if not things:
             return
         if len(things) > 1:

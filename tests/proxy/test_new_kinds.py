@@ -12,6 +12,7 @@ from tests.proxy.plane import CHAT, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 
 MADE = "widget_68e554e0b2c08190a1"
+TUNED = "ft:gpt-4o-mini:acme::abc123"
 CALL = "rtc_u1_9c6574da8b8a41a18da9308f4ad974ce"
 
 
@@ -65,6 +66,27 @@ async def test_the_pages_of_a_list_are_one_accounts(dialect: str, path: str, tol
                 pages.append(await plane.send("GET", f"{path}&{asks}={quote(pages[-1].data[told])}", version))
             assert [page.key for page in pages] == ["k0"] * 4
             assert (await plane.send("GET", path, version)).key == "k1"
+
+
+@pytest.mark.parametrize("asked", [TUNED, f"chat/{TUNED}", "mine"])
+async def test_a_tuned_model_is_asked_of_who_tuned_it_whatever_it_is_called(asked: str) -> None:
+    """Who stands behind it in its route may be anybody."""
+
+    async def answer(exchange: Exchange) -> None:
+        fails = asked == "mine" and exchange.header("x-fails") and TUNED.encode() in exchange.body
+        done = {"id": "ftjob-abc123abc123", "fine_tuned_model": TUNED, "choices": []}
+        await exchange.reply(json.dumps(done).encode(), "503 Service Unavailable" if fails else "200 OK")
+
+    async with RawUpstream(answer) as upstream:
+        pools = {"chat": pool(upstream.url, new_keys(3)), "spare": pool(upstream.url, new_keys(2))}
+        behind = [{"pool": "chat", "model": TUNED}, {"pool": "spare", "model": "gpt-4o"}]
+        async with sidecar(pools, routes={"mine": behind}) as plane:
+            key = (await plane.send("GET", "/v1/fine_tuning/jobs/ftjob-abc123abc123")).key
+            replies = [await plane.chat(model=asked) for _ in range(3)]
+            assert [(reply.key, reply.headers["x-sidecar-pool"]) for reply in replies] == [(key, "chat")] * 3
+            if asked == "mine":
+                others = [(await plane.chat({"x-fails": "1"}, model=asked)).headers for _ in range(2)]
+                assert [one["x-sidecar-pool"] + one["x-sidecar-key"] for one in others] == ["sparek0", "sparek1"]
 
 
 async def test_a_user_profile_is_asked_of_who_made_it_though_a_header_names_it() -> None:
