@@ -63,6 +63,10 @@ class Accounts:
         """Its keys, for people."""
         return ", ".join(f"{pool}/{key.id}" for pool, key in self._keys[account])
 
+    def why(self, thing: str, account: str) -> str:
+        """Why no other account is asked, for people."""
+        return f"{_shown(thing)} was made with {self.told(account)}, and no other account can use it."
+
     def targets(self, search: Search, account: str, anywhere: str) -> tuple[Target, ...]:
         """Those of the search that have a key of the account which may serve; else, for a call that names neither model
         nor pool, any pool that speaks its dialect, `anywhere`."""
@@ -194,6 +198,9 @@ class Belonging:
         if named or (models and accounts.several):
             found.makers = await pools.makers(search, {it: belonging.renewed_s(it) for it in {**models, **named}})
             search.targets = tuple(accounts.makers(one, found.makers) for one in search.targets)
+            first = search.targets[0]
+            if {one.account for one in search.targets} == {first.account} != {""}:
+                found.why = accounts.why(first.model or "", first.account)
             self._pin(found, search)
         return found
 
@@ -207,7 +214,7 @@ class Belonging:
             told = "; ".join(f"{_shown(thing)} with {accounts.told(account)}" for account, thing in things.items())
             raise bad_request(f"This names what different accounts made: {told}. No account can use another's.")
         ((account, thing),) = things.items()
-        found.why = f"{_shown(thing)} was made with {accounts.told(account)}, and no other account can use it."
+        found.why = accounts.why(thing, account)
         free = place.dialect.name if place.pool is None and found.call.reading.model is None else ""
         targets = accounts.targets(search, account, free)
         if not targets:

@@ -89,6 +89,20 @@ async def test_a_tuned_model_is_asked_of_who_tuned_it_whatever_it_is_called(aske
                 assert [one["x-sidecar-pool"] + one["x-sidecar-key"] for one in others] == ["sparek0", "sparek1"]
 
 
+async def test_who_asks_for_a_tuned_model_is_told_why_no_other_account_is_asked() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(json.dumps({"id": "ftjob-abc123abc123", "fine_tuned_model": TUNED}).encode())
+
+    limited = {"limits": [{"requests": 1, "per": "hour"}], "max_wait": "0s"}
+    async with RawUpstream(answer) as upstream:
+        pools = {"chat": pool(upstream.url, new_keys(3), **limited)}
+        async with sidecar(pools, routes={"mine": [{"pool": "chat", "model": TUNED}]}) as plane:
+            await plane.send("GET", "/v1/fine_tuning/jobs/ftjob-abc123abc123")
+            spent = await plane.chat(model="mine")
+            assert (spent.status, len(upstream.heard)) == (429, 1)
+            assert spent.data["error"]["message"].startswith(f"{TUNED} was made with chat/k0, and no other account")
+
+
 async def test_a_user_profile_is_asked_of_who_made_it_though_a_header_names_it() -> None:
     profile, version = "uprof_011CZkZCu8hGbp5mYRQgUmz9", {"anthropic-version": "2023-06-01"}
 
