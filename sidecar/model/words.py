@@ -6,9 +6,11 @@ Names that end in `_s` are seconds, as providers and configs speak of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 from sidecar.model.classes import Class, Scope
@@ -129,9 +131,11 @@ class Rotation:
         """A number that rotations of the same keys have in common, in this process."""
         return hash(tuple(member.text for member in self.members))
 
-    @cached_property
-    def members_by_text(self) -> Mapping[str, Member]:
-        return {member.text: member for member in self.members}
+    def member(self, text: str) -> Member:
+        """Whose text this is. It begins with the order in which they are; a table of texts for each model would be
+        larger than all else."""
+        order = int(text.partition("|")[0])
+        return self.members[bisect_left(self.members, order, key=attrgetter("order"))]
 
     def __hash__(self) -> int:
         return hash((self.pool, self.model, self.digest))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from sidecar.model import lines
 from sidecar.model.configured import Config, Target
@@ -23,6 +24,8 @@ class Rotations:
     def __init__(self, config: Config) -> None:
         self._config, self._lines = config, lines.names(config.pools)
         self._known: OrderedDict[tuple[str, str, str, Total], Rotation] = OrderedDict()
+        # By pool and digest, the latest: a pool may have a thousand keys, and clients name any number of models.
+        self._alike: WeakValueDictionary[tuple[str, str], Rotation] = WeakValueDictionary()
 
     def __call__(self, target: Target, client: Total = NOBODY) -> Rotation:
         name = target.pool, target.model or "", target.account, client
@@ -41,4 +44,8 @@ class Rotations:
         pool = self._config.pools[target.pool]
         if target.account:
             pool = replace(pool, keys=tuple(key for key in pool.keys if key.account == target.account))
-        return rotation(pool, self._config.budgets, target.model or "", self._lines[target.pool])
+        made = rotation(pool, self._config.budgets, target.model or "", self._lines[target.pool])
+        alike = self._alike.get((made.pool, made.digest), made)
+        made = replace(made, members=alike.members, limits=alike.limits, total=alike.total)
+        self._alike[made.pool, made.digest] = made
+        return made

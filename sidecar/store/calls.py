@@ -131,7 +131,7 @@ def read_acquire(ask: Ask, reply: Sequence[bytes | int]) -> Grant | Refusal | Ex
             return Grant(
                 target=int(target),
                 rotation=rotation,
-                member=rotation.members_by_text[member.decode()],
+                member=rotation.member(member.decode()),
                 number=int(number),
                 moment_us=int(moment),
                 wait_us=int(wait),
