@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sidecar.proxy.call import Call
+from sidecar.proxy.origin.incoming import Incoming
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
@@ -75,13 +76,13 @@ def uncollected() -> Iterator[None]:
     gc.enable()
 
 
-async def remaining(plane: Plane) -> list[str]:
-    """Requests that only the collector would find."""
+async def remaining(plane: Plane) -> list[Call | Incoming]:
+    """Requests, and bodies of answers, that only the collector would find."""
     await plane.replica.idle.wait()
     for _ in range(10):  # turns of the loop, until the server's own task has ended
         await asyncio.sleep(0)
     plane.events.clear()
-    return [found.request_id for found in gc.get_objects() if isinstance(found, Call)]
+    return [found for found in gc.get_objects() if isinstance(found, Call | Incoming)]
 
 
 @pytest.mark.usefixtures("uncollected")

@@ -44,6 +44,7 @@ class Incoming:
             if not data and not content.at_eof():
                 data = await self._next(content)
         except (aiohttp.ClientError, OSError) as error:
+            error.__traceback__ = None  # it holds the reader, which holds it: both would wait for the collector
             raise Lost(type(error).__name__) from None
         if self.at_end:
             self._forget()
