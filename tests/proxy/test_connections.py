@@ -109,6 +109,53 @@ async def test_another_origin_serves_while_the_first_is_full() -> None:
             assert (await plane.chat()).headers["x-sidecar-pool"] == "first"
 
 
+async def test_a_small_bound_of_one_pool_holds_up_nobody_of_another_at_its_origin() -> None:
+    """There is room for those of the larger, whoever waits within the smaller."""
+    async with Holding() as upstream:
+        pools = {
+            "small": pool(upstream.url, new_keys(1), connections={"max": 1}),
+            "large": pool(upstream.url, new_keys(1), connections={"max": 3}),
+        }
+        async with sidecar(pools) as plane:
+            small = [asyncio.create_task(plane.chat(model="small/m")) for _ in range(2)]
+            await until(lambda: upstream.open == 1 and waiting(plane) == 1)
+            large = [asyncio.create_task(plane.chat({"x-sidecar-max-wait": "0"}, model="large/m")) for _ in range(3)]
+            await until(lambda: sum(call.done() for call in large) >= 1)
+            await until(lambda: upstream.open == 3 or all(call.done() for call in large))
+            upstream.gate.set()
+            assert [(await call).status for call in small] == [200, 200]
+            assert sorted([(await call).status for call in large]) == [200, 200, 503]
+            assert upstream.most == 3
+            assert plane.upstream.places._taken == {}
+
+
+async def test_a_place_that_came_free_while_another_origin_was_asked_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody leaves one any more, so who waited for that would wait in vain."""
+    places = Places()
+    pools = {
+        "full": pool("http://full.test", new_keys(1), connections={"max": 1}),
+        "spent": pool("http://spent.test", new_keys(1), limits=[{"requests": 1, "per": "hour"}]),
+    }
+    async with sidecar(pools) as plane:
+        of_plane = plane.replica.state.pools
+        acquire = of_plane.acquire
+
+        async def ask(*names: str) -> str:
+            targets = tuple(Target(name, "m") for name in names)
+            search = Search("".join(names), targets, asyncio.get_running_loop().time() + 60)
+            return (await places.acquire(of_plane, search, True))[1]
+
+        async def and_then_one_ends(search: Search, wait: bool = True) -> object:
+            got = await acquire(search, wait)
+            monkeypatch.setattr(of_plane, "acquire", acquire)
+            places.leave("full.test")
+            return got
+
+        assert [await ask("full"), await ask("spent")] == ["full.test", ""]
+        monkeypatch.setattr(of_plane, "acquire", and_then_one_ends)
+        assert await ask("full", "spent") == "full.test"
+
+
 async def test_a_wait_for_a_connection_ends_like_one_for_room() -> None:
     async with (
         Holding() as upstream,

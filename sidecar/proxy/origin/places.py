@@ -77,7 +77,8 @@ class Places:
             del self._taken[origin]
 
     def _enter(self, bound: _Bound) -> bool:
-        if self._taken[bound.origin] >= bound.most or self._waiting.get(bound.origin):
+        """Passes nobody: what comes free goes straight to who waits, so who still does has a smaller bound."""
+        if self._taken[bound.origin] >= bound.most:
             return False
         self._taken[bound.origin] += 1
         return True
@@ -104,7 +105,7 @@ class Places:
         if bound is not None:
             mine.discard(bound.origin)
         leave_all()
-        if isinstance(got, Held) and bound is not None and not kept and not self._enter(bound):
+        if isinstance(got, Held) and bound is not None and not kept:
             try:
                 await self._given(frozenset({bound}))
             except BaseException:
@@ -124,7 +125,11 @@ class Places:
             raise Refused(503, "no_connection", told, {"Retry-After": "1"}) from None
 
     async def _given(self, bounds: frozenset[_Bound]) -> str:
-        """The origin of a place that somebody left, in the order of coming."""
+        """The origin of a place: one that came free since it was looked for, or that somebody leaves, in the order of
+        coming."""
+        for bound in bounds:
+            if self._enter(bound):
+                return bound.origin
         waiter = _Waiter(bounds, asyncio.get_running_loop().create_future())
         origins = {bound.origin for bound in bounds}
         for origin in origins:
