@@ -118,7 +118,7 @@ class Attempts:
     began_upstream: float | None = None
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.pools, self.search, self.call.reading.retry_safe)
+        self.progress = Progress(self.pools, self.search, self.call.repeatable)
 
     @property
     def count(self) -> int:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
+import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.model.configured import Config, Parameters, Target
 from sidecar.model.headers import CREDENTIALS, HOP_BY_HOP, OURS
 from sidecar.model.words import Estimate
-from sidecar.providers import estimates, jsonhead, multipart, parameters
+from sidecar.providers import deeds, estimates, jsonhead, multipart, parameters
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
@@ -103,6 +104,15 @@ class Call:
     batch: bool = False  # its priority: it leaves a share of each budget to the others
     rewritten: dict[Target, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by where they go
     estimated: list[Estimate] = field(default_factory=list)  # what `estimate` found, once it was asked
+
+    def repeatable(self) -> bool:
+        """Whether executing it twice does no harm. It reads all of the body: to be asked when an attempt has failed."""
+        if not self.reading.retry_safe or not jsonhead.looks_like_json(self.body):
+            return self.reading.retry_safe
+        try:
+            return not deeds.acts(self.body)
+        except (msgspec.DecodeError, RecursionError):  # nobody knows
+            return False
 
     def estimate(self, targets: Sequence[Target]) -> Estimate:
         """What it may cost in tokens, at whichever of its targets: found when a pool that limits them first asks."""

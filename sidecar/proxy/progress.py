@@ -45,7 +45,7 @@ class Progress:
 
     pools: Pools
     search: Search
-    retry_safe: bool
+    repeatable: Callable[[], bool]  # whether executing the call twice does no harm
     attempts: int = 0
     kinds: list[Class] = field(default_factory=list)
     blames: dict[str, Blame] = field(default_factory=dict)  # by pool, from the first key that refused
@@ -132,7 +132,7 @@ class Progress:
     def _may_repeat(self, held: Held, outcome: Outcome, status: int | None) -> bool:
         """Whether the request was surely not executed, or does no harm twice."""
         executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
-        return not executed or self.retry_safe or held.pool.retry_unsafe
+        return not executed or held.pool.retry_unsafe or self.repeatable()
 
     def take_back(self, held: Held) -> None:
         """Ends every suspicion that nothing has proved: the request goes no further."""

@@ -13,6 +13,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from sidecar.model.configured import Cache, Config, Route
+from sidecar.providers import deeds
 from sidecar.proxy.call import Call
 
 CANONICAL = 128 * 1024  # bytes of a body up to which the order of its fields does not matter: 2 ms
@@ -73,39 +74,13 @@ def _wishes(headers: CIMultiDict[str]) -> tuple[bool, float]:
     return "no-store" not in said, 0.0 if "no-cache" in said else min(ages, default=math.inf)
 
 
-class _Says(msgspec.Struct):
-    """Fields by which an answer is more than what it says: it is stored at the provider, is made later, goes on from
-    what is there, or has done something. OpenAI's responses and completions, Anthropic's messages."""
-
-    store: Any = None
-    background: Any = None
-    conversation: Any = None
-    previous_response_id: Any = None
-    container: Any = None
-    mcp_servers: Any = None
-    tools: Any = None
-
-    @property
-    def plainly(self) -> bool:
-        asked = (self.background, self.conversation, self.previous_response_id, self.container, self.mcp_servers)
-        tools = self.tools if isinstance(self.tools, list) else ()
-        return self.store is not True and not any(asked) and not any(map(_acts, tools))
-
-
-def _acts(tool: Any) -> bool:
-    """Whether the provider does something with it that lasts: at somebody's server, or in a container of its own."""
-    return isinstance(tool, dict) and str(tool.get("type")).startswith(
-        ("mcp", "code_interpreter", "code_execution", "shell")
-    )
-
-
 def canonical(body: bytes | memoryview) -> bytes | memoryview | None:
     """The same for bodies that differ in white space and in the order of their fields only; of a large one its bytes.
 
     None for one whose answer is nobody else's, and for what is no JSON object, or one that says a thing twice.
     """
     try:
-        if not msgspec.json.decode(body, type=_Says).plainly:
+        if not deeds.answers_alone(body):
             return None
         if len(body) > CANONICAL:
             return body

@@ -246,6 +246,20 @@ async def test_what_may_have_been_done_is_not_done_twice(plane: Plane, provider:
     assert len(provider.arrivals) == 4
 
 
+@pytest.mark.parametrize("fields", [{"tools": [{"type": "image_generation"}]}, {"conversation": "conv_kept1234"}])
+async def test_neither_is_a_response_that_does_more_than_answer(
+    plane: Plane, provider: StrictProvider, fields: dict[str, Any]
+) -> None:
+    """Its tool would paint a second image, or the conversation have everything twice."""
+    response = {"model": "gpt-4o", "input": "a cat"}
+    provider.faults.append(Fault(status=500, times=1))
+    reply = await plane.post("/v1/responses", response | fields)
+    assert (reply.status, reply.attempts) == (500, 1)
+    provider.faults[:] = [Fault(status=500, times=1)]
+    reply = await plane.post("/v1/responses", response)
+    assert (reply.status, reply.attempts) == (200, 2)
+
+
 async def test_retry_unsafe_retries_everything(provider: StrictProvider) -> None:
     async with sidecar({"chat": pool(provider.url, secrets_of(provider), retry_unsafe=True)}) as plane:
         provider.faults.append(Fault(status=500, times=1))

@@ -47,7 +47,7 @@ class Request:
         self.pools = Pools(config, cast(Store, self.reports), lambda _: None)
         made = tuple(Target(one, "m") if isinstance(one, str) else one for one in targets or ("p",))
         self.search = Search("r1", made, asyncio.get_running_loop().time() + 60)
-        self.progress = Progress(self.pools, self.search, retry_safe)
+        self.progress = Progress(self.pools, self.search, lambda: retry_safe)
 
     def held(self, key: str, target: int = 0) -> Held:
         """The key in hand for a target, as an acquire would give it."""

@@ -15,7 +15,7 @@ from tests.unit.proxy.requests import INVALID, MINUTE, OK
 
 
 def learn(pools: Pools, request: str, one: Held, met: Outcome, status: int) -> Next:
-    progress = Progress(pools, search(request=request), retry_safe=True)
+    progress = Progress(pools, search(request=request), repeatable=lambda: True)
     return progress.learn(one, met, status, one.moment_at)
 
 
