@@ -250,13 +250,13 @@ async def _drain(replica: Replica, data: web.ServerRunner, at_once: asyncio.Even
     Who is still there then is told, and has LAST_WORD_S to hear it.
     """
     replica.draining = True
-    log.line("info", "draining", requests=replica.inflight, grace_s=grace_s)
     server = data.server
     assert isinstance(server, proxy.Server)
     await _meet(server)
     for site in data.sites:
         await site.stop()
     await _meet(server)
+    log.line("info", "draining", requests=replica.inflight, grace_s=grace_s)
     server.pre_shutdown()
     await _first((replica.idle.wait, at_once.wait), grace_s)
     if replica.inflight:

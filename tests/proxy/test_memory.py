@@ -69,23 +69,24 @@ QUICK = {"timeout": "100ms"}
 
 
 @pytest.fixture
-def uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[list[Call | Incoming]]:
+    """What there is before, other tests' too."""
     gc.collect()
     gc.disable()
-    yield
+    yield [found for found in gc.get_objects() if isinstance(found, Call | Incoming)]
     gc.enable()
 
 
-async def remaining(plane: Plane) -> list[Call | Incoming]:
-    """Requests, and bodies of answers, that only the collector would find."""
+async def remaining(plane: Plane, before: list[Call | Incoming]) -> list[Call | Incoming]:
+    """Requests since then, and bodies of answers, that only the collector would find."""
     await plane.replica.idle.wait()
     for _ in range(10):  # turns of the loop, until the server's own task has ended
         await asyncio.sleep(0)
     plane.events.clear()
-    return [found for found in gc.get_objects() if isinstance(found, Call | Incoming)]
+    known = set(map(id, before))
+    return [found for found in gc.get_objects() if isinstance(found, Call | Incoming) and id(found) not in known]
 
 
-@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("headers", [{}, {"x-sidecar-keepalive": "true"}], ids=["", "signs"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
@@ -99,6 +100,7 @@ async def remaining(plane: Plane) -> list[Call | Incoming]:
     ],
 )
 async def test_a_request_that_ends_badly_leaves_nothing_to_the_collector(
+    uncollected: list[Call | Incoming],
     provider: StrictProvider,
     more: dict[str, Any],
     faults: list[Fault],
@@ -113,13 +115,12 @@ async def test_a_request_that_ends_badly_leaves_nothing_to_the_collector(
         provider.faults += faults
         for _ in range(3):
             assert (await plane.chat(headers, stream=stream)).status == status
-        assert await remaining(plane) == []
+        assert await remaining(plane, uncollected) == []
 
 
-@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("headers", [{}, {"x-sidecar-keepalive": "true"}], ids=["", "signs"])
 async def test_a_request_without_a_store_leaves_nothing_to_the_collector(
-    provider: StrictProvider, redis_process: RedisProcess, headers: dict[str, str]
+    uncollected: list[Call | Incoming], provider: StrictProvider, redis_process: RedisProcess, headers: dict[str, str]
 ) -> None:
     pools = {"chat": pool(provider.url, list(provider.accounts), **AWAY)}
     async with sidecar(pools, redis=redis_process.url) as plane:
@@ -127,20 +128,20 @@ async def test_a_request_without_a_store_leaves_nothing_to_the_collector(
         redis_process.kill()
         for _ in range(3):
             assert (await plane.chat(headers, stream=True)).status == 503
-        assert await remaining(plane) == []
+        assert await remaining(plane, uncollected) == []
 
 
-@pytest.mark.usefixtures("uncollected")
-async def test_a_stream_that_breaks_off_leaves_nothing_to_the_collector(plane: Plane, provider: StrictProvider) -> None:
+async def test_a_stream_that_breaks_off_leaves_nothing_to_the_collector(
+    uncollected: list[Call | Incoming], plane: Plane, provider: StrictProvider
+) -> None:
     provider.faults.append(Fault(close="middle"))
     for _ in range(3):
         assert (await plane.chat(stream=True)).status == 200
-    assert await remaining(plane) == []
+    assert await remaining(plane, uncollected) == []
 
 
-@pytest.mark.usefixtures("uncollected")
 async def test_a_request_whose_client_goes_leaves_nothing_to_the_collector(
-    plane: Plane, provider: StrictProvider
+    uncollected: list[Call | Incoming], plane: Plane, provider: StrictProvider
 ) -> None:
     provider.faults.append(Fault(hang=True))
     for turn in range(3):
@@ -151,4 +152,4 @@ async def test_a_request_whose_client_goes_leaves_nothing_to_the_collector(
         await plane.replica.idle.wait()
     provider.release()
     provider.calls.clear()
-    assert await remaining(plane) == []
+    assert await remaining(plane, uncollected) == []
