@@ -8,9 +8,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NoReturn
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # words.py is made of what stands here
     from sidecar.model.classes import Class, Scope
@@ -190,14 +188,11 @@ class Provider:
 
     @property
     def door(self) -> str:
-        """What fails, or refuses whoever stands before it, as one: an API at its host. Each of Azure's resources has
-        its own firewall."""
-        return _door(self.name, self.base_url)
+        """What fails, or refuses whoever stands before it, as one: an API at its address, however many pools call it.
 
-
-@lru_cache(maxsize=1024)
-def _door(name: str, base_url: str) -> str:
-    return f"{name}@{urlsplit(base_url).netloc}"
+        Each of Azure's resources has its own firewall, and a gateway has a path for each provider behind it.
+        """
+        return self.base_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """How much of what a provider is asked may be asked again: a storm of retries keeps down who is down.
 
-What counts are retries after a fault of the provider, at its own door. A move to another key after a 429 is none: the
-provider refuses it cheaply, each rests a key, and so the keys bound them. Nor is a move to another provider.
+What counts are retries after a fault of the provider, at its own door and for the same model. A move to another key
+after a 429 is none: the provider refuses it cheaply, each rests a key, and so the keys bound them. Nor is a move to
+another provider, or to another model, which may well be served: they overload one at a time.
 
 Each replica counts for itself, and needs no Redis for it: where each keeps to a share of its own traffic, all do.
 The two counts forget alike, at the same pace; so over any time retries are at most the share of the requests, and

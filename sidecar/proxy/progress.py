@@ -67,7 +67,7 @@ class Progress:
         rested = self.rest(held, outcome, now)
         self._of_provider(held, outcome, now)
         if self._falls_back(held, outcome, status):
-            follows = Next.OVER
+            follows = Next.OVER if outcome.scope is not Scope.PROVIDER else self._met_fault(held, now)
         elif outcome.kind in {Class.OK, Class.BLOCKED}:
             follows = Next.PASS
         elif self.second_opinion:
@@ -116,16 +116,16 @@ class Progress:
         if outcome.scope is Scope.PROVIDER:
             if self.stays or not (outcome.other and self._may_repeat(held, outcome, status)):
                 return False
-            self._met_fault(held)
-            self.left |= {held.target} - self.search.closed
+            self.left.add(held.target)
         self.search.closed.add(held.target)
         return True
 
     def come_back(self, now: float) -> bool:
         """Whether targets that were left at a fault are asked on; they are, then, as without `fallback_on`, as far as
         the retry budget goes."""
-        able = {index for index in self.left if self._may_retry(self.search.targets[index], now)}
-        self.search.closed -= able
+        left = {self._asks(index): index for index in self.left}
+        able = {asks for asks, index in left.items() if self._may_retry(index, now)}
+        self.search.closed -= {index for index in self.left if self._asks(index) in able}
         self.left, self.stays = set(), True
         return bool(able)
 
@@ -167,30 +167,36 @@ class Progress:
         return Next.AGAIN
 
     def _provider(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
-        door = held.pool.provider.door
         if not outcome.other:
             self._shut_door(held)
             return Next.AGAIN if self.search.open or self.left else Next.PASS
-        if not self._may_repeat(held, outcome, status):
-            return Next.PASS
-        self._met_fault(held)
-        if not any(self._door(self.search.targets[index]) == door for index in self.search.open):
-            return Next.AGAIN
-        if self._may_retry(self.search.targets[held.target], now):
-            return Next.LATER
-        self._close(lambda target: self._door(target) == door)
-        return Next.AGAIN
+        return self._met_fault(held, now) if self._may_repeat(held, outcome, status) else Next.PASS
 
-    def _met_fault(self, held: Held) -> None:
+    def _met_fault(self, held: Held, now: float) -> Next:
+        """Who asks the provider for the same again is asked as far as the retry budget goes; others are at once."""
         tried = held.target, held.key.id
         self.search.tried.add(tried)
         self.again.add(tried)
         self.faults[held.target] += 1
         if self.faults[held.target] >= held.pool.max_attempts:
             self.search.closed.add(held.target)
+            self.left.discard(held.target)
+        alike = {index for index in self.search.open if self._asks(index) == self._asks(held.target)}
+        if alike and self._may_retry(held.target, now):
+            return Next.LATER
+        self.search.closed |= alike
+        return Next.AGAIN
 
-    def _may_retry(self, target: Target, now: float) -> bool:
-        return self.pools.retries.allow(self._door(target), self.pools.config.pools[target.pool].retry_budget, now)
+    def _may_retry(self, index: int, now: float) -> bool:
+        pool = self._pool(index)
+        return self.pools.retries.allow(pool.provider.door, pool.retry_budget, now)
+
+    def _asks(self, index: int) -> tuple[str, str | None]:
+        """What a target's faults say of others: that they fail too who ask the same provider for the same model."""
+        return self._pool(index).provider.door, self.search.targets[index].model
+
+    def _pool(self, index: int) -> Pool:
+        return self.pools.config.pools[self.search.targets[index].pool]
 
     def _shut_door(self, held: Held) -> None:
         """Whoever stands before the same door, sent by the same address, is refused alike; a key may have a proxy of
@@ -212,9 +218,6 @@ class Progress:
         self.search.tried |= same
         self.again -= same
         return Next.AGAIN
-
-    def _door(self, target: Target) -> str:
-        return self.pools.config.pools[target.pool].provider.door
 
     def _close(self, which: Callable[[Target], bool]) -> None:
         self.search.closed |= {index for index, target in enumerate(self.search.targets) if which(target)}

@@ -98,6 +98,16 @@ async def test_attempts_of_one_request_are_one_fault() -> None:
             assert pauses(plane) == [("", "gpt-4o", "overloaded", 5.0)]
 
 
+async def test_pools_at_one_address_have_one_provider() -> None:
+    """Also one that the catalogue does not know: its keys may be kept in as many pools as one likes."""
+    async with StrictProvider(new_keys(2)) as provider:
+        provider.faults.append(DOWN)
+        one, two = (pool(provider.url, [secret], max_attempts=1) for secret in provider.accounts)
+        async with sidecar({"one": one, "two": two}) as plane:
+            replies = [await asked(plane, model=f"{name}/gpt-4o") for _ in range(6) for name in ("one", "two")]
+            assert [reply.attempts for reply in replies] == [1] * 10 + [0] * 2
+
+
 async def test_a_dead_proxy_shuts_nobody_out_who_comes_another_way() -> None:
     """The provider is one, and works: what failed is how one of its pools reaches it."""
     async with StrictProvider(new_keys(2)) as provider:

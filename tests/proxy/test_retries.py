@@ -138,6 +138,38 @@ async def test_a_provider_that_answers_503_to_everything_gets_its_traffic_and_a_
         assert 100 + 20 <= len(provider.arrivals) <= 100 + 20 + FLOOR + 1
 
 
+async def test_pools_of_one_provider_share_its_budget() -> None:
+    """They keep down the same one, whatever they are called and whichever of them a request goes to."""
+    async with StrictProvider(new_keys(4)) as provider:
+        provider.faults.append(Fault(status=503))
+        keys = secrets_of(provider)
+        pools = {name: pool(provider.url, keys[n : n + 2], breaker="off") for n, name in enumerate(("one", "two"))}
+        async with sidecar(pools) as plane:
+            replies = [await plane.chat(model=f"{name}/gpt-4o") for name in pools for _ in range(25)]
+        assert {reply.status for reply in replies} == {503}
+        assert 50 + 10 <= len(provider.arrivals) <= 50 + 10 + FLOOR + 1
+
+
+@pytest.mark.parametrize("names", [["overloaded"], []])
+async def test_a_target_that_asks_a_provider_for_the_same_model_asks_the_budget(
+    provider: StrictProvider, names: list[str]
+) -> None:
+    """Another model may well be served, as another provider may: to ask for it is no retry."""
+    keys = secrets_of(provider)
+    pools = {name: pool(provider.url, [keys[n]], retry_budget=0) for n, name in enumerate(("one", "two"))}
+    big = [{"pool": name, "model": "big"} for name in pools]
+    routes = {
+        "same": {"targets": big, "fallback_on": names},
+        "other": {"targets": [*big, {"pool": "two", "model": "small"}], "fallback_on": names},
+    }
+    provider.faults.append(Fault(model="big", status=503))
+    async with sidecar(pools, routes=routes) as plane:
+        reply = await plane.chat(model="same")
+        assert (reply.status, reply.attempts, reply.headers["x-sidecar-pool"]) == (503, 1, "one")
+        reply = await plane.chat(model="other")
+        assert (reply.status, reply.attempts, reply.headers["x-sidecar-model"]) == (200, 2, "small")
+
+
 async def test_refused_keys_are_no_retries_of_the_budget(provider: StrictProvider) -> None:
     """Who moves on after a 429 is no load on a provider that fails."""
     for secret in secrets_of(provider)[:2]:
