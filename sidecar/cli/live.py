@@ -22,7 +22,8 @@ from sidecar.cli import given, show
 from sidecar.cli.proposing import proposed
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Config, Key, Pool, Proxy, Target
-from sidecar.model.words import Exhausted, NamedLimit, Refusal
+from sidecar.model.outcomes import NamedLimit
+from sidecar.model.words import Exhausted, Refusal
 from sidecar.ops.redact import Redact
 from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools

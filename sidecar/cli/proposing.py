@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from sidecar.config import proposals
 from sidecar.model.configured import Config, Pool
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 
 _Seen = Mapping[str, tuple[NamedLimit, ...]]  # by key
 

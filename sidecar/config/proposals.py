@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from sidecar.config.limits import counted
 from sidecar.model.configured import SECOND_US, Limit
 from sidecar.model.events import Drifted
+from sidecar.model.outcomes import NamedLimit, Period
 from sidecar.model.patterns import matches
-from sidecar.model.words import NamedLimit, Period
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*\Z")
 _SLIDING: dict[Period, str] = {"second": "1s", "minute": "minute", "hour": "hour", "day": "day"}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sidecar.model.configured import Limit
-from sidecar.model.words import NamedLimit, Usage
+from sidecar.model.outcomes import NamedLimit
+from sidecar.model.words import Usage
 
 CANCELLED = "cancelled"  # the client was gone first
 ELSEWHERE = "elsewhere"  # who enabled a key through another replica, or in Redis: nothing is left there that names them

@@ -1,4 +1,4 @@
-"""The words of what happens to a request: asks, grants, outcomes, reports.
+"""The words of what happens to a request: asks, grants, usage, reports.
 
 Moments and durations whose names end in `_us` are whole microseconds; moments are Redis's, since 1970.
 Names that end in `_s` are seconds, as providers and configs speak of them.
@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import Literal
 
-from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Calendar, Limit, Strategy
 
 # --- what the scripts are told ----------------------------------------------------------------------
@@ -255,36 +253,6 @@ class NotYet:
 class Withdrawn:
     """The grant was given back, so ask again: the key rests, or it or the client has as many requests in flight as may
     be."""
-
-
-NamedUnit = Literal["", "requests", "tokens", "input_tokens", "output_tokens"]
-Period = Literal["", "second", "minute", "hour", "session", "day", "month"]
-
-
-@dataclass(frozen=True, slots=True)
-class NamedLimit:
-    """A limit of the provider's as an answer names it. What the answer does not say is "" or None."""
-
-    unit: NamedUnit = ""
-    per: Period = ""
-    max: int | None = None
-    remaining: float | None = None
-    resets_in_s: float | None = None
-    model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a dialect reads an answer: what is counted, what rests, for how long, whether another key may do better."""
-
-    kind: Class
-    scope: Scope
-    other: bool
-    delay_s: float | None = None  # what the answer names; None: it names nothing
-    until: Literal["midnight", "month"] | None = None  # of the provider's zone, where no usable delay was named
-    named: NamedLimit | None = None  # of a rate limit: the one that was hit, where the answer names its maximum
-    bare: bool = False  # of a rate limit: the answer may name a length, but says nothing of a quota
-    works: bool = False  # of a fault: it is this answer's, and no sign that the provider fails
 
 
 LEAST_TOKENS = 16  # no request is estimated below: a key without room for so many rests

@@ -29,7 +29,7 @@ from sidecar.model.events import (
     StoreChanged,
 )
 from sidecar.model.labels import ModelLabels
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 
 # The sidecar's own share is tenths of milliseconds; an answer takes up to minutes.
 _FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2)

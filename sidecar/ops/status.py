@@ -9,8 +9,8 @@ from typing import Any
 
 from sidecar.config.limits import per
 from sidecar.model.configured import SECOND_US, Config, Limit
+from sidecar.model.outcomes import NamedLimit
 from sidecar.model.rotations import rotation
-from sidecar.model.words import NamedLimit
 from sidecar.ops.survey import Budget, Cooldown, Survey, known_models, survey
 from sidecar.ops.usage import CACHE, usage
 from sidecar.ops.usage import told as shown_counts

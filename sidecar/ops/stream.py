@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sidecar.model.configured import Limit
 from sidecar.model.events import Answered, Attempted, Event, LimitsNamed
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 from sidecar.ops.log import OURS, now
 from sidecar.ops.redact import Redact
 from sidecar.ops.status import of_limit

@@ -7,8 +7,9 @@ from dataclasses import replace
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Pool
 from sidecar.model.events import Drifted
+from sidecar.model.outcomes import Outcome
 from sidecar.model.reports import THROTTLED_ACCOUNTS
-from sidecar.model.words import Grant, Outcome, Rest
+from sidecar.model.words import Grant, Rest
 
 RATE_LIMITS = frozenset({Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sidecar.model.calendars import periods
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Calendar, Pool
-from sidecar.model.words import Member, Outcome, Rest, Subject
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Member, Rest, Subject
 from sidecar.pool.blame import REFUSALS
 
 _RESTS_NOTHING = frozenset({Class.OK, Class.BLOCKED})

@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from sidecar.model.configured import Provider
-from sidecar.model.outcomes import BLOCKED, BROKEN, HOLLOW, OK
-from sidecar.model.words import Outcome, Usage
+from sidecar.model.outcomes import BLOCKED, BROKEN, HOLLOW, OK, Outcome
+from sidecar.model.words import Usage
 from sidecar.providers import refusals
 from sidecar.providers.dialect import HEAD_BYTES, Answer
 from sidecar.providers.objects import Objects

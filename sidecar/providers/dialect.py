@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sidecar.model.configured import Provider
-from sidecar.model.words import Outcome, Usage
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Usage
 from sidecar.providers.edits import NOTHING, Edits
 
 Body = bytes | memoryview  # a memoryview where a large body lies in a mapped file

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from sidecar.model.words import NamedLimit, NamedUnit, Period
+from sidecar.model.outcomes import NamedLimit, NamedUnit, Period
 from sidecar.providers import delays
 
 Pairs = Iterable[tuple[str, str]]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sidecar.model.classes import Class
 from sidecar.model.configured import Override, Provider
-from sidecar.model.words import NamedLimit, Outcome, Period
+from sidecar.model.outcomes import NamedLimit, Outcome, Period
 from sidecar.providers import faults, quotas
 from sidecar.providers.dialect import Answer
 from sidecar.providers.faults import Fault

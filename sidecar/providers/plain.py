@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from sidecar.model.configured import Provider
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import Outcome
 from sidecar.providers import jsonhead, refusals, sse
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading

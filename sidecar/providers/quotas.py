@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 from sidecar.model.classes import Scope
-from sidecar.model.words import NamedLimit, NamedUnit, Period
+from sidecar.model.outcomes import NamedLimit, NamedUnit, Period
 from sidecar.providers import delays, limits, signs
 from sidecar.providers.faults import Fault
 from sidecar.providers.limits import PERIODS

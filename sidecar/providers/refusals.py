@@ -14,8 +14,7 @@ import msgspec
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Provider
-from sidecar.model.outcomes import BLOCKED, OK
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import BLOCKED, OK, Outcome
 from sidecar.providers import faults, overrides, quotas, signs
 from sidecar.providers.dialect import Answer
 from sidecar.providers.faults import Fault

@@ -10,8 +10,8 @@ from sidecar.model.amounts import amounts, no_less
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Secret, Target
 from sidecar.model.events import CANCELLED, Attempted, Emit
-from sidecar.model.outcomes import TIMED_OUT, UNREACHED
-from sidecar.model.words import ONE, Amounts, Exhausted, Outcome, Refusal
+from sidecar.model.outcomes import TIMED_OUT, UNREACHED, Outcome
+from sidecar.model.words import ONE, Amounts, Exhausted, Refusal
 from sidecar.pool.asking import TooLarge
 from sidecar.pool.drifting import RATE_LIMITS
 from sidecar.pool.pool import Pools

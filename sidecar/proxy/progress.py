@@ -10,7 +10,8 @@ from enum import Enum
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Key, Pool, Proxy, Target
-from sidecar.model.words import Outcome, Report
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Report
 from sidecar.pool import resting
 from sidecar.pool.blame import PROOFS, Blame, is_refusal
 from sidecar.pool.drifting import drifted

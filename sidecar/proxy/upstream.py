@@ -16,8 +16,7 @@ from yarl import URL
 
 from sidecar.model.classes import Class
 from sidecar.model.configured import SECOND_US, Auth, Speech
-from sidecar.model.outcomes import BLOCKED, OK
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import BLOCKED, OK, Outcome
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.providers import belonging

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.model.events import Drifted
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 
 
 @dataclass(frozen=True, slots=True)

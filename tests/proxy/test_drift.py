@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.model.events import Drifted, KeyChanged, LimitsNamed
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 from sidecar.ops.app import pages
 from sidecar.ops.metrics import Metrics
 from sidecar.pool import telling

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from sidecar.model.events import Drifted
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 from sidecar.store import drifts, upkeep
 from sidecar.store.commands import Store
 from sidecar.store.drifts import Told

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sidecar.model.classes import Class
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import Outcome
 from sidecar.providers import catalogue
 from sidecar.providers.dialect import Answer, Reader
 

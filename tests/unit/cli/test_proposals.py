@@ -11,8 +11,9 @@ from click.testing import Result
 
 from sidecar import config
 from sidecar.model.events import Drifted
+from sidecar.model.outcomes import NamedLimit
 from sidecar.model.rotations import rotation
-from sidecar.model.words import Ask, Grant, NamedLimit
+from sidecar.model.words import Ask, Grant
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from sidecar.store.commands import Store

@@ -15,8 +15,9 @@ import pytest
 from sidecar import config
 from sidecar.model.configured import Config, Limit
 from sidecar.model.events import Drifted
+from sidecar.model.outcomes import NamedLimit
 from sidecar.model.rotations import rotation
-from sidecar.model.words import Ask, Grant, NamedLimit, Report, Rest, Subject
+from sidecar.model.words import Ask, Grant, Report, Rest, Subject
 from sidecar.ops.survey import Budget, Survey
 from sidecar.store.commands import Store
 from sidecar.store.upkeep import SHARED

@@ -7,7 +7,7 @@ import pytest
 from sidecar.config import proposals
 from sidecar.model.configured import Calendar, Limit
 from sidecar.model.events import Drifted
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 
 from .conftest import Desk
 

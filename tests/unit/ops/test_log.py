@@ -18,8 +18,8 @@ from aiohttp.http_exceptions import InvalidHeader
 
 from sidecar.model.configured import Client, Config, Route, Secret, Target, Token
 from sidecar.model.events import KeptChanged, KeyChanged, LimitsNamed, StoreAtRisk, StoreChanged
+from sidecar.model.outcomes import NamedLimit
 from sidecar.model.tokens import digest
-from sidecar.model.words import NamedLimit
 from sidecar.ops.log import DRIFT_S, Log, take_over
 from sidecar.ops.redact import redactor
 from tests.unit.ops.worlds import CONFIG, FIRST, SECOND, TOKEN, answered, attempted, drifted

@@ -11,7 +11,8 @@ from prometheus_client.exposition import generate_latest
 import sidecar
 from sidecar.model.events import KeptChanged, KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
 from sidecar.model.labels import MOST_MODELS
-from sidecar.model.words import NamedLimit, Usage
+from sidecar.model.outcomes import NamedLimit
+from sidecar.model.words import Usage
 from sidecar.ops.metrics import Metrics
 from tests.unit.ops.worlds import CONFIG, answered, attempted, drifted
 

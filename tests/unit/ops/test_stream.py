@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from sidecar.model.events import KeyChanged, KeyManaged, LimitsNamed, Reloaded, StoreChanged
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 from sidecar.ops import stream
 from tests.unit.ops.planes import FILE, Plane, Start
 from tests.unit.ops.worlds import drifted

@@ -11,7 +11,8 @@ import pytest
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Cooldowns, Override
-from sidecar.model.words import Member, Outcome, Rest, Subject
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Member, Rest, Subject
 from sidecar.pool import resting
 from tests.unit.pool.configs import pool, provider
 

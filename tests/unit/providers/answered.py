@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import Outcome
 from sidecar.providers.catalogue import DIALECTS, preset
 from sidecar.providers.dialect import Answer, Reader
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sidecar.model.classes import Class, Scope
-from sidecar.model.words import Outcome, Usage
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Usage
 from sidecar.providers.catalogue import DIALECTS
 from sidecar.providers.dialect import HEAD_BYTES
 from tests.unit.providers.answered import outcome, read

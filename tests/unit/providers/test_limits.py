@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.model.words import NamedLimit
+from sidecar.model.outcomes import NamedLimit
 from sidecar.providers import limits
 from tests.unit.providers.told import NOW_S, anthropic, classified, google, openai, quota, retry
 from tests.wire.test_cases import CASES, outcome

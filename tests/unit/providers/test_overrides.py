@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Override
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import Outcome
 from sidecar.providers.catalogue import DIALECTS, preset
 from sidecar.providers.dialect import Answer
 from tests.unit.providers.told import NOW_S, google, openai, retry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sidecar.model.words import Outcome
+from sidecar.model.outcomes import Outcome
 from sidecar.providers.catalogue import DIALECTS, preset
 from sidecar.providers.dialect import Answer
 

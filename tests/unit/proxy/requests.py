@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Config, Target
-from sidecar.model.words import Grant, Outcome, Report, Rest, Subject
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Grant, Report, Rest, Subject
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.proxy.progress import Next, Progress

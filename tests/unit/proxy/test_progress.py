@@ -10,7 +10,8 @@ import pytest
 
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import SECOND_US, Target
-from sidecar.model.words import Outcome, Rest, Subject
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Rest, Subject
 from sidecar.pool.blame import SUSPICION_US
 from sidecar.proxy.progress import FIRST_BACKOFF_S, LAST_BACKOFF_S, MOST_ATTEMPTS, Next
 from tests.unit.pool.configs import config, key, pool, provider

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model.words import Outcome, Subject
+from sidecar.model.outcomes import Outcome
+from sidecar.model.words import Subject
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held
 from sidecar.proxy.progress import Next, Progress
