@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from aiohttp.connector import Connection
 
 from sidecar.model.configured import DIRECT
 from sidecar.model.events import Attempted
@@ -315,15 +316,15 @@ async def test_a_grant_that_a_busy_loop_made_late_is_not_sent_unconfirmed(
 ) -> None:
     """The HTTP client writes a body a turn after the look at its grant; who is late by then asks once more, and anew
     where the other key's budget is all that is left."""
-    passed, seen = Sending.passed, list[Sending]()
+    begin, seen = Sending.begin, list[Sending]()
 
-    def late_from_here(sending: Sending) -> None:
-        passed(sending)
+    async def late_from_here(sending: Sending, connection: Connection) -> None:
+        await begin(sending, connection)
         seen.append(sending)
         if len(seen) == 1:
             sending.held.send_by = 0.0
 
-    monkeypatch.setattr(Sending, "passed", late_from_here)
+    monkeypatch.setattr(Sending, "begin", late_from_here)
     limits = {"limits": [{"requests": 1, "per": "minute"}]}
     async with sidecar({"chat": pool(provider.url, list(provider.accounts)[:2], **limits)}) as plane:
         pools, confirmed = plane.replica.state.pools, 0

@@ -47,13 +47,18 @@ class Sending:
         timeout_s = self.held.pool.timeout_s
         return timeout_s if monotonic() + timeout_s < self.search.deadline else None
 
-    async def look(self) -> None:
-        """Raises Late or StoreAway where this grant may not be sent now."""
+    async def look(self, connection: Connection) -> None:
+        """Raises Late, StoreAway or aiohttp's ClientError where this grant may not be sent now by this connection."""
         if monotonic() > self.held.send_by and not await self.pools.renew(self.search, self.held):
             raise Late
+        if connection.transport is None:
+            raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
 
-    def passed(self) -> None:
-        """It is written to its connection from now on."""
+    async def begin(self, connection: Connection) -> None:
+        """It is written to this connection from now on. Raises as `look` does, and SentBefore."""
+        if self.sent:
+            raise SentBefore
+        await self.look(connection)
         self.sent = True
         if self.patience is not None and self.timeout_s is not None:
             self.patience.at_most(self.timeout_s)
@@ -87,7 +92,7 @@ class Gate(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         try:
-            await _let_through(SENDING.get()[0], connection)
+            await SENDING.get()[0].begin(connection)
         except BaseException:
             connection.release()
             raise
@@ -115,28 +120,15 @@ async def _still_may(conn: Connection) -> bool:
     """Whether the grant is good by now. Where it is not, or its connection is gone meanwhile, nothing was sent."""
     try:
         for sending in SENDING.get():
-            await sending.look()
-        if conn.transport is not None:
-            return True
-        error: Exception = aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
-    except (Late, StoreAway, StoreUnable) as refused:
-        error = refused
+            await sending.look(conn)
+    except (Late, StoreAway, StoreUnable, aiohttp.ClientError) as error:
+        for sending in SENDING.get():
+            sending.sent = False
+        if conn.protocol is not None:
+            conn.protocol.set_exception(error)
+        conn.close()
+        return False
     except BaseException:
         conn.close()
         raise
-    for sending in SENDING.get():
-        sending.sent = False
-    if conn.protocol is not None:
-        conn.protocol.set_exception(error)
-    conn.close()
-    return False
-
-
-async def _let_through(sending: Sending, connection: Connection) -> None:
-    """Raises SentBefore, Late, StoreAway or aiohttp's ClientError where this grant may not be sent now."""
-    if sending.sent:
-        raise SentBefore
-    await sending.look()
-    if connection.transport is None:
-        raise aiohttp.ClientConnectionResetError("closed while the grant was confirmed")
-    sending.passed()
+    return True

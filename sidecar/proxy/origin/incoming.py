@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import aiohttp
 
 from sidecar.model.outcomes import BROKEN, TIMED_OUT
-from sidecar.proxy.origin.patience import over_at
+from sidecar.proxy.origin.patience import Timer
 
 
 class Lost(Exception):
@@ -22,14 +23,13 @@ class Stalled(Lost):
     outcome = TIMED_OUT
 
 
-class Incoming:
-    """One body. Its timer is not moved with each wait: it looks, when it fires, how long the one of then has lasted."""
+class Incoming(Timer):
+    """One body. Its timer is not moved with each wait."""
 
     def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
+        super().__init__()
         self._response, self._idle_s = response, idle_s
         self._loop = asyncio.get_running_loop()
-        self._since: float | None = None  # on the loop's clock; None: nobody waits
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def at_end(self) -> bool:
@@ -51,31 +51,16 @@ class Incoming:
         return data
 
     async def _next(self, content: aiohttp.StreamReader) -> bytes:
-        self._since = self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._since + self._idle_s, self._look)
+        self._until = self._loop.time() + self._idle_s
+        if not self._is_set:
+            self._set(self._until)
         try:
             return await content.readany()
         finally:
-            self._since = None
+            self._until = math.inf
 
-    def _forget(self) -> None:
-        """A timer holds all that it may speak of, for as long as it was set."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        assert self._timer is not None
-        set_for, self._timer = self._timer.when(), None
-        if self._since is None:
-            return
-        now = self._loop.time()
-        until = over_at(self._since + self._idle_s, set_for, now)
-        if now < until:
-            self._timer = self._loop.call_at(until, self._look)
-        else:
-            self._response.content.set_exception(Stalled(f"nothing came for {self._idle_s:g} s"))
+    def _over(self, now: float) -> None:
+        self._response.content.set_exception(Stalled(f"nothing came for {self._idle_s:g} s"))
 
     def close(self) -> None:
         """Nobody wants the rest."""
