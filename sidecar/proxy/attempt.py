@@ -10,7 +10,7 @@ from sidecar.model.amounts import amounts, no_less
 from sidecar.model.classes import Class, Scope
 from sidecar.model.configured import Secret, Target
 from sidecar.model.events import CANCELLED, Attempted, Emit
-from sidecar.model.outcomes import TIMED_OUT, UNREACHED, Outcome
+from sidecar.model.outcomes import HOLLOW, TIMED_OUT, UNREACHED, Outcome
 from sidecar.model.words import ONE, Amounts, Exhausted, Refusal
 from sidecar.pool.asking import TooLarge
 from sidecar.pool.drifting import RATE_LIMITS
@@ -238,25 +238,28 @@ class Attempts:
         outcome = reply.reader.outcome(held.pool.provider, reply.seen)
         if outcome.kind is Class.OK and reply.broke is not None:
             outcome = reply.broke
-        whole = reply.reader.complete and outcome.kind in {Class.OK, Class.BLOCKED}
-        self.pools.finish(held, self._told(reply.reader, held, whole))
+        self.pools.finish(held, self._told(reply.reader, held, outcome))
         self.progress.rest(held, outcome, monotonic())
         self.emit(answer.attempted(self.search.request_id, self.client, outcome))
         return outcome
 
-    def _told(self, reader: Reader, held: Held, whole: bool) -> Amounts | None:
-        """What an answer came to, as it says itself; None: nobody asks."""
+    def _told(self, reader: Reader, held: Held, outcome: Outcome) -> Amounts | None:
+        """What an answer came to, as far as it says so itself; None: nobody asks."""
         if not held.grant.counts_tokens:
             return None
         estimate = self.call.estimate(self.search.targets)
+        whole = reader.complete and (outcome.kind in {Class.OK, Class.BLOCKED} or outcome == HOLLOW)
         return amounts(reader.usage if whole else no_less(reader.usage, estimate), estimate)
 
     def _came_to(self, answer: Answer) -> Amounts | None:
-        """What an answer cost of which nothing more is read: a refusal no tokens; None: of a fault nobody knows."""
-        if answer.reply.outcome.kind not in _EXECUTED:
-            return ONE
-        reader = answer.reply.reader
-        return None if reader is None else self._told(reader, answer.held, whole=True)
+        """What an answer cost of which nothing more is read: a refusal no tokens; None: of a fault nobody knows.
+
+        An error within a 2xx comes from a provider that had begun.
+        """
+        reply = answer.reply
+        if reply.reader is not None:
+            return self._told(reply.reader, answer.held, reply.outcome)
+        return None if reply.outcome.kind in _EXECUTED else ONE
 
     def _passed(self, answer: Answer | None) -> Answer:
         if answer is None:

@@ -133,20 +133,45 @@ async def test_over_three_replicas_a_client_is_charged_for_its_answers_and_nothi
             assert spent == sum(reply.data["usage"]["total_tokens"] for reply in replies if reply.status == 200)
 
 
-@pytest.mark.parametrize("fault", [Fault(close="middle"), Fault(status=500)])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(close="middle"), Fault(status=500), Fault(status=503, at="first"), Fault(status=429, at="first")],
+)
 async def test_what_nobody_knows_the_cost_of_keeps_its_estimate(fault: Fault) -> None:
+    """Also of an error within a stream: it was begun, whatever it says."""
     async with (
         StrictProvider(new_keys(1)) as provider,
         sidecar(limited(provider, limits=[{"tokens": 5000, "per": "minute"}], max_attempts=1)) as plane,
     ):
         provider.faults.append(fault)
-        with_stream: dict[str, Any] = {"stream": True} if fault.close else {}
+        with_stream: dict[str, Any] = {"stream": True} if fault.close or fault.at == "first" else {}
         try:
             await plane.chat(max_tokens=1000, **with_stream)
         except Exception as error:
             assert fault.close, error
         await plane.answered()
         assert await spent(plane) > 1000
+
+
+@pytest.mark.parametrize("kind", ["overloaded_error", "rate_limit_error"])
+async def test_an_error_after_a_beginning_that_told_some_usage_keeps_the_estimate(kind: str) -> None:
+    """As Anthropic begins: `output_tokens: 1`."""
+    error = json.dumps({"type": "error", "error": {"type": kind, "message": "Overloaded"}}).encode()
+
+    async def fail(exchange: Exchange) -> None:
+        await exchange.begin(kind="text/event-stream")
+        await exchange.chunk(STARTED + b"event: error\ndata: " + error + b"\n\n")
+        await exchange.chunk(b"")
+
+    async with RawUpstream(fail) as upstream:
+        told = pool(upstream.url, new_keys(1), limits=[{"tokens": 50000, "per": "hour"}], max_attempts=1)
+        told |= {"base_url": upstream.url, "dialect": "anthropic"}
+        async with sidecar({"chat": told}) as plane:
+            body = {"model": "m", "stream": True, "max_tokens": 3000}
+            async with plane.http.post(plane.url + "/v1/messages", json=body, headers=AT_ONCE) as answer:
+                assert kind.encode() in await answer.read()
+            await plane.answered()
+            assert 3025 <= await spent(plane) < 3125
 
 
 STARTED = b'data: {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}\n\n'
