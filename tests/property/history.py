@@ -16,37 +16,25 @@ from sidecar.model.configured import Key, Secret
 from sidecar.model.rests import DEAD, DEAD_PROBE_US, LONG_US, NEVER
 from sidecar.model.words import (
     ONE,
-    Amounts,
     Ask,
     Confirmed,
     Exhausted,
-    Failed,
     Grant,
     Refusal,
     Report,
-    Rest,
     Rotation,
     Subject,
     Withdrawn,
 )
 from sidecar.store import calls, upkeep
 from sidecar.store.names import Names, rest_field
+from tests.property.draws import AMOUNTS, BACKS, DELAYS, JUMPS, LEAPS, SHARES, STEPS, WAITS, failed, told_rests
 from tests.property.judge import Judge
-from tests.property.worlds import CLIENTS, GUARD, MODELS, SECOND, WORLDS, World, alone
+from tests.property.worlds import CLIENTS, MODELS, SECOND, WORLDS, World, alone
 
 # Twenty seconds before a day of 25 hours and a month begin in New York.
 START = 1_793_505_580_000_000
 NAMES = Names("history")
-
-HOUR = 3600 * SECOND
-STEPS = (0, 1, 999, GUARD, GUARD + 1, SECOND, 2 * SECOND, 2 * SECOND + GUARD - 1, 2 * SECOND + GUARD)
-LEAPS = (10 * SECOND, 10 * SECOND + 200_000 - 1, 10 * SECOND + 200_000, 15 * SECOND, 60 * SECOND, 61 * SECOND)
-JUMPS = (900 * SECOND, 901 * SECOND, HOUR, 20 * HOUR, 24 * HOUR, 25 * HOUR, 700 * HOUR)
-BACKS = (1, GUARD, SECOND, 30 * SECOND, HOUR)
-WAITS = (0, SECOND, 3 * SECOND, 11 * SECOND, 100 * SECOND)
-DELAYS = (1, SECOND, 2 * SECOND, 10 * SECOND, 30 * SECOND, 100 * SECOND, 2 * HOUR)
-AMOUNTS: tuple[Amounts, ...] = (ONE, (1, 300, 200, 100, 300, 200), (1, 5, 3, 2, 4, 2), (1, 900, 500, 400, 900, 500))
-SHARES = (0.0, 0.0, 0.2, 0.5)
 
 
 @dataclass
@@ -316,16 +304,8 @@ class Play:
         choice, ago = divmod(choice, 3)
         member = self.world.rotation("p", MODELS[0]).members[key]
         whole = None if model == len(MODELS) else MODELS[model]
-        of_key, of_account = Subject(member.account, member.key, whole), Subject(member.account, None, whole)
-        delay_us, most_us = DELAYS[delay], 30 * SECOND
-        rests: dict[int, Rest] = {
-            0: Rest(of_account, delay_us, "rate_limit_minute", throttle="p" if request else ""),
-            1: Rest(of_key, delay_us, "invalid_key", proved=False),
-            2: Rest(of_key, delay_us, "invalid_key"),
-            3: Rest(of_key, delay_us, "invalid_key", dead=True),
-            4: Rest(of_account, SECOND, "rate_limit_minute", most_us=most_us),
-            5: Rest(of_account, SECOND, "rate_limit_minute", most_us=most_us, throttle="p"),
-        }
+        rests = told_rests(member, whole, DELAYS[delay], throttle="p" if request else "")
+        of_key = Subject(member.account, member.key, whole)
         clears = () if what in rests else (of_key,)
         moment = self.now - (0, SECOND, 20 * SECOND)[ago]
         told = (rests[what],) if what in rests else ()
@@ -380,15 +360,6 @@ class Play:
 def works_of(grant: Grant) -> Subject:
     """The provider that it was granted for."""
     return bearing.resting_provider(grant.rotation.way, grant.rotation.model)
-
-
-def failed(choice: int, model: str) -> Failed:
-    """A fault of the provider; those of one to three requests in a row open its breaker."""
-    choice, failures = divmod(choice, 3)
-    again, delay = divmod(choice, len(DELAYS))
-    return Failed(
-        bearing.resting_provider("door", model), failures + 1, 30 * SECOND, DELAYS[delay], again=again % 4 == 3
-    )
 
 
 def windows(grant: Grant) -> list[Window]:

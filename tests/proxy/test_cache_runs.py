@@ -178,6 +178,17 @@ async def told(plane: Plane, redis_url: str, *states: str) -> None:
             found = sorted(text.partition(b"|")[0].decode() for text in texts)
 
 
+async def in_line(
+    plane: Plane, provider: StrictProvider, redis_url: str, headers: dict[str, str]
+) -> tuple[asyncio.Future[Reply], asyncio.Future[Reply]]:
+    """A request that has the only place, and one with these headers that waits for it."""
+    before = asyncio.ensure_future(plane.chat(seed=1))
+    await provider.wait_for(lambda: provider.calls)
+    runner = asyncio.ensure_future(plane.chat(headers))
+    await told(plane, redis_url, "sent", "waits")
+    return before, runner
+
+
 async def leaves(client: asyncio.Future[Reply]) -> None:
     """A client that waits goes away."""
     client.cancel()
@@ -209,10 +220,7 @@ async def test_who_may_wait_for_room_waits_for_the_answer_of_the_one_that_does(
     """Also behind one that went by itself: it is one call, and the same answer."""
     provider.faults.append(Fault(hang=True, times=1))
     async with two(provider, redis_url, replicas, concurrency=1) as (one, other):
-        before = asyncio.ensure_future(one.chat(seed=1))
-        await provider.wait_for(lambda: provider.calls)
-        runner = asyncio.ensure_future(one.chat(PATIENT))
-        await told(one, redis_url, "sent", "waits")
+        before, runner = await in_line(one, provider, redis_url, PATIENT)
         leaving = asyncio.ensure_future(other.chat({"x-sidecar-max-wait": "0.2"}))
         waiting = [asyncio.ensure_future(other.chat(PATIENT)) for _ in range(3)]
         assert (await leaving).status == 429
@@ -228,10 +236,7 @@ async def test_all_wait_for_one_that_was_sent(provider: StrictProvider, redis_ur
     """A provider's answer is no wait for room; also where the one that runs had to wait for some before."""
     provider.faults.append(Fault(hang=True))
     async with two(provider, redis_url, replicas, concurrency=1) as (one, other):
-        before = asyncio.ensure_future(one.chat(seed=1))
-        await provider.wait_for(lambda: provider.calls)
-        runner = asyncio.ensure_future(one.chat(PATIENT))
-        await told(one, redis_url, "sent", "waits")
+        before, runner = await in_line(one, provider, redis_url, PATIENT)
         provider.release()
         await before
         await provider.wait_for(lambda: len(provider.calls) == 2)
@@ -267,10 +272,7 @@ async def test_a_refusal_of_the_one_that_runs_is_not_the_others(
     """They wait for room as long as they may."""
     provider.faults.append(Fault(hang=True, times=1))
     async with two(provider, redis_url, replicas, concurrency=1) as (one, other):
-        before = asyncio.ensure_future(one.chat(seed=1))
-        await provider.wait_for(lambda: provider.calls)
-        runner = asyncio.ensure_future(one.chat({"x-sidecar-max-wait": "0.2"}))
-        await told(one, redis_url, "sent", "waits")
+        before, runner = await in_line(one, provider, redis_url, {"x-sidecar-max-wait": "0.2"})
         waiting = asyncio.ensure_future(other.chat(PATIENT))
         assert (await runner).status == 429
         provider.release()
