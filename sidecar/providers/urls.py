@@ -1,4 +1,4 @@
-"""Where a call goes at its provider: paths as bytes of the client's choosing, joined and never resolved."""
+"""Where a call goes at its provider: paths as the client wrote them, joined and never resolved."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _OWN = {
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~:-]+)+")  # nothing in it can be a dot, a backslash, a control or an escape
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_SLASHES = re.compile(r"/{2,}")
+_NEEDLESS = re.compile(r"%(?:2[DdEe]|3[0-9Aa]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")  # letters, digits, - . _ ~ :
 
 
 def upstream_path(base_url: str, speech: Speech, dialect_name: str, client_path: str) -> str:
@@ -67,6 +69,16 @@ def _once(base: str, path: str) -> str:
     head, _, last = base.rpartition("/")
     leading = path.removeprefix("/upload").removeprefix("/download").split("/")[1:2]
     return (head if _VERSION.fullmatch(last) and [last] == leading else base) + path
+
+
+def canonical(raw_path: str) -> str:
+    """The path as servers read it before they look for what it leads to: each slash once, no needless escapes.
+
+    RFC 3986, 6.2.2.2: an escaped letter is that letter. An escaped slash stays: it belongs to a name.
+    """
+    if "%" in raw_path:
+        raw_path = _NEEDLESS.sub(lambda escape: chr(int(escape.group()[1:], 16)), raw_path)
+    return _SLASHES.sub("/", raw_path) if "//" in raw_path else raw_path
 
 
 def check_path(raw_path: str) -> None:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from sidecar.model.configured import Config, Parameters, Target
 from sidecar.model.headers import CREDENTIALS, HOP_BY_HOP, OURS
 from sidecar.model.words import Estimate
-from sidecar.providers import deeds, estimates, jsonhead, multipart, parameters
+from sidecar.providers import deeds, estimates, jsonhead, multipart, parameters, urls
 from sidecar.providers.catalogue import DIALECTS, native
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
@@ -166,15 +166,27 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
         if pool is None:
             return Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
         return Place(DIALECTS["plain"], native(pool.provider), "/", rest, pool=name)
+    path = urls.canonical(path)
     if method in {"GET", "HEAD"} and path in _LISTS:
         lister = _lister(path, headers, query)
         return Place(lister, lister, "/v1/", "models", lists=True)
     if path.startswith("/v1/") and (told := _told(path, headers, query)):
-        return Place(DIALECTS[told], DIALECTS[told], "/v1/", path[len("/v1/") :])
+        return _at(told, "/v1/", path[len("/v1/") :])
     for pattern, dialect, prefix in _PLACES:
         found = pattern.match(path)
         if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
-            return Place(DIALECTS[dialect], DIALECTS[dialect], prefix, path[found.end(1) :])
+            return _at(dialect, prefix, path[found.end(1) :])
+    return _nowhere(path)
+
+
+def _at(dialect: str, prefix: str, operation: str) -> Place | Refused:
+    """Nowhere, where an escape hides which operation it is: many a server reads `chat%2Fcompletions` as its own."""
+    if "%" in operation.partition("/")[0]:
+        return _nowhere(prefix + operation)
+    return Place(DIALECTS[dialect], DIALECTS[dialect], prefix, operation)
+
+
+def _nowhere(path: str) -> Refused:
     return Refused(
         404,
         "not_found",

@@ -108,6 +108,37 @@ async def test_a_form_keeps_its_parameters() -> None:
             assert upstream.heard[0].header("x-a") == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "path", "status"),
+    [
+        ("openai", "/v1//chat/completions", 200),
+        ("openai", "//chat/completions", 200),
+        ("openai", "/v1/ch%61t/completion%73", 200),
+        ("openai", "/v1/chat%2Fcompletions", 404),
+        ("anthropic", "//v1/messages", 200),
+        ("anthropic", "/v1/m%65ssages", 200),
+        ("gemini", "/v1beta/models/asked%3Agenerate%43ontent", 200),
+        ("gemini", "/v1beta//models//asked:generateContent", 200),
+        ("gemini", "/v1beta/models%2Fasked:generateContent", 404),
+    ],
+)
+async def test_no_way_to_write_a_path_leads_around_a_maximum(dialect: str, path: str, status: int) -> None:
+    """Servers decode a path before they look where it leads, and many take two slashes for one."""
+    target = {"pool": "a", "model": "real", "max": {"max_tokens": 100}}
+    async with (
+        RawUpstream(ok) as upstream,
+        sidecar({"a": speaking(upstream.url, dialect)}, routes={"asked": [target]}) as plane,
+    ):
+        much: dict[str, Any] = (
+            {"generationConfig": {"maxOutputTokens": 9999}} if dialect == "gemini" else {"max_tokens": 9999}
+        )
+        assert (await plane.post(path, body(dialect, **much))).status == status
+        for heard in upstream.heard:
+            plain = WHERE[dialect].replace("asked", "real")
+            assert (heard.target.decode(), b"9999" in heard.body) == (plain, False)
+        assert len(upstream.heard) == (status == 200)
+
+
 async def test_a_lowered_max_is_what_is_reserved() -> None:
     """Of 1,000 tokens a minute three calls of 300 go, though their callers ask for 900 each."""
     async with RawUpstream(ok) as upstream:

@@ -7,7 +7,7 @@ import pytest
 from sidecar.model.configured import Auth, Speech
 from sidecar.providers import catalogue
 from sidecar.providers.dialect import BadCall
-from sidecar.providers.urls import check_path, upstream_path
+from sidecar.providers.urls import canonical, check_path, upstream_path
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,22 @@ def test_bytes_of_the_path_stay(path: str) -> None:
     """Nothing is decoded, encoded, resolved or collapsed."""
     check_path(path)
     assert upstream_path("http://h/base/v1", Speech("", Auth("bearer")), "openai", path) == "/base" + path
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("/v1//chat///completions", "/v1/chat/completions"),
+        ("//v1/chat/completions/", "/v1/chat/completions/"),
+        ("/v1/ch%61t/%63ompletions", "/v1/chat/completions"),
+        ("/v1beta/models/gemini%2d1%2E5%7E%5f%30:generate%43ontent", "/v1beta/models/gemini-1.5~_0:generateContent"),
+        ("/v1beta/models/m%3AgenerateContent", "/v1beta/models/m:generateContent"),
+        ("/v1/x/a%2Fb%20c%C3%A9%3F%23%25%2561%40%5B%60%7B%2f", "/v1/x/a%2Fb%20c%C3%A9%3F%23%25%2561%40%5B%60%7B%2f"),
+    ],
+)  # fmt: skip
+def test_a_path_is_read_as_servers_read_it(path: str, read: str) -> None:
+    """What is escaped for a reason stays so: it may be part of a name."""
+    assert canonical(path) == read
 
 
 @pytest.mark.parametrize(
