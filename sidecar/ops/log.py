@@ -144,6 +144,8 @@ class Log:
             key=event.key,
             model=event.model,
             first_byte_ms=_ms(event.first_byte_s),
+            # What a provider answers may quote the request: it is for the failures that are asked for alone.
+            reason=event.told.decode("utf-8", "replace") if event.status is None else None,
         )
 
     def _key_changed(self, event: KeyChanged) -> None:

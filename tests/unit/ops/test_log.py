@@ -150,6 +150,14 @@ def test_only_attempts_that_did_not_succeed_have_a_line(log: Log, stream: Stream
     )
 
 
+def test_an_attempt_without_an_answer_says_why_and_one_with_one_quotes_nothing(log: Log, stream: Stream) -> None:
+    log(attempted(outcome="connect", status=None, told=b"llm.example:443: Connection refused"))
+    log(attempted(outcome="bad_request", status=400, told=b"your prompt was ..."))
+    without, answered = stream.records()
+    assert without["reason"] == "llm.example:443: Connection refused"
+    assert "prompt" not in str(answered)
+
+
 def test_a_rest_says_for_what_how_long_and_whether_it_is_a_suspicion(log: Log, stream: Stream) -> None:
     log(KeyChanged("chat", "chat-1", "small", "rate_limit_minute", 12.5, True, "r1"))
     log(KeyChanged("chat", "chat-1", None, "invalid_key", 30.0, False, "r1"))
