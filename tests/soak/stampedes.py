@@ -76,8 +76,9 @@ def _went_alone(group: Iterable[Sent], arrived: Iterable[Mapping[str, Any]]) -> 
 
 
 def _several(name: str, group: Sequence[Sent], arrived: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Answers of the provider beyond the one; a client that leaves may have begun another."""
-    good = sum(one["status"] == 200 and one["ended"] == "answered" for one in arrived)
+    """Answers of the provider beyond the one; a client that left may have begun another, though nobody read it."""
+    stayed = {one.tag for one in group if one.end != "left"}
+    good = sum(one["status"] == 200 and one["ended"] == "answered" and one["tag"] in stayed for one in arrived)
     if good > 1:
         told = sorted((round(one.began, 3), one.replica.name, one.cache, one.attempts or 0, one.end) for one in group)
         yield f"{name} of {len(group)} requests was {good} calls to the provider: {told}"
