@@ -1,7 +1,8 @@
-"""Whether a call does more than answer: acts at somebody's server, or adds to what its provider keeps.
+"""Whether a call does more than answer: acts elsewhere, makes what costs, or adds to what its provider keeps.
 
-Fields of OpenAI's responses and completions and of Anthropic's messages (their API references); Google's tools leave
-nothing behind.
+Fields of OpenAI's responses and completions, of Anthropic's messages and of Gemini's generate (their API references;
+google-genai 3.4, `types.Tool.mcp_servers`, which it writes `mcpServers`; xAI's `deferred`, whose answer is given once;
+Anthropic's `thread` of the beta message-threads-2026-08-12). Google's own tools leave nothing behind.
 """
 
 from __future__ import annotations
@@ -11,19 +12,28 @@ from typing import Any
 import msgspec
 
 from sidecar.providers.dialect import Body
+from sidecar.providers.jsonhead import without_bom
 
 # Tools with which the provider does something that lasts or costs like an image: elsewhere, or in a container.
 _ACTING = ("mcp", "code_interpreter", "code_execution", "shell", "image_generation")
+_ACTING_FIELDS = frozenset({"mcpServers", "mcp_servers"})  # of a tool without a type
+_COSTLY = frozenset({"image", "audio", "video"})  # what is asked for beside text
 
 
 class _Says(msgspec.Struct):
     store: Any = None
     background: Any = None
+    deferred: Any = None
     conversation: Any = None
+    thread: Any = None
     previous_response_id: Any = None
     container: Any = None
     mcp_servers: Any = None
     tools: Any = None
+    prompt: Any = None
+    modalities: Any = None
+    generationConfig: Any = None  # noqa: N815 - the wire's name
+    generation_config: Any = None
 
 
 def acts(body: Body) -> bool:
@@ -41,10 +51,35 @@ def answers_alone(body: Body) -> bool:
 
 
 def _read(body: Body) -> _Says:
-    return msgspec.json.decode(body, type=_Says)
+    return msgspec.json.decode(without_bom(body), type=_Says)
 
 
 def _acts(said: _Says) -> bool:
-    tools = said.tools if isinstance(said.tools, list) else ()
-    deeds = (said.background, said.conversation, said.container, said.mcp_servers)
-    return any(deeds) or any(isinstance(tool, dict) and str(tool.get("type")).startswith(_ACTING) for tool in tools)
+    """What a prompt that is kept at the provider (`prompt.id`) does, nobody here knows."""
+    kept = said.conversation or said.thread or said.container or isinstance(said.prompt, dict)
+    return (
+        bool(kept or said.background or said.deferred or said.mcp_servers)
+        or any(map(_is_deed, _list(said.tools)))
+        or any(map(_costs, _asked_for(said)))
+    )
+
+
+def _is_deed(tool: object) -> bool:
+    return isinstance(tool, dict) and (str(tool.get("type")).startswith(_ACTING) or not _ACTING_FIELDS.isdisjoint(tool))
+
+
+def _asked_for(said: _Says) -> list[Any]:
+    """The kinds of output, as OpenAI's completions and Gemini name them."""
+    found = _list(said.modalities)
+    for config in (said.generationConfig, said.generation_config):
+        if isinstance(config, dict):
+            found = found + _list(config.get("responseModalities")) + _list(config.get("response_modalities"))
+    return found
+
+
+def _costs(kind: object) -> bool:
+    return isinstance(kind, str) and kind.lower() in _COSTLY
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -37,6 +37,7 @@ class _Members(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Members)
+_OPENS = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+\{")
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -56,8 +57,8 @@ def without_bom(body: Body) -> Body:
 
 
 def looks_like_json(body: Body) -> bool:
-    """Whether the first byte that is no white space opens an object."""
-    return bytes(body[:64]).removeprefix(_BOM).lstrip()[:1] == b"{"
+    """Whether the first byte that is no white space (RFC 8259, 2), however much there is, opens an object."""
+    return _OPENS.match(body) is not None
 
 
 def read(body: Body) -> Head:

@@ -51,6 +51,25 @@ async def test_a_client_is_known_by_its_token_wherever_its_dialect_puts_it(
     assert (await guarded.answered()).client == "web"
 
 
+async def test_white_space_before_a_body_hides_nothing_of_it(provider: StrictProvider) -> None:
+    """It is JSON all the same, and a provider reads it so: limits of a model hold, and so do the names of a client."""
+    limit = {"requests": 1, "per": "minute", "model": "gpt-5-pro"}
+    two = [CLIENTS[0] | {"limits": [limit]}, CLIENTS[1] | {"models": ["gpt-5-pro"]}]
+    twice = b'{"model": "gpt-4o", "messages": [], "model": "gpt-5-pro"}'
+    async with sidecar({"chat": pool(provider.url, list(provider.accounts))}, clients=two) as plane:
+        headers = {"Authorization": "Bearer virtual-web-token", "x-sidecar-max-wait": "0"}
+        body = b"\n" * 64 + b'{"model": "gpt-5-pro", "messages": []}'
+        for path, status in (
+            ("/v1/chat/completions", 200),
+            ("/pools/chat/chat/completions", 429),
+            ("/v1/unknown", 429),
+        ):
+            reply = await plane.post(path, body, headers | {"Content-Type": "text/plain"})
+            assert (path, reply.status) == (path, status)
+        other = {"Authorization": "Bearer virtual-batch-token"}
+        assert (await plane.post("/v1/chat/completions", b" " * 99 + twice, other)).status == 403
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -18,12 +18,21 @@ def said(**fields: Any) -> bytes:
     "fields",
     [
         {"background": True},
+        {"deferred": True},
         {"conversation": "conv_1"},
+        {"thread": {"type": "create"}},
         {"container": {"id": "container_1"}},
         {"mcp_servers": [{"type": "url", "url": "https://mail.example"}]},
         {"tools": [{"type": "function"}, {"type": "mcp", "server_label": "mail"}]},
         {"tools": [{"type": "image_generation"}]},
         {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]},
+        {"tools": [{"mcpServers": [{"name": "mail"}]}]},
+        {"tools": [{"functionDeclarations": []}, {"mcp_servers": [{"name": "mail"}]}]},
+        {"prompt": {"id": "pmpt_1"}},
+        {"modalities": ["text", "audio"]},
+        {"modalities": ["image", "text"]},
+        {"generationConfig": {"responseModalities": ["TEXT", "IMAGE"]}},
+        {"generation_config": {"response_modalities": ["AUDIO"]}},
     ],
 )
 def test_what_lasts_or_costs_twice_acts(fields: dict[str, Any]) -> None:
@@ -33,7 +42,17 @@ def test_what_lasts_or_costs_twice_acts(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"tools": [{"type": "function"}, 1, None]}, {"tools": "none"}, {"background": False, "container": None}],
+    [
+        {},
+        {"tools": [{"type": "function"}, 1, None]},
+        {"tools": "none"},
+        {"tools": [{"codeExecution": {}}, {"googleSearch": {}}]},
+        {"background": False, "container": None},
+        {"prompt": "Once upon a time"},
+        {"modalities": ["text", 1]},
+        {"generationConfig": {"responseModalities": ["TEXT"], "temperature": 1}},
+        {"generationConfig": None, "modalities": "image"},
+    ],
 )
 def test_what_only_answers_does_not(fields: dict[str, Any]) -> None:
     assert not deeds.acts(said(**fields))

@@ -146,3 +146,14 @@ def test_large_body() -> None:
     body = b'{"messages":[{"content":"' + b"x" * 20_000_000 + b'"}],"model":"a"}'
     assert jsonhead.read(body) == Head("a", False)
     assert replaced(body, TOP, lambda _: "b")[-15:] == b'"}],"model":"b"}'[-15:]
+
+
+@pytest.mark.parametrize("blanks", [b"", b" \t\r\n" * 16, b" " * 100_000, b"\xef\xbb\xbf" + b"\n" * 64])
+def test_an_object_is_known_behind_any_white_space(blanks: bytes) -> None:
+    """All of it is JSON, and who serves the call reads it as such."""
+    body = blanks + b'{"model": "m"}'
+    assert jsonhead.looks_like_json(body)
+    assert jsonhead.looks_like_json(memoryview(body))
+    assert jsonhead.optional(body).model == "m"
+    assert not jsonhead.looks_like_json(blanks)
+    assert not jsonhead.looks_like_json(blanks + b"[]")
