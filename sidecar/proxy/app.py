@@ -143,7 +143,7 @@ class DataPlane:
         except asyncio.CancelledError:
             if not visit.stopped:
                 raise
-            refused = stopped()
+            refused = stopped(again=visit.attempts is None or not visit.attempts.may_have_acted)
         except ConnectionResetError:
             raise
         except Exception:

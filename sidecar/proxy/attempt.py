@@ -115,6 +115,7 @@ class Attempts:
     held: Held | None = None  # the latest key
     place: str = ""  # the origin at which it has one of a bounded number
     under_way: bool = False  # whether it is at the provider now
+    answered: bool = False  # whether it has the answer for its client
     began_upstream: float | None = None
 
     def __post_init__(self) -> None:
@@ -124,6 +125,14 @@ class Attempts:
     def count(self) -> int:
         """How many attempts were made, the one under way included."""
         return self.progress.attempts + self.under_way
+
+    @property
+    def may_have_acted(self) -> bool:
+        """Whether the call does harm twice and is at a provider, or was answered; what a key refused was not done."""
+        held = self.held
+        if held is None or not (self.answered or (self.under_way and held.in_hand)):  # else it was given back
+            return False
+        return not self.progress.is_harmless(held)
 
     async def run(self) -> Answer:
         """The answer for the client. Raises Refused with the sidecar's own where there is none."""
@@ -264,7 +273,7 @@ class Attempts:
     def _passed(self, answer: Answer | None) -> Answer:
         if answer is None:
             raise unanswered(self.progress.kinds)
-        self.held = answer.held
+        self.held, self.answered = answer.held, True
         return answer
 
     def close(self) -> None:

@@ -92,6 +92,12 @@ def broken_off(*, timed_out: bool) -> Refused:
     return Refused(502, "upstream_broken", "The provider's stream broke off before its end.")
 
 
-def stopped() -> Refused:
-    """What a request is told that is still under way when the grace of a drain is over."""
-    return Refused(503, STOPPED, "The sidecar was stopped before the answer ended.", {"Retry-After": "1"})
+def stopped(*, again: bool = True) -> Refused:
+    """What a request is told that is still under way when the grace of a drain is over.
+
+    `again`: whether its client may ask for the same again, at another replica or at the next process.
+    """
+    message = "The sidecar was stopped before the answer ended."
+    if again:
+        return Refused(503, STOPPED, message, {"Retry-After": "1"})
+    return Refused(503, STOPPED, f"{message} The provider may have done what was asked: look before asking again.")

@@ -133,7 +133,11 @@ class Progress:
     def _may_repeat(self, held: Held, outcome: Outcome, status: int | None) -> bool:
         """Whether the request was surely not executed, or does no harm twice."""
         executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
-        return not executed or held.pool.retry_unsafe or self.repeatable()
+        return not executed or self.is_harmless(held)
+
+    def is_harmless(self, held: Held) -> bool:
+        """Whether its pool takes it that the call may be executed twice, or that does no harm."""
+        return held.pool.retry_unsafe or self.repeatable()
 
     def take_back(self, held: Held) -> None:
         """Ends every suspicion that nothing has proved: the request goes no further."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import pytest
 
-from sidecar.model.events import Answered
+from sidecar.model.events import Answered, Attempted
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
-from tests.proxy.plane import Plane, new_keys, pool, sidecar
+from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.proxy.test_breaks import error_of
 from tests.proxy.test_streams import STREAM
@@ -44,6 +45,69 @@ async def test_a_request_without_an_answer_is_told_and_its_attempt_ends(plane: P
     assert (reply.status, reply.headers["Retry-After"], reply.attempts) == (503, "1", 1)
     assert (reply.data["error"]["code"], reply.data["error"]["message"]) == STOPPED
     await provider.wait_for(lambda: provider.arrivals[0].ended == "cancelled")
+
+
+IMAGE = ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a cat"})
+MAIL = ("/v1/responses", {"model": "gpt-4o", "input": "mail it", "tools": [{"type": "mcp", "server_label": "mail"}]})
+PLAIN = ("/v1/responses", {"model": "gpt-4o", "input": "a cat"})
+
+
+async def stopped(plane: Plane, asked: asyncio.Task[Reply]) -> tuple[int, str, str]:
+    """What a client is told that is stopped now: its status, when to come back, and whether its SDK may."""
+    plane.server.stop()
+    reply = await asked
+    assert reply.data["error"]["message"].startswith(STOPPED[1])
+    return reply.status, reply.headers.get("Retry-After", ""), reply.headers["x-should-retry"]
+
+
+@pytest.mark.parametrize(
+    ("call", "options", "told"),
+    [
+        (IMAGE, {}, ("", "false")),
+        (MAIL, {}, ("", "false")),
+        (PLAIN, {}, ("1", "true")),
+        (IMAGE, {"retry_unsafe": True}, ("1", "true")),
+    ],
+)
+async def test_what_may_have_been_done_is_not_to_be_asked_for_again(
+    provider: StrictProvider, call: tuple[str, Any], options: dict[str, Any], told: tuple[str, str]
+) -> None:
+    """Its SDK would come back by itself, and the second image is paid for too."""
+    provider.faults.append(Fault(hang=True))
+    async with sidecar({"chat": pool(provider.url, [*provider.accounts], **options)}) as plane:
+        asked = asyncio.create_task(plane.post(*call))
+        await provider.wait_for(lambda: provider.calls)
+        assert await stopped(plane, asked) == (503, *told)
+
+
+async def test_what_a_key_refused_may_be_asked_for_again(provider: StrictProvider) -> None:
+    """It waits for room: nothing was done."""
+    provider.faults.append(Fault(status=429, headers={"retry-after": "5"}))
+    async with sidecar({"chat": pool(provider.url, [*provider.accounts][:1], max_wait="9s")}) as plane:
+        asked = asyncio.create_task(plane.post(*IMAGE))
+        while not plane.of(Attempted):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        assert await stopped(plane, asked) == (503, "1", "true")
+
+
+async def test_what_was_done_is_not_to_be_asked_for_again_though_its_answer_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between its last byte and the first for the client it is remembered whose the batch is."""
+    comes = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> None:
+        comes.set()
+        await asyncio.Event().wait()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(b'{"id": "batch_0123456789abcdef", "object": "batch"}')
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(2))}) as plane:
+        monkeypatch.setattr(plane.replica.store.made, "add", never)
+        asked = asyncio.create_task(plane.post("/v1/batches", {"endpoint": "/v1/responses"}))
+        await comes.wait()
+        assert await stopped(plane, asked) == (503, "", "false")
 
 
 async def test_a_stream_that_began_with_comments_ends_with_an_event(provider: StrictProvider) -> None:
