@@ -69,7 +69,7 @@ class Progress:
         self._of_provider(held, outcome, now)
         if self._falls_back(held, outcome, status):
             follows = Next.OVER if outcome.scope is not Scope.PROVIDER else self._met_fault(held, now)
-        elif outcome.kind in {Class.OK, Class.BLOCKED}:
+        elif outcome.kind in {Class.OK, Class.BLOCKED} or self._was_done(held, outcome, status):
             follows = Next.PASS
         elif self.second_opinion:
             follows = Next.FIRST
@@ -134,6 +134,10 @@ class Progress:
         """Whether the request was surely not executed, or does no harm twice."""
         executed = outcome.kind is not Class.CONNECT and status not in {401, 403, 429, 529}
         return not executed or self.is_harmless(held)
+
+    def _was_done(self, held: Held, outcome: Outcome, status: int | None) -> bool:
+        """Whether its provider has begun, as every 2xx says, what does harm twice: then the answer is the client's."""
+        return status is not None and status < 300 and not self._may_repeat(held, outcome, status)
 
     def is_harmless(self, held: Held) -> bool:
         """Whether its pool takes it that the call may be executed twice, or that does no harm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import anthropic
@@ -14,6 +15,7 @@ from sidecar.simulate.calls import Call
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
 from tests.proxy.plane import Plane, new_keys, pool, sidecar
+from tests.proxy.raw import Exchange, RawUpstream
 from tests.servers import free_port
 
 ASK: Any = [{"role": "user", "content": "hi"}]
@@ -121,6 +123,54 @@ async def test_a_clients_idempotency_key_is_kept_over_attempts_and_none_is_added
     assert [idempotency_keys(call) for call in provider.calls] == [["once-7"]] * 3
     assert (await plane.chat()).status == 200
     assert idempotency_keys(provider.calls[-1]) == []
+
+
+MAIL = {"model": "gpt-4o", "input": "mail it", "tools": [{"type": "mcp", "server_label": "mail"}]}
+SENT = {"type": "mcp_call", "id": "mcp_1", "name": "send_mail", "output": "sent"}
+
+
+def failed(code: str) -> bytes:
+    """A response that failed after its tool had acted."""
+    error = {"code": code, "message": "Please try again in 9s."}
+    return json.dumps({"id": "resp_1", "status": "failed", "error": error, "output": [SENT]}).encode()
+
+
+FAILED_STREAM = b"".join(
+    b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps({"type": name, **said}).encode())
+    for name, said in (
+        ("response.created", {"response": {"id": "resp_1", "status": "in_progress"}}),
+        ("response.output_item.added", {"item": SENT}),
+        ("response.failed", {"response": json.loads(failed("rate_limit_exceeded"))}),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "rests"),
+    [
+        (failed("rate_limit_exceeded"), True),
+        (failed("insufficient_quota"), True),
+        (failed("invalid_api_key"), False),
+        (failed("server_error"), False),
+        (FAILED_STREAM, True),
+    ],
+)
+async def test_what_was_begun_goes_to_no_other_key_whatever_its_2xx_says(told: bytes, rests: bool) -> None:
+    """The mail would be sent twice. Whom no more is to be asked of rests all the same."""
+
+    async def answer(exchange: Exchange) -> None:
+        kind = "text/event-stream" if told is FAILED_STREAM else "application/json"
+        await exchange.reply(told, "200 OK", f"Content-Type: {kind}")
+
+    async with RawUpstream(answer) as upstream:
+        pools = {name: pool(upstream.url, new_keys(keys), max_wait="0s") for name, keys in (("one", 1), ("two", 2))}
+        async with sidecar(pools) as plane:
+            for name in pools:
+                mail = MAIL | {"model": f"{name}/gpt-4o", "stream": told is FAILED_STREAM}
+                reply = await plane.post("/v1/responses", mail)
+                assert (reply.status, reply.attempts, reply.body) == (200, 1, told)
+            again = await plane.post("/v1/responses", MAIL | {"model": "one/gpt-4o"})
+            assert again.attempts == (0 if rests else 1)
 
 
 # --- the retry budget -------------------------------------------------------------------------------

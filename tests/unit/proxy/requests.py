@@ -14,6 +14,7 @@ from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.proxy.progress import Next, Progress
 from sidecar.store.commands import Store
+from tests.unit.pool.configs import config, pool
 
 HELD_AT = 1000.0  # on the loop's clock
 MOMENT_US = 1_767_225_600 * SECOND_US  # Redis's moment of then: 2026-01-01 00:00 UTC
@@ -61,6 +62,11 @@ class Request:
     def meets(self, key: str, outcome: Outcome, status: int | None = 500, target: int = 0) -> Next:
         """An attempt with this key came to this."""
         return self.progress.learn(self.held(key, target), outcome, status, HELD_AT)
+
+
+async def request_of(keys: int = 3, retry_safe: bool = True, **options: Any) -> Request:
+    """One over a pool of so many keys; `options`: the pool's."""
+    return Request(config(pool(keys=keys, **options)), retry_safe=retry_safe)
 
 
 def outcome(kind: Class, scope: Scope, other: bool = True, delay_s: float | None = None, until: Any = None) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
@@ -26,16 +26,13 @@ from tests.unit.proxy.requests import (
     TOO_LARGE,
     Request,
     outcome,
+    request_of,
 )
 
 LIMITS = (Class.RATE_LIMIT_MINUTE, Class.RATE_LIMIT_DAY, Class.RATE_LIMIT_TOKENS)
 FAULTS = (Class.OVERLOADED, Class.SERVER_ERROR, Class.TIMEOUT, Class.CONNECT)
 KEY_SCOPES = (Scope.KEY, Scope.KEY_MODEL)
 HOUR_US = 3600 * SECOND_US
-
-
-async def request_of(keys: int = 3, retry_safe: bool = True, **options: Any) -> Request:
-    return Request(config(pool(keys=keys, **options)), retry_safe=retry_safe)
 
 
 # --- the tables ----------------------------------------------------------------------------------------
@@ -291,32 +288,6 @@ async def test_closed_targets_have_nothing_to_try_again() -> None:
     request = await request_of(max_attempts=1)
     request.meets("k0", BUSY)
     assert not request.progress.try_again()
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "executed"),
-    [
-        (Class.SERVER_ERROR, 500, True),
-        (Class.OVERLOADED, 503, True),
-        (Class.TIMEOUT, 504, True),
-        (Class.SERVER_ERROR, None, True),
-        (Class.TIMEOUT, None, True),
-        (Class.CONNECT, None, False),
-        (Class.OVERLOADED, 429, False),
-        (Class.OVERLOADED, 529, False),
-        (Class.PERMISSION, 403, False),
-        (Class.INVALID_KEY, 401, False),
-    ],
-)
-async def test_what_may_have_been_executed_is_repeated_only_where_that_is_safe(
-    kind: Class, status: int | None, executed: bool
-) -> None:
-    met = outcome(kind, Scope.PROVIDER)
-    assert (await request_of(retry_safe=True)).meets("k0", met, status) is Next.LATER
-    unsafe = await request_of(retry_safe=False)
-    assert unsafe.meets("k0", met, status) is (Next.PASS if executed else Next.LATER)
-    allowed = await request_of(retry_safe=False, retry_unsafe=True)
-    assert allowed.meets("k0", met, status) is Next.LATER
 
 
 async def test_backoff_doubles_to_a_bound_with_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
