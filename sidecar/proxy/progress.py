@@ -114,6 +114,8 @@ class Progress:
         """
         if not meant(self.search.route.fallback_on, outcome.kind, status) or self.search.open == [held.target]:
             return False
+        if self._was_done(held, outcome, status):
+            return False
         if outcome.scope is Scope.PROVIDER:
             if self.stays or not (outcome.other and self._may_repeat(held, outcome, status)):
                 return False

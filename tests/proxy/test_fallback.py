@@ -248,6 +248,26 @@ async def test_what_may_have_been_executed_is_not_sent_to_another_target_either(
         assert (reply.status, route.heard) == (504, "a")
 
 
+CUT = {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "output": [{"type": "mcp_call"}]}
+ACTED = {**REFUSED, "content": [{"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "send_mail"}]}
+TOO_MUCH = {"status": "failed", "error": {"code": "context_length_exceeded", "message": "Too long."}, "output": []}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "call", "told", "name"),
+    [
+        ("openai", {"input": "mail it", "tools": [{"type": "mcp"}]}, CUT, "blocked"),
+        ("openai", {"input": "and now?", "conversation": "conv_1"}, TOO_MUCH, "context_too_long"),
+        ("anthropic", {"messages": [], "mcp_servers": [{"type": "url", "url": "https://mcp.test"}]}, ACTED, "blocked"),
+    ],
+)
+async def test_nor_is_what_a_2xx_says_was_begun(dialect: str, call: Any, told: Any, name: str) -> None:
+    """A tool may have acted before the answer was blocked."""
+    async with two(200, told, name, dialect=dialect) as route:
+        reply = await route.call("/v1/responses" if dialect == "openai" else "", **call)
+        assert (reply.data, route.heard) == (told | {"of": "a"}, "a")
+
+
 def stream(*events: Any) -> bytes:
     return b"".join(b"data: %s\n\n" % (json.dumps(event).encode()) for event in events)
 
