@@ -24,6 +24,7 @@ from sidecar.proxy.errors import (
     Refused,
     busy,
     crowded,
+    more_keys,
     out_of_budget,
     over_limit,
     overloaded,
@@ -297,6 +298,8 @@ class Attempts:
         dead = got is not None and await self._all_dead()
         if isinstance(got, Refusal) and got.by_client:
             raise crowded(self.client) if got.busy else over_limit(self.client, got.wait_us)
+        if await self._leaves_keys():
+            raise more_keys(self.progress.attempts)
         if isinstance(got, Refusal) and not dead:
             unasked_us = await self.pools.sight.unasked_us(self.search)
             if unasked_us is not None:
@@ -318,6 +321,21 @@ class Attempts:
         raise Refused(
             502, "upstream_failed", f"No key led to an answer; {self.progress.attempts} attempts met: {told}."
         )
+
+    async def _leaves_keys(self) -> bool:
+        """Whether keys are left that may serve, since a request asks only so many of a target.
+
+        Where all said the same, and it was no rate limit, or it was the provider that failed, others would say it too.
+        """
+        kinds = set(self.progress.kinds)
+        if (len(kinds) == 1 and not kinds <= RATE_LIMITS) or self.progress.met_faults_alone:
+            return False
+        for index in self.progress.capped:
+            why = await self.pools.sight.why(self.search.targets[index])
+            met = {key for at, key in self.search.tried if at == index}
+            if len(met | why.proved.keys() | why.suspected) < why.keys:
+                return True
+        return False
 
     async def _all_dead(self) -> bool:
         """Whether every key that this request has not tried rests, proved, for what no budget cures."""

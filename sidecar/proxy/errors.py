@@ -55,6 +55,12 @@ def out_of_budget(wait_us: int) -> Refused:
     return Refused(429, "rate_limit_exceeded", message, retry_after(wait_us))
 
 
+def more_keys(attempts: int) -> Refused:
+    """Of a request that met as many keys as one may of a target, and no answer, while others are left."""
+    message = f"{attempts} keys refused this request and others were not asked yet: ask again."
+    return Refused(429, "rate_limit_exceeded", message, retry_after(SECOND_US))
+
+
 def overloaded(wait_us: int) -> Refused:
     message = "The provider failed every request of late, so nobody asks it for a while; then one finds out."
     return Refused(503, "provider_overloaded", message, retry_after(max(wait_us, SECOND_US)))

@@ -19,7 +19,7 @@ from sidecar.pool.pool import Pools
 from sidecar.pool.search import Held, Search
 from sidecar.providers.catalogue import probe
 
-MOST_ATTEMPTS = 20  # a request, whatever they come to
+MOST_ATTEMPTS = 20  # of a request at one target, whatever they come to
 BRIEF_US = 10_000  # a rest that need not keep this request from its key
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0  # doubled, with full jitter
 
@@ -51,6 +51,8 @@ class Progress:
     kinds: list[Class] = field(default_factory=list)
     blames: dict[str, Blame] = field(default_factory=dict)  # by pool, from the first key that refused
     again: set[tuple[int, str]] = field(default_factory=set)
+    asked: Counter[int] = field(default_factory=Counter)  # attempts, for each target
+    capped: set[int] = field(default_factory=set)  # targets that are asked no more, though they may have other keys
     faults: Counter[int] = field(default_factory=Counter)  # of the provider, for each target
     doors: set[str] = field(default_factory=set)  # of the providers that were asked
     failing: set[tuple[str, str]] = field(default_factory=set)  # way and model, of those whose fault was told
@@ -61,6 +63,7 @@ class Progress:
     def learn(self, held: Held, outcome: Outcome, status: int | None, now: float) -> Next:
         """Takes an attempt's outcome in; reports what must rest. `status` None: no answer came."""
         self.attempts += 1
+        self.asked[held.target] += 1
         self.kinds.append(outcome.kind)
         blame = self.blames.get(held.pool.name)
         if blame is not None and outcome.kind in PROOFS:
@@ -81,11 +84,18 @@ class Progress:
             follows = self._provider(held, outcome, status, now)
         else:
             follows = self._request(held, outcome)
+        self._cap(held.target)
         if follows in {Next.PASS, Next.FIRST}:
             self.take_back(held)
         elif not self.search.open and self.come_back(now):
             follows = Next.LATER
         return follows
+
+    def _cap(self, index: int) -> None:
+        """After so many attempts the next target has its turn, if there is one."""
+        if self.asked[index] >= MOST_ATTEMPTS and index not in self.search.closed:
+            self.search.closed.add(index)
+            self.capped.add(index)
 
     def _of_provider(self, held: Held, outcome: Outcome, now: float) -> None:
         """What the attempt says of its provider to all others: a request came to it, and it failed or it works."""
@@ -259,7 +269,7 @@ class Progress:
     @property
     def over(self) -> bool:
         """Whether nothing is left to ask."""
-        return self.attempts >= MOST_ATTEMPTS or not self.search.open
+        return not self.search.open
 
     @property
     def backoff_s(self) -> float:

@@ -11,7 +11,7 @@ import pytest
 from sidecar.model.events import Attempted, KeyChanged
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
-from tests.proxy.plane import CHAT, Plane, new_keys, pool, sidecar
+from tests.proxy.plane import Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.servers import free_port
 
@@ -353,15 +353,6 @@ async def test_a_stale_connection_is_not_used_twice_behind_our_back() -> None:
         sent = [heard.header("authorization")[0] for heard in upstream.heard]
         assert len(sent) == len(set(sent)) == 3
         assert reply.grant == 2
-
-
-async def test_attempts_end(provider: StrictProvider) -> None:
-    """At twenty a request, however many keys there are."""
-    async with StrictProvider(new_keys(30)) as many:
-        many.faults.append(Fault(dead=True))
-        async with sidecar({"chat": pool(many.url, [*many.accounts])}) as plane:
-            reply = await plane.post("/v1/chat/completions", CHAT)
-            assert (reply.status, reply.attempts, len(many.arrivals)) == (401, 20, 20)
 
 
 async def test_where_every_key_is_disabled_the_answer_says_so_and_nothing_is_sent(provider: StrictProvider) -> None:

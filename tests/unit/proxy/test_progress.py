@@ -327,13 +327,19 @@ async def test_refusal_at_one_host_says_nothing_of_another() -> None:
 
 
 @pytest.mark.parametrize("met", [MINUTE, INVALID, BUSY])
-async def test_request_ends_after_twenty_attempts(met: Outcome) -> None:
-    request = await request_of(keys=40, max_attempts=99, retry_budget=math.inf)
+async def test_twenty_attempts_at_a_target_are_enough(met: Outcome) -> None:
+    """Then the next one has its turn."""
+    pools = pool("p", 40, max_attempts=99, retry_budget=math.inf), pool("q", ["z"], provider("other"))
+    request = Request(config(*pools), "p", "q")
     for n in range(MOST_ATTEMPTS):
-        assert not request.progress.over
+        assert request.search.closed == set()
         request.meets(f"k{n}", met, 429)
+    assert request.search.closed == {0}
+    assert not request.progress.over
+    for _ in range(MOST_ATTEMPTS):
+        request.meets("z", met, 429, target=1)
     assert request.progress.over
-    assert request.progress.attempts == len(request.progress.kinds) == 20
+    assert request.progress.attempts == len(request.progress.kinds) == 40
 
 
 # --- a second opinion ----------------------------------------------------------------------------------
