@@ -47,6 +47,7 @@ _EXECUTED = frozenset({Class.OK, Class.BLOCKED, Class.SERVER_ERROR, Class.TIMEOU
 _THE_CLIENTS = frozenset(
     {Class.OK, Class.BLOCKED, Class.BAD_REQUEST, Class.CONTEXT_TOO_LONG}
 )  # to judge: no other attempt does better
+_SDKS_REPEAT = frozenset({408, 429, *range(500, 600)})  # a 409 too, but its lock may be free by then
 
 
 @dataclass(slots=True)
@@ -70,8 +71,10 @@ class Answer:
 
     @property
     def is_final(self) -> bool:
-        """Whether it is a failure that was retried as far as it may be, so that its client's SDK should not go on."""
-        return self.reply.outcome.kind not in _THE_CLIENTS
+        """Whether its client's SDK should not go on: it is a failure that was retried as far as it may be, be it for a
+        second opinion, or the request's own in spite of its status."""
+        outcome = self.reply.outcome
+        return outcome.kind not in _THE_CLIENTS or outcome.other or self.reply.status in _SDKS_REPEAT
 
     def attempted(self, request_id: str, client: str, outcome: Outcome) -> Attempted:
         """The event of this attempt, as far as it has come."""

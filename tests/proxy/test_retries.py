@@ -91,6 +91,33 @@ async def test_of_a_clients_own_mistake_the_providers_word_passes(
     assert await should_retry(plane) == (409, told or "nothing")
 
 
+TOO_LARGE = {
+    "message": "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000.",
+    "code": "rate_limit_exceeded",
+}
+ELSEWHERE = {"message": "No such File object: file-1"}
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, TOO_LARGE), (404, ELSEWHERE)])
+async def test_what_a_second_account_was_asked_about_is_not_worth_a_retry(
+    plane: Plane, provider: StrictProvider, status: int, error: Any
+) -> None:
+    """What can never fit, or is not there, an SDK would ask both of them for three times."""
+    provider.faults.append(Fault(status=status, body={"error": error}, headers={"x-should-retry": "true"}))
+    assert await should_retry(plane) == (status, "false")
+    with pytest.raises(openai.APIStatusError):
+        await asyncio.to_thread(with_openai, plane.url)
+    assert len(provider.arrivals) == 2 * 2
+
+
+async def test_nor_is_what_the_pool_calls_a_mistake_under_a_status_that_sdks_repeat(provider: StrictProvider) -> None:
+    provider.faults.append(Fault(status=503))
+    told = pool(provider.url, secrets_of(provider), outcomes=[{"status": 503, "class": "bad_request"}])
+    async with sidecar({"chat": told}) as plane:
+        assert await should_retry(plane) == (503, "false")
+        assert len(provider.arrivals) == 1
+
+
 async def test_an_answer_says_nothing_of_retries(plane: Plane) -> None:
     assert await should_retry(plane) == (200, "nothing")
 
