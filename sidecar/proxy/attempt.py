@@ -203,7 +203,7 @@ class Attempts:
         return await self.pools.outlast_suspicion(self.search)
 
     async def _attempt(self, held: Held) -> Next:
-        """Sends once and learns from what comes. Raises Late."""
+        """Sends once and learns from what comes. Raises Late, and Refused where what had no answer is not repeated."""
         sent_at = monotonic()
         self.began_upstream = self.began_upstream or sent_at
         self.under_way = True
@@ -216,7 +216,10 @@ class Attempts:
                 self.search.client = self.search.client.again
             self._unanswered(held, outcome.kind, str(error))
             self.pools.finish(held, None, again=True)
-            return self.progress.learn(held, outcome, None, monotonic())
+            follows = self.progress.learn(held, outcome, None, monotonic())
+            if follows is Next.PASS:  # what may have been done: the answer of a key before it is none to that
+                raise unanswered([outcome.kind]) from None
+            return follows
         except (Late, StoreAway, BadCall):
             self.under_way = False
             raise

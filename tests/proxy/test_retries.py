@@ -200,6 +200,27 @@ async def test_what_was_begun_goes_to_no_other_key_whatever_its_2xx_says(told: b
             assert again.attempts == (0 if rests else 1)
 
 
+@pytest.mark.parametrize(("breaks", "told"), [(True, 502), (False, 504)])
+async def test_what_may_have_been_done_is_not_told_as_the_refusal_of_the_key_before(breaks: bool, told: int) -> None:
+    """Whoever reads a 429 asks again, and pays for a second image."""
+
+    async def answer(exchange: Exchange) -> None:
+        if len(upstream.heard) == 1:
+            await exchange.reply(b"{}", "429 As Told", "retry-after: 5")
+        elif breaks:
+            exchange.cut()
+        else:
+            await asyncio.Event().wait()
+
+    async with (
+        RawUpstream(answer) as upstream,
+        sidecar({"chat": pool(upstream.url, new_keys(3), first_byte_timeout="1s")}) as plane,
+    ):
+        reply = await plane.post("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a cat"})
+        assert (reply.status, reply.attempts, reply.headers["x-should-retry"]) == (told, 2, "false")
+        assert "retry-after" not in reply.headers
+
+
 # --- the retry budget -------------------------------------------------------------------------------
 
 
