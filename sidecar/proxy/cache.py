@@ -1,11 +1,11 @@
 """Requests that ask the same are one call to a provider: the first runs, the others get what it got.
 
-Those of one replica wait for one future; one of them asks Redis, again and again, whether the one that runs elsewhere
-has an answer. Nothing is subscribed to and no connection waits: a look is some microseconds of Redis, and only who
-meets another one under way looks twice. The run of a replica that is gone ends, for it gives no sign of life, and the
-next look takes its place. A run without an answer to keep ends the wait of all: each goes by itself; so does one whose
-own client is slow. Who waits for one that waits for room itself goes once it may not wait any longer: for a provider's
-answer there is no such bound.
+Those of one replica that take an answer of the same age wait for one future; one of them asks Redis, again and again,
+whether the one that runs elsewhere has an answer. To whom a kept answer is too old there is none. Nothing is subscribed
+to and no connection waits: a look is some microseconds of Redis, and only who meets another one under way looks twice.
+The run of a replica that is gone ends, for it gives no sign of life, and the next look takes its place. A run without
+an answer to keep ends the wait of all: each goes by itself; so does one whose own client is slow. Who waits for one
+that waits for room itself goes once it may not wait any longer: for a provider's answer there is no such bound.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Run:
     """A request that looks, and perhaps runs, for all that ask the same of this replica."""
 
     digest: str
+    oldest_s: float  # that an answer may be
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     came: asyncio.Future[Came] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     waits: asyncio.Event = field(default_factory=asyncio.Event)  # set while it only waits for room
@@ -105,7 +106,7 @@ class Caching:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[tuple[str, float], Run] = {}  # by digest, and how old an answer may be
 
     async def serve(
         self,
@@ -148,22 +149,19 @@ class Caching:
         search = visit.attempts.search
         try:
             async with asyncio.timeout_at(search.deadline):
-                found = await self._ask(visit, use.digest)
+                return await self._ask(visit, use)
         except TimeoutError:
             raise Refused(504, "timeout", "The same request is under way, and had no answer in time.") from None
-        if isinstance(found, Kept) and found.age_s > use.max_age_s:
-            visit.cache = "miss"
-            return None
-        return found
 
-    async def _ask(self, visit: Visit, digest: str) -> Kept | Run | None:
+    async def _ask(self, visit: Visit, use: sameness.Use) -> Kept | Run | None:
         assert visit.attempts is not None
-        while (run := self._runs.get(digest)) is not None:
+        shared = use.digest, use.max_age_s
+        while (run := self._runs.get(shared)) is not None:
             came = await _joined(run, visit.attempts)
             if came != "next":
                 visit.cache = run.how if isinstance(came, Kept) or run.how == "away" else "miss"
                 return came if isinstance(came, Kept) else None
-        run = self._runs[digest] = Run(digest)
+        run = self._runs[shared] = Run(*shared)
         try:
             return await self._look(visit, run)
         except BaseException:
@@ -177,7 +175,7 @@ class Caching:
         pause_s, waited = FIRST_LOOK_S, False
         while True:
             try:
-                seen = await self._cache.look(run.digest, run.token)
+                seen = await self._cache.look(run.digest, run.token, run.oldest_s)
             except (StoreAway, StoreUnable):
                 visit.cache = run.how = "away"
                 seen = "alone"
@@ -255,8 +253,9 @@ class Caching:
         """Tells those who wait here."""
         if run.beat is not None:
             run.beat.cancel()
-        if self._runs.get(run.digest) is run:
-            del self._runs[run.digest]
+        shared = run.digest, run.oldest_s
+        if self._runs.get(shared) is run:
+            del self._runs[shared]
         if not run.came.done():
             run.came.set_result(came)
 

@@ -31,7 +31,7 @@ ALONE_MS = 2000  # in which who asks the same as a run that came to nothing goes
 SETTLED_S = 60.0
 PACKING = 3  # zlib's level: a quarter less than 1 in a tenth more time; 6 takes twice as long
 
-_FORM = b"1"  # of what is written here; another one is none of ours
+_FORM = b"2"  # of what is written here; another one is none of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ State = Literal["runs", "sent", "waits", "alone"]  # as lua/cache_look.lua says
 
 
 class _Head(msgspec.Struct, array_like=True):
+    ttl_ms: int  # first: lua/cache_look.lua reads it there
     content_type: str
     pool: str
     model: str
-    ttl_s: float
     usage: tuple[int | None, int | None, int | None, int | None, int | None] | None
 
 
@@ -69,7 +69,7 @@ def write(kept: Kept) -> bytes:
     """The text of an answer in Redis: a digit, its head as JSON in a line, its body."""
     used = kept.usage
     usage = None if used is None else (used.input, used.output, used.total, used.cached, used.reasoning)
-    head = _Head(kept.content_type, kept.pool, kept.model, kept.ttl_s, usage)
+    head = _Head(_ttl_ms(kept), kept.content_type, kept.pool, kept.model, usage)
     return b"".join((_FORM, msgspec.json.encode(head), b"\n", kept.packed))
 
 
@@ -83,8 +83,12 @@ def read(text: bytes, left_ms: int) -> Kept | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     usage = None if told.usage is None else Usage(*told.usage)
-    age_s = max(0.0, told.ttl_s - left_ms / 1000)
-    return Kept(told.content_type, told.pool, told.model, usage, told.ttl_s, packed, age_s)
+    age_s = max(0, told.ttl_ms - left_ms) / 1000
+    return Kept(told.content_type, told.pool, told.model, usage, told.ttl_ms / 1000, packed, age_s)
+
+
+def _ttl_ms(kept: Kept) -> int:
+    return round(kept.ttl_s * 1000)
 
 
 class Cache:
@@ -94,7 +98,7 @@ class Cache:
         self._names, self._emit, self._own = names, emit, own
         self._why_not = ""  # nothing more is kept
         self._refused_at = -math.inf  # when an answer was not, last; on the loop's clock
-        self._lanes = Lanes(open_connection, self._reached, lambda: self._look("", ""), lambda: ())
+        self._lanes = Lanes(open_connection, self._reached, lambda: self._look("", "", 0), lambda: ())
 
     @classmethod
     def at(cls, url: str, store_url: str, shared: Opener, names: Names, emit: Emit) -> Cache:
@@ -105,19 +109,20 @@ class Cache:
         own = bool(url) and _server(url) != _server(store_url)
         return cls(connect.opener(url) if url else shared, names, emit, own)
 
-    def _look(self, digest: str, token: str) -> Call:
-        return Call("cache_look", (self._names.answer(digest), self._names.run(digest)), (token, str(HOLD_MS)))
+    def _look(self, digest: str, token: str, oldest_s: float) -> Call:
+        args = (token, str(round(oldest_s * 1000)), str(HOLD_MS))
+        return Call("cache_look", (self._names.answer(digest), self._names.run(digest)), args)
 
-    async def look(self, digest: str, token: str) -> Kept | State:
-        """The answer; or whether who asks runs, by this token, until `keep` or `end`. Raises StoreAway or StoreUnable.
+    async def look(self, digest: str, token: str, oldest_s: float) -> Kept | State:
+        """The answer, if it is no older than that; or whether who asks runs, by this token, until `keep` or `end`.
 
-        A caller that is cancelled meanwhile runs nothing.
+        Raises StoreAway or StoreUnable. A caller that is cancelled meanwhile runs nothing.
         """
 
         def left_behind(_: Any) -> None:
             self.end(digest, token, alone=False)
 
-        reply = await self._lanes.call(self._lanes.front, self._look(digest, token), left_behind)
+        reply = await self._lanes.call(self._lanes.front, self._look(digest, token, oldest_s), left_behind)
         if isinstance(reply, bytes):
             return _STATES[reply]
         return read(*reply) or "alone"
@@ -135,8 +140,7 @@ class Cache:
     def keep(self, digest: str, token: str, kept: Kept, most: int) -> None:
         """Keeps an answer, if all have at most so many bytes with it, and ends the run that it came of; queued."""
         keys = (self._names.answer(digest), self._names.run(digest), self._names.sizes)
-        ttl_ms = str(round(kept.ttl_s * 1000))
-        args = ("", token, str(ALONE_MS), ttl_ms, str(most), "1" if self._own else "0", write(kept))
+        args = ("", token, str(ALONE_MS), str(_ttl_ms(kept)), str(most), "1" if self._own else "0", write(kept))
         self._lanes.queue(Call("cache_keep", keys, args), self._told)
 
     def _told(self, reply: Any) -> None:

@@ -143,6 +143,63 @@ async def test_nobody_waits_for_a_client_that_reads_slowly(monkeypatch: pytest.M
         slow.close()
 
 
+# --- behind an answer that is too old ----------------------------------------------------------------
+
+
+async def aged(plane: Plane, redis_url: str, left_s: int) -> None:
+    """As if the only answer had lived for all but so long."""
+    with redis.Redis.from_url(redis_url) as raw:
+        while not (names := raw.keys(plane.replica.store.names.answer("*"))):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        raw.expire(names[0], left_s)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "headers"), [("10m", {"Cache-Control": "max-age=60"}), ("1m", {})], ids=["its caller", "the config by now"]
+)
+async def test_one_runs_for_all_to_whom_an_answer_is_too_old(
+    provider: StrictProvider, redis_url: str, ttl: str, headers: dict[str, str]
+) -> None:
+    """Whoever says so, and at whichever replica."""
+    shared: dict[str, Any] = {"redis": redis_url, "namespace": f"t-{secrets.token_hex(6)}"}
+    pools = {"chat": pool(provider.url, [*provider.accounts][:1])}
+    async with sidecar(pools, cache={"ttl": "10m"}, **shared) as before:
+        first = await before.chat()
+        await aged(before, redis_url, 300)
+    provider.faults.append(Fault(hang=True))
+    async with (
+        sidecar(pools, cache={"ttl": ttl}, **shared) as one,
+        sidecar(pools, cache={"ttl": ttl}, **shared) as other,
+    ):
+        asking = [asyncio.ensure_future(plane.chat(headers)) for plane in (one, other) for _ in range(10)]
+        await provider.wait_for(lambda: len(provider.calls) == 2)
+        while one.replica.inflight + other.replica.inflight < 20:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        provider.release()
+        replies = await asyncio.gather(*asking)
+        assert sorted(map(cache_of, replies)) == ["hit"] * 19 + ["miss"]
+        assert {reply.body for reply in replies}.isdisjoint({first.body})
+        assert len(provider.arrivals) == 2
+
+
+async def test_who_takes_an_older_answer_has_it_while_another_runs(provider: StrictProvider, redis_url: str) -> None:
+    """Those to whom it is too old wait for that one, whatever age each of them takes."""
+    shared: dict[str, Any] = {"redis": redis_url, "namespace": f"t-{secrets.token_hex(6)}"}
+    async with sidecar({"chat": pool(provider.url, [*provider.accounts][:1])}, cache={}, **shared) as plane:
+        first = await plane.chat()
+        await aged(plane, redis_url, 300)
+        provider.faults.append(Fault(hang=True))
+        asking = [asyncio.ensure_future(plane.chat({"Cache-Control": f"max-age={age}"})) for age in (60, 60, 120)]
+        await provider.wait_for(lambda: len(provider.calls) == 2)
+        older = await plane.chat()
+        assert (cache_of(older), older.body) == ("hit", first.body)
+        while plane.replica.inflight < 3:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        provider.release()
+        assert sorted([cache_of(reply) for reply in await asyncio.gather(*asking)]) == ["hit", "hit", "miss"]
+        assert len(provider.arrivals) == 2
+
+
 # --- one that waits for room itself ------------------------------------------------------------------
 
 PATIENT, IMPATIENT = {"x-sidecar-max-wait": "300"}, {"x-sidecar-max-wait": "0"}

@@ -48,18 +48,23 @@ async def opened(events: list[Event]) -> AsyncIterator[Open]:
         await one.close()
 
 
+async def look(cache: Cache, digest: str, token: str) -> Kept | str:
+    """What is found by who takes an answer of any age."""
+    return await cache.look(digest, token, ANSWER.ttl_s)
+
+
 async def told(cache: Cache, digest: str = "d", token: str = "late") -> Kept | str:
     """What a look finds once all that was queued before is done."""
-    return await cache.look(digest, token)
+    return await look(cache, digest, token)
 
 
 async def test_one_runs_and_the_others_wait_for_what_it_keeps(place: Place, opened: Open) -> None:
     """Over all replicas; what is read is what was written, and says how old it is."""
     one, other = opened(place.open), opened(place.open)
-    assert await one.look("d", "a") == "runs"
-    assert await one.look("d", "b") == "sent"
-    assert await other.look("d", "c") == "sent"
-    assert await other.look("another", "c") == "runs"
+    assert await look(one, "d", "a") == "runs"
+    assert await look(one, "d", "b") == "sent"
+    assert await look(other, "d", "c") == "sent"
+    assert await look(other, "another", "c") == "runs"
     one.keep("d", "a", ANSWER, MOST)
     found = await told(one)
     assert isinstance(found, Kept)
@@ -79,7 +84,7 @@ async def test_one_runs_and_the_others_wait_for_what_it_keeps(place: Place, open
 async def test_a_run_that_keeps_nothing_sends_all_on_alone(place: Place, opened: Open) -> None:
     """For a moment: then the next one runs."""
     cache = opened(place.open)
-    assert await cache.look("d", "a") == "runs"
+    assert await look(cache, "d", "a") == "runs"
     cache.end("d", "a", alone=True)
     assert [await told(cache), await told(cache)] == ["alone", "alone"]
     assert 0 < place.raw.pttl(NAMES.run("d")) <= kept.ALONE_MS
@@ -89,15 +94,15 @@ async def test_a_run_that_keeps_nothing_sends_all_on_alone(place: Place, opened:
 
 async def test_the_next_one_runs_where_a_client_went_away(place: Place, opened: Open) -> None:
     cache = opened(place.open)
-    assert await cache.look("d", "a") == "runs"
+    assert await look(cache, "d", "a") == "runs"
     cache.end("d", "a", alone=False)
-    assert await cache.look("d", "b") == "runs"
+    assert await look(cache, "d", "b") == "runs"
 
 
 async def test_who_does_not_run_ends_nothing(place: Place, opened: Open) -> None:
     """A run that was given up for lost may end later: another's is not its own."""
     cache = opened(place.open)
-    assert await cache.look("d", "b") == "runs"
+    assert await look(cache, "d", "b") == "runs"
     cache.renew("d", "a", waits=False)
     cache.end("d", "a", alone=True)
     assert await told(cache) == "sent"
@@ -111,7 +116,7 @@ async def test_a_run_lasts_as_long_as_it_gives_signs_of_life(
 ) -> None:
     cache = opened(place.open)
     monkeypatch.setattr(kept, "HOLD_MS", 60_000)
-    assert await cache.look("d", "a") == "runs"
+    assert await look(cache, "d", "a") == "runs"
     monkeypatch.setattr(kept, "HOLD_MS", 1)
     cache.renew("d", "a", waits=False)
     while (seen := await told(cache, token="b")) == "sent":  # noqa: ASYNC110 - nothing tells of it
@@ -122,11 +127,11 @@ async def test_a_run_lasts_as_long_as_it_gives_signs_of_life(
 async def test_a_run_tells_whether_it_only_waits_for_room(place: Place, opened: Open) -> None:
     """Who looks at it knows; it is another's neither way."""
     one, other = opened(place.open), opened(place.open)
-    assert await one.look("d", "a") == "runs"
+    assert await look(one, "d", "a") == "runs"
     for waits, seen in ((True, "waits"), (True, "waits"), (False, "sent")):
         one.renew("d", "a", waits)
         await told(one)
-        assert await other.look("d", "b") == seen
+        assert await look(other, "d", "b") == seen
     other.renew("d", "b", waits=True)
     assert await told(other) == "sent"
     one.renew("d", "a", waits=True)
@@ -136,8 +141,8 @@ async def test_a_run_tells_whether_it_only_waits_for_room(place: Place, opened: 
 
 async def test_a_look_that_is_given_up_runs_nothing(place: Place, opened: Open) -> None:
     cache = opened(place.open)
-    assert await cache.look("warm", "w") == "runs"  # connected
-    looking = asyncio.create_task(cache.look("d", "a"))
+    assert await look(cache, "warm", "w") == "runs"  # connected
+    looking = asyncio.create_task(look(cache, "d", "a"))
     await asyncio.sleep(0)
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -147,7 +152,22 @@ async def test_a_look_that_is_given_up_runs_nothing(place: Place, opened: Open) 
     assert seen == "runs"
 
 
-@pytest.mark.parametrize("text", [b"", b"2[]\nx", b"1{}\nx", b'1["a","b","c",1.0,null', b"1\xff\nx"])
+async def test_an_answer_that_is_too_old_is_none_to_who_asks(place: Place, opened: Open) -> None:
+    """One runs for all who say so; to who takes it as it is it is there."""
+    one, other = opened(place.open), opened(place.open)
+    one.keep("d", "", ANSWER, MOST)
+    await told(one)
+    place.raw.pexpire(NAMES.answer("d"), 40_000)  # that is kept for a minute
+    assert [await one.look("d", "a", 19.0), await other.look("d", "b", 19.0)] == ["runs", "sent"]
+    found = await other.look("d", "b", 30.0)
+    assert isinstance(found, Kept)
+    assert 20 <= found.age_s < 30
+    one.keep("d", "a", ANSWER, MOST)
+    await told(one)
+    assert isinstance(await other.look("d", "b", 19.0), Kept)
+
+
+@pytest.mark.parametrize("text", [b"", b"1[]\nx", b"2{}\nx", b'2[1,"a","b","c",null', b"2\xff\nx"])
 async def test_what_cannot_be_read_is_no_answer(place: Place, opened: Open, text: bytes) -> None:
     """Another version's, or somebody else's."""
     place.raw.set(NAMES.answer("d"), text, px=60_000)
@@ -167,7 +187,7 @@ async def test_all_answers_together_are_bounded(
     most = 3 * (len(kept.write(ANSWER)) + 250)
     for digest in "abcde":
         cache.keep(digest, "", ANSWER, most)
-    assert await cache.look("x", "t") == "runs"
+    assert await look(cache, "x", "t") == "runs"
     cache.keep("x", "t", ANSWER, most)
     assert await told(cache, "x") == "alone"
     assert [bool(place.raw.exists(NAMES.answer(digest))) for digest in "abcde"] == [True, True, True, False, False]
@@ -257,7 +277,7 @@ async def test_nothing_is_kept_above_half_of_redis(
     cache.keep("a", "", ANSWER, MOST)
     assert isinstance(await told(cache, "a"), Kept)
     with bound(redis_process, 300_000, "noeviction") as client:
-        assert await cache.look("b", "t") == "runs"
+        assert await look(cache, "b", "t") == "runs"
         cache.keep("b", "t", ANSWER, MOST)
         assert await told(cache, "b") == "alone"
         assert isinstance(await told(cache, "a"), Kept)
@@ -300,7 +320,7 @@ async def test_a_full_redis_is_no_error(redis_process: RedisProcess, opened: Ope
     """Each goes alone, and what is there is read."""
     cache = opened(connect.opener(redis_process.url))
     cache.keep("a", "", ANSWER, MOST)
-    assert await cache.look("b", "t") == "runs"
+    assert await look(cache, "b", "t") == "runs"
     with bound(redis_process, 0, "noeviction") as client:
         client.config_set("maxmemory", 1)
         assert await told(cache, "c") == "alone"
@@ -344,7 +364,8 @@ async def test_a_redis_that_does_not_say_is_no_risk() -> None:
 def test_what_a_call_costs_is_what_its_script_says(real: Place) -> None:
     """However many answers there are."""
     entry, under_way = NAMES.answer("d"), NAMES.run("d")
-    look = Call("cache_look", (entry, under_way), ("a", "1000"))
+    look = Call("cache_look", (entry, under_way), ("a", "600000", "1000"))
+    too_old = Call("cache_look", (NAMES.answer("old"), NAMES.run("old")), ("a", "60000", "1000"))
     keep = Call("cache_keep", (entry, under_way, NAMES.sizes), ("", "a", "1", "60000", "10000", "0", "text"))
 
     def cost(call: Call) -> int:
@@ -360,5 +381,7 @@ def test_what_a_call_costs_is_what_its_script_says(real: Place) -> None:
     assert cost(keep) <= 13
     assert (cost(keep) <= 13, cost(look)) == (True, 2)
     real.raw.set(under_way, "sent|b")
+    real.raw.set(NAMES.answer("old"), b"2[90000,", px=20_000)
+    assert (cost(too_old), cost(too_old)) == (4, 3)
     assert cost(Call("cache_end", (under_way,), ("b", "1000"))) == 2
     assert cost(Call("memory", (NAMES.state,), ())) == 1
