@@ -16,7 +16,7 @@ from sidecar.model.configured import Cache, Config, Route
 from sidecar.providers import deeds
 from sidecar.proxy.call import Call
 
-CANONICAL = 128 * 1024  # bytes of a body up to which the order of its fields does not matter: 2 ms
+CANONICAL = 128 * 1024  # bytes of a body up to which neither white space nor the order of its own fields matters: 2 ms
 LARGEST = 8 * 1024 * 1024  # bytes of a body up to which it is looked up: 8 ms
 
 # Headers that say who calls, with what, and on which way through whose systems. By any other an API may answer
@@ -75,8 +75,10 @@ def _wishes(headers: CIMultiDict[str]) -> tuple[bool, float]:
 
 
 def canonical(body: bytes | memoryview) -> bytes | memoryview | None:
-    """The same for bodies that differ in white space and in the order of their fields only; of a large one its bytes.
+    """The same for bodies that differ in white space and the order of their own fields only; of a large one its bytes.
 
+    Within them order may mean something: a model answers "in the same order as the ordering of keys in the schema"
+    (OpenAI's guide to structured outputs), and reads a tool's arguments as they stand.
     None for one whose answer is nobody else's, and for what is no JSON object, or one that says a thing twice.
     """
     try:
@@ -85,7 +87,7 @@ def canonical(body: bytes | memoryview) -> bytes | memoryview | None:
         if len(body) > CANONICAL:
             return body
         read = json.loads(bytes(body), object_pairs_hook=_once, parse_float=_finite)
-        return msgspec.json.encode(read, order="sorted")
+        return msgspec.json.encode(dict(sorted(read.items())))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,22 +35,16 @@ values = st.recursive(
 objects = st.dictionaries(text.filter(lambda name: name not in {"store", "background", "conversation"}), values)
 
 
-def shuffled(value: Any, turn: int) -> Any:
-    """The same with the fields of every object in another order."""
-    match value:
-        case dict():
-            names = sorted(value, key=lambda name: hash((name, turn)))
-            return {name: shuffled(value[name], turn) for name in names}
-        case list():
-            return [shuffled(one, turn) for one in value]
-    return value
+def shuffled(value: dict[str, Any], turn: int) -> dict[str, Any]:
+    """The same with its own fields in another order."""
+    return {name: value[name] for name in sorted(value, key=lambda name: hash((name, turn)))}
 
 
 def exactly(value: Any) -> Any:
-    """So that what is equal says the same: Python holds 1, 1.0 and true for equal."""
+    """So that what is equal says the same: Python holds 1, 1.0 and true for equal, and objects in any order."""
     match value:
         case dict():
-            return {name: exactly(one) for name, one in value.items()}
+            return [(name, exactly(one)) for name, one in value.items()]
         case list():
             return [exactly(one) for one in value]
     return type(value), repr(value)
@@ -66,7 +61,24 @@ def test_neither_order_nor_white_space_matters(value: Any, turn: int, indent: An
 @given(objects, objects)
 def test_every_value_matters(one: Any, other: Any) -> None:
     same = canonical(json.dumps(one).encode()) == canonical(json.dumps(other).encode())
-    assert same == (exactly(one) == exactly(other))
+    assert same == (exactly(dict(sorted(one.items()))) == exactly(dict(sorted(other.items()))))
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda named: {"response_format": {"json_schema": {"schema": {"properties": named}}}},
+        lambda named: {"tools": [{"function": {"name": "f", "parameters": {"properties": named}}}]},
+        lambda named: {"tools": [{"name": "f", "input_schema": {"properties": named}}]},
+        lambda named: {"generationConfig": {"responseSchema": {"properties": named}}},
+        lambda named: {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "input": named}]}]},
+    ],
+    ids=["answer", "function", "tool", "gemini", "arguments"],
+)
+def test_order_matters_where_a_model_sees_it(within: Callable[[dict[str, Any]], Any]) -> None:
+    """It fills in the fields of a schema as they stand there."""
+    one, other = (within({name: {} for name in names}) for names in (("reason", "answer"), ("answer", "reason")))
+    assert canonical(json.dumps(one).encode()) != canonical(json.dumps(other).encode())
 
 
 @given(st.integers(min_value=2**60, max_value=2**80), st.integers(min_value=1, max_value=9))
