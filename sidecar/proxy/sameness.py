@@ -19,13 +19,22 @@ from sidecar.proxy.call import Call
 CANONICAL = 128 * 1024  # bytes of a body up to which neither white space nor the order of its own fields matters: 2 ms
 LARGEST = 8 * 1024 * 1024  # bytes of a body up to which it is looked up: 8 ms
 
-# Headers that say who calls, with what, and on which way through whose systems. By any other an API may answer
-# otherwise (`X-Goog-FieldMask` leaves parts of an answer out), and that is not to be the others' answer.
+# Headers that say who calls, with what, on which way through whose systems and in which trace. By any other an API may
+# answer otherwise (`X-Goog-FieldMask` leaves parts of an answer out, a session's id may recall what was said in it) and
+# that is not to be the others' answer: a list of those that count would have to know every gateway's.
 _OF_THE_CALLER = re.compile(
-    r"accept-encoding|cache-control|pragma|idempotency-key|user-agent|x-goog-api-client|x-stainless-.*"
-    r"|origin|referer|http-referer|x-title|from|dnt|priority|date|via|sec-.*|forwarded|x-forwarded-.*|x-real-ip"
-    r"|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-.*|x-datadog-.*|x-amzn-trace-id|x-cloud-trace-context"
-    r"|(?:x-)?(?:client-)?(?:request|correlation|trace)-id"
+    r"accept-encoding|cache-control|pragma|user-agent|origin|referer|http-referer|x-title|from|dnt|priority|date|sec-.*"
+    r"|x-goog-api-client|x-stainless-.*|x-fern-.*|x-ms-useragent|amz-sdk-.*|idempotency-key"
+    r"|via|forwarded|x-forwarded-.*|x-real-ip|x-client-ip|true-client-ip|x-request-start|cdn-loop|x-envoy-.*"
+    r"|cf-(?:ray|connecting-ip|connecting-ipv6|ipcountry|visitor|worker|ew-via)"
+    r"|baggage|b3|x-b3-.*|x-datadog-.*|ot-(?:tracer|baggage)-.*|uberctx-.*|jaeger-.*|(?:x-)?newrelic(?:-.*)?"
+    r"|x-dynatrace(?:-.*)?|x-dtpc|x-instana-.*|x-honeycomb-trace|x-trace|sw8(?:-.*)?|pinpoint-.*|singularityheader"
+    r"|request-context|ms-cv"
+)
+# The end of a name by which anybody calls a trace, whatever stands before it.
+_OF_A_TRACE = (
+    *("request-id", "requestid", "correlation-id", "trace-id", "traceid", "span-id", "spanid"),
+    *("traceparent", "tracestate", "trace-context", "span-context", "sentry-trace", "grpc-trace-bin"),
 )
 _ANY_JSON = frozenset({"*/*", "application/json"})
 _MAX_AGE = re.compile(r'max-age="?(\d{1,9})"?')
@@ -124,4 +133,6 @@ def _chooses(name: str, value: str) -> bool:
     """Whether what an API does may hang on a header; `name` in lower case. JSON is what all of them take and give."""
     if name in {"accept", "content-type"}:
         return value.partition(";")[0].strip().lower() not in _ANY_JSON
-    return _OF_THE_CALLER.fullmatch(name) is None
+    if name == "accept-language":
+        return value.strip() != "*"  # as every fetch of Node's says
+    return not name.endswith(_OF_A_TRACE) and _OF_THE_CALLER.fullmatch(name) is None

@@ -138,6 +138,11 @@ def digest(one: Call, config: Config = CONFIG, route: Route = ROUTE, client: str
     return found.digest
 
 
+def with_header(name: str, value: str) -> str:
+    headers: dict[str, Any] = {name: value}
+    return digest(call(**headers))
+
+
 def test_who_calls_and_with_what_does_not_matter() -> None:
     with_what: dict[str, Any] = {
         "user_agent": "OpenAI/Python 1.0",
@@ -154,6 +159,37 @@ def test_who_calls_and_with_what_does_not_matter() -> None:
         **with_what, **through, idempotency_key="k", accept="*/*", content_type="application/json; charset=utf-8"
     )
     assert digest(call(content_type="application/json")) == digest(other, client="app")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("traceparent", "elastic-apm-traceparent", "tracestate", "baggage", "sentry-trace", "x-sentry-trace"),
+        *("b3", "x-b3-traceid", "uber-trace-id", "uberctx-user", "ot-tracer-traceid", "ot-baggage-user"),
+        *("x-datadog-parent-id", "newrelic", "x-newrelic-transaction", "x-dynatrace", "x-instana-t", "x-trace"),
+        *("x-cloud-trace-context", "x-ot-span-context", "x-amzn-trace-id", "x-amzn-requestid", "amz-sdk-invocation-id"),
+        *("x-request-id", "x-client-request-id", "x-ms-client-request-id", "x-correlation-id", "request-context"),
+        *("cf-ray", "cf-connecting-ip", "true-client-ip", "x-envoy-attempt-count", "sec-fetch-mode"),
+    ],
+)
+def test_in_which_trace_and_on_which_way_does_not_matter(name: str) -> None:
+    assert with_header(name, "one") == with_header(name, "other") == digest(call())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("anthropic-beta", "openai-beta", "groq-model-version", "x-goog-fieldmask", "x-policy-id", "accept-language"),
+        *("x-amzn-bedrock-trace", "nvcf-input-asset-references", "cf-aig-skip-cache", "x-session-id", "x-tenant"),
+    ],
+)
+def test_what_an_api_may_hear_matters(name: str) -> None:
+    """Also where nobody here knows it: what an answer was made of is not another's."""
+    assert len({with_header(name, "one"), with_header(name, "other"), digest(call())}) == 3
+
+
+def test_any_language_is_none() -> None:
+    assert digest(call(accept_language="*", sec_fetch_mode="cors")) == digest(call())
 
 
 def test_what_is_called_and_where_it_leads_matters() -> None:
