@@ -20,11 +20,12 @@ CANONICAL = 128 * 1024  # bytes of a body up to which neither white space nor th
 LARGEST = 8 * 1024 * 1024  # bytes of a body up to which it is looked up: 8 ms
 
 # Headers that say who calls, with what, on which way through whose systems and in which trace. By any other an API may
-# answer otherwise (`X-Goog-FieldMask` leaves parts of an answer out, a session's id may recall what was said in it) and
-# that is not to be the others' answer: a list of those that count would have to know every gateway's.
+# answer otherwise (`X-Goog-FieldMask` leaves parts of an answer out, a session's id may recall what was said in it, an
+# `Idempotency-Key` brings the answer to what was first asked with it) and that is not to be the others' answer: a list
+# of those that count would have to know every gateway's.
 _OF_THE_CALLER = re.compile(
     r"accept-encoding|cache-control|pragma|user-agent|origin|referer|http-referer|x-title|from|dnt|priority|date|sec-.*"
-    r"|x-goog-api-client|x-stainless-.*|x-fern-.*|x-ms-useragent|amz-sdk-.*|idempotency-key"
+    r"|x-goog-api-client|x-stainless-.*|x-fern-.*|x-ms-useragent|amz-sdk-.*"
     r"|via|forwarded|x-forwarded-.*|x-real-ip|x-client-ip|true-client-ip|x-request-start|cdn-loop|x-envoy-.*"
     r"|cf-(?:ray|connecting-ip|connecting-ipv6|ipcountry|visitor|worker|ew-via)"
     r"|baggage|b3|x-b3-.*|x-datadog-.*|ot-(?:tracer|baggage)-.*|uberctx-.*|jaeger-.*|(?:x-)?newrelic(?:-.*)?"

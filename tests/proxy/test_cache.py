@@ -218,6 +218,29 @@ async def test_an_answer_is_another_clients_only_where_that_may_be(provider: Str
             assert [cache_of(await plane.chat(who)) for who in (web, web, app)] == ["miss", "hit", last]
 
 
+async def test_an_answer_to_what_was_first_asked_with_a_key_is_nobody_elses() -> None:
+    """A provider that honours `Idempotency-Key` answers another question with it by the former answer."""
+    first: dict[str, bytes] = {}
+
+    async def answer(exchange: Exchange) -> None:
+        said = json.loads(exchange.body)["messages"][0]["content"].encode()
+        for key in exchange.header("idempotency-key"):
+            said = first.setdefault(key, said)
+        await exchange.reply(ANSWER.replace(b'"x"', b'"%s"' % said))
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}, cache={}) as plane:
+
+        async def asked(text: str, **headers: str) -> tuple[str, str]:
+            reply = await plane.chat(headers, messages=[{"role": "user", "content": text}])
+            return cache_of(reply), reply.data["choices"][0]["message"]["content"]
+
+        key = {"Idempotency-Key": "k"}
+        assert await asked("one", **key) == ("miss", "one")
+        assert await asked("other", **key) == ("miss", "one")
+        assert await asked("other") == ("miss", "other")
+        assert await asked("one", **key) == ("hit", "one")
+
+
 async def test_what_is_not_kept_is_not_marked(provider: StrictProvider) -> None:
     async with cached(provider) as plane:
         replies = [await plane.chat(store=True) for _ in range(2)]

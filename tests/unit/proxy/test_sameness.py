@@ -155,9 +155,7 @@ def test_who_calls_and_with_what_does_not_matter() -> None:
         "x_b3_traceid": "t",
         "x_forwarded_for": "10.0.0.1",
     }
-    other = call(
-        **with_what, **through, idempotency_key="k", accept="*/*", content_type="application/json; charset=utf-8"
-    )
+    other = call(**with_what, **through, accept="*/*", content_type="application/json; charset=utf-8")
     assert digest(call(content_type="application/json")) == digest(other, client="app")
 
 
@@ -181,6 +179,7 @@ def test_in_which_trace_and_on_which_way_does_not_matter(name: str) -> None:
     [
         *("anthropic-beta", "openai-beta", "groq-model-version", "x-goog-fieldmask", "x-policy-id", "accept-language"),
         *("x-amzn-bedrock-trace", "nvcf-input-asset-references", "cf-aig-skip-cache", "x-session-id", "x-tenant"),
+        "idempotency-key",
     ],
 )
 def test_what_an_api_may_hear_matters(name: str) -> None:
