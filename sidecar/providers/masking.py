@@ -6,6 +6,7 @@
 | OpenAI: responses and their events | `model`, `response.model` | likewise |
 | Anthropic: a message; the first event of a stream | `model`, `message.model` | likewise |
 | Gemini: every answer, also in an array | `modelVersion` | likewise |
+| Gemini: an interaction; its first and its last event | `model`, `interaction.model` | google-genai 3.4, `_gaos` |
 
 A JSON text is walked token by token and nothing of it is held back: where a string begins that is to change, the new
 one is written and the old one dropped as it comes. What is none, no text or no string, stays as it is.
@@ -17,7 +18,9 @@ import re
 
 import msgspec
 
-_PATHS = frozenset({("model",), ("response", "model"), ("message", "model"), ("modelVersion",)})
+_PATHS = frozenset({
+    ("model",), ("response", "model"), ("message", "model"), ("interaction", "model"), ("modelVersion",),
+})  # fmt: skip
 _HOLDERS = frozenset({path[:-1] for path in _PATHS if len(path) > 1})
 _LONGEST_KEY = 32  # bytes; a longer one is none of these
 

@@ -54,6 +54,14 @@ STREAMS = [
         id="gemini",
     ),
     pytest.param(
+        b'event: interaction.created\ndata: {"event_type":"interaction.created","interaction":{"id":"v1_a",'
+        b'"model":"gemini-2.5"}}\n\ndata: {"event_type":"step.delta","delta":{"text":"model"}}\n\n'
+        b'data: {"interaction":{"steps":[{"model":"no"}],"model":"gemini-2.5"}}\n\ndata: [DONE]\n\n',
+        b'"gemini-2.5"',
+        2,
+        id="interactions",
+    ),
+    pytest.param(
         b'[{"modelVersion":"g-2","candidates":[["]"]]}\r\n,\n{"candidates":[],"modelVersion":"g-2"}]',
         b'"g-2"',
         2,
