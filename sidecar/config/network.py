@@ -22,6 +22,8 @@ from sidecar.model.configured import DIRECT, SECOND_US, CaBundle, Connections, P
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PROXY_RULE = "It is such as http://proxy.example:3128, socks5h://user:password@proxy.example:1080, or off"
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# OpenSSL's words for another's key, the last two for one of another kind: it finds no certificate of that kind.
+_MISFITS = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _LARGEST = 16 * 1024 * 1024  # bytes of a bundle; the system's own has 250,000
 _MOST_CONNECTIONS = 65_535  # ports of one address
 _LONGEST_US = 3600 * SECOND_US
@@ -197,7 +199,7 @@ def _no_password() -> NoReturn:
 def _pair_flaw(error: Exception) -> str:
     if isinstance(error, _Encrypted):
         return "the private key is encrypted, and nobody is here to give its password."
-    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+    if isinstance(error, ssl.SSLError) and error.reason in _MISFITS:
         return "the private key is not that of the certificate."
     return "the certificate or its private key cannot be read."
 

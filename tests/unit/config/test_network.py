@@ -136,6 +136,17 @@ def test_connections_are_as_many_as_come_unless_it_is_said(desk: Desk) -> None:
     assert said(desk, "off").pools["p"].connections == Connections(max=0, keepalive_s=15.0)
 
 
+@pytest.mark.parametrize("kind", trustme.KeyType)
+def test_a_key_of_another_certificate_is_told(desk: Desk, kind: trustme.KeyType) -> None:
+    """Also one of another kind, as where RSA gives way to ECDSA."""
+    authority = trustme.CA()
+    issued, other = authority.issue_cert("localhost"), authority.issue_cert("localhost", key_type=kind)
+    issued.cert_chain_pems[0].write_to_path(str(desk.folder / "c.pem"))
+    other.private_key_pem.write_to_path(str(desk.folder / "k.pem"))
+    told = desk.refused("pools: {p: {provider: openai, keys: [{id: a, secret: k1}]}}\ntls: {cert: c.pem, key: k.pem}")
+    assert "tls: the private key is not that of the certificate." in told
+
+
 @pytest.mark.parametrize("name", ["ca.pem", "tls.crt", "tls.key"])
 def test_a_certificate_that_changes_is_noticed_and_is_another_config(tmp_path: Path, name: str) -> None:
     def issue() -> None:
