@@ -22,6 +22,7 @@ _AUTH = {  # how each dialect's own SDK presents a key
 _KNOWN_AUTH = ("bearer", "none", "{header: x-api-key}", "{query: key}")
 _PROBE = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+)+\Z")
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
+_PORTS = {"http": 80, "https": 443}
 _TAKEN = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "te", "upgrade"})
 
 
@@ -114,12 +115,16 @@ def _auth(entry: str | AuthEntry, path: Path, problems: Problems) -> Auth | None
 
 
 def _base_url(text: str, path: Path, problems: Problems) -> str | None:
-    """The URL without a slash at its end. No error repeats it: a URL is a place where keys are pasted."""
+    """The URL as RFC 3986, 6.2 writes it, that one origin is not taken for two: scheme and host in lower case, no port
+    that its scheme implies, no slash at its end. No error repeats it: a URL is a place where keys are pasted."""
     wrong = _url_flaw(text)
     if wrong:
         problems.error(path, wrong)
         return None
-    return str(text).rstrip("/")
+    url = urlsplit(text)
+    host = f"[{url.hostname}]" if ":" in str(url.hostname) else url.hostname
+    port = "" if url.port in {None, _PORTS[url.scheme]} else f":{url.port}"
+    return f"{url.scheme}://{host}{port}{url.path}".rstrip("/")
 
 
 def _url_flaw(text: str) -> str | None:

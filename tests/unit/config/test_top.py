@@ -237,6 +237,24 @@ def test_base_url_of_a_preset_may_be_replaced(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("https://H.Example:443/V1/", "https://h.example/V1"),
+        ("HTTPS://h.example:/v1", "https://h.example/v1"),
+        ("http://10.0.0.1:80", "http://10.0.0.1"),
+        ("http://h:443/v1", "http://h:443/v1"),
+        ("https://[FD00::A]:443/v1", "https://[fd00::a]/v1"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://h.example/a%2Fb//", "https://h.example/a%2Fb"),
+    ],
+)
+def test_an_origin_has_one_name_however_it_is_written(desk: Desk, said: str, read: str) -> None:
+    """Its breaker, its retries and its connections are counted by it."""
+    pools = f"pools: {{p: {{base_url: '{said}', keys: [{{id: a, secret: k1}}]}}}}"
+    assert desk.load(pools).pools["p"].provider.base_url == read
+
+
+@pytest.mark.parametrize(
     ("said", "environ", "file"),
     [
         (None, {"HOME": "/home/me"}, "/home/me/.local/state/sidecar/failures.jsonl"),
