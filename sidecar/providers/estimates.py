@@ -6,6 +6,7 @@
 | image, sound, document | PIECE, not its base64; also for an address | Google 258 a tile, OpenAI 85 to 1,445 |
 | form, raw file | PIECE | its bytes say nothing |
 | output | the most that is allowed, times the answers wanted; else OUTPUT | OpenAI reserves max_tokens too |
+| a route's targets | the most that comes of their parameters at any of them | |
 | embeddings, moderations, rankings | no output | |
 | GET, counts of tokens, files, batches | LEAST_TOKENS, the least of any call | they cost none, or elsewhere |
 
@@ -17,12 +18,13 @@ high side. OUTPUT is what few chat answers exceed, and little enough that a minu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
+from sidecar.model.configured import Parameters
 from sidecar.model.words import LEAST_TOKENS, Estimate
-from sidecar.providers import jsonhead
+from sidecar.providers import jsonhead, parameters
 from sidecar.providers.dialect import Body
 
 BYTES_A_TOKEN = 4
@@ -88,16 +90,16 @@ _config = msgspec.json.Decoder(_Config)
 
 
 def estimate(
-    method: str, operation: str, content_type: str, body: Body, most: Callable[[int], int] | None = None
+    method: str, operation: str, content_type: str, body: Body, changes: Collection[Parameters] = (Parameters(),)
 ) -> Estimate:
     """By the rule above, in any dialect: their fields do not clash. Total: what cannot be read counts as its bytes.
 
-    `most`: how long an answer is allowed where its caller says so much; 0: nothing is said, or allowed.
+    `changes`: what each target that may serve the call makes of its parameters.
     """
     if method != "POST" or _FREE.search(operation):
         return Estimate(LEAST_TOKENS, 0)
     read = _input(content_type, body)
-    written = 0 if _NO_OUTPUT.search(operation) else _output(body, most)
+    written = 0 if _NO_OUTPUT.search(operation) else _output(body, changes)
     return Estimate(max(read, LEAST_TOKENS - written), written)
 
 
@@ -129,7 +131,7 @@ def _is_data(block: bytes) -> bool:
     return all(kind.search(block) for kind in _KINDS) and block.count(b"\\u") * 16 < len(block)
 
 
-def _output(body: Body, most: Callable[[int], int] | None) -> int:
+def _output(body: Body, changes: Collection[Parameters]) -> int:
     """The largest of the limits that the call names, times the answers it wants."""
     try:
         asked = jsonhead.lenient(_asked.decode, jsonhead.without_bom(body))
@@ -138,13 +140,21 @@ def _output(body: Body, most: Callable[[int], int] | None) -> int:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return OUTPUT
     told: list[_Asked | _Config] = [asked, *nested]
-    said = _largest(told, _LIMITS)
-    return min(((most(said) if most else said) or OUTPUT) * (_largest(told, _ANSWERS) or 1), MOST)
+    longest = _largest(told, _LIMITS)
+    answers = {name: _largest(told, frozenset({name})) for name in _ANSWERS}
+    return min(max(_allowed(one, longest, answers) for one in changes), MOST)
+
+
+def _allowed(change: Parameters, longest: int, answers: Mapping[str, int]) -> int:
+    """What a target lets the call have that says so much."""
+    wanted = max(parameters.amount(change, name, said) for name, said in answers.items())
+    return (parameters.amount(change, "max_tokens", longest) or OUTPUT) * (wanted or 1)
 
 
 def _largest(told: list[_Asked | _Config], names: frozenset[str]) -> int:
     """Of all that is said under these names."""
-    return max(_count(getattr(one, name)) for one in told for name in names.intersection(one.__struct_fields__))
+    found = (_count(getattr(one, name)) for one in told for name in names.intersection(one.__struct_fields__))
+    return max(found, default=0)
 
 
 def _count(raw: msgspec.Raw) -> int:

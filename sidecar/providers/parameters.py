@@ -85,21 +85,29 @@ def edits(parameters: Parameters, dialect: str, operation: str) -> Edits:
     return Edits(changes, added)
 
 
-def output(parameters: Parameters, said: int) -> int:
-    """The most tokens that an answer may have where the caller said so many; 0: nothing is said."""
-    for name, value in parameters.fixed:
-        if known(name) == "max_tokens":
+def amount(parameters: Parameters, name: str, said: int) -> int:
+    """What a whole number comes to that the caller said to be so much; 0: nothing is said.
+
+    `name`: `max_tokens`, whichever of its names is used, or how a dialect calls a field (`n`, `candidateCount`).
+    """
+    for given, value in parameters.fixed:
+        if _means(given, name):
             return _whole(value)
-    if "max_tokens" in map(known, parameters.removed):
+    if any(_means(given, name) for given in parameters.removed):
         return 0
-    defaults = [_whole(value) for name, value in parameters.default if known(name) == "max_tokens"]
-    caps = [int(most) for name, most in parameters.most if known(name) == "max_tokens"]
+    defaults = [_whole(value) for given, value in parameters.default if _means(given, name)]
+    caps = [int(most) for given, most in parameters.most if _means(given, name)]
     return min([said or max(defaults, default=0), *caps]) if said or defaults else 0
 
 
 def known(name: str) -> str:
     """What a parameter is called here, whichever of its names a target uses; "": it is known by its own alone."""
     return _KNOWN.get(name.removeprefix(f"{_CONFIG[0]}."), "")
+
+
+def _means(given: str, name: str) -> bool:
+    before, _, last = given.rpartition(".")
+    return known(given) == name or (last == name and before in {"", *_CONFIG})
 
 
 def _places(name: str, dialect: str, operation: str) -> Iterator[_Place]:

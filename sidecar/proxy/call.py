@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import msgspec
 from aiohttp import web
@@ -117,10 +117,9 @@ class Call:
     def estimate(self, targets: Sequence[Target]) -> Estimate:
         """What it may cost in tokens, at whichever of its targets: found when a pool that limits them first asks."""
         if not self.estimated:
-            changes = [target.parameters for target in targets]
-            most = None if all(one == UNCHANGED for one in changes) else partial(_longest, changes)
+            changes = {target.parameters for target in targets}
             operation, kind = self.place.operation, self.content_type
-            self.estimated.append(estimates.estimate(self.method, operation, kind, self.body, most))
+            self.estimated.append(estimates.estimate(self.method, operation, kind, self.body, changes))
         return self.estimated[0]
 
     def names(self) -> Iterator[str]:
@@ -152,10 +151,6 @@ class Call:
             also = parameters.edits(target.parameters, dialect.name, operation)
             self.rewritten[target] = dialect.rewrite(operation, kind, self.body, model, also)
         return self.rewritten[target]
-
-
-def _longest(changes: Sequence[Parameters], said: int) -> int:
-    return max(parameters.output(one, said) for one in changes)
 
 
 def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str], query: str) -> Place | Refused:

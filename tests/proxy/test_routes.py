@@ -139,15 +139,18 @@ async def test_no_way_to_write_a_path_leads_around_a_maximum(dialect: str, path:
         assert len(upstream.heard) == (status == 200)
 
 
-async def test_a_lowered_max_is_what_is_reserved() -> None:
-    """Of 1,000 tokens a minute three calls of 300 go, though their callers ask for 900 each."""
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [({"max": {"max_tokens": 300}}, 900), ({"set": {"n": 3}}, 100), ({"default": {"n": 3}, "max": {"n": 5}}, 100)],
+)
+async def test_what_a_route_makes_of_a_call_is_what_is_reserved(made: dict[str, Any], said: int) -> None:
+    """Of 1,000 tokens a minute three calls of 300 go, whatever their callers ask for."""
     async with RawUpstream(ok) as upstream:
         limited = speaking(upstream.url, limits=[{"tokens": 1000, "per": "minute"}], max_wait="0s")
         limited["keys"] = limited["keys"][:1]
-        routes = {"asked": [{"pool": "a", "max": {"max_tokens": 300}}]}
-        async with sidecar({"a": limited}, routes=routes) as plane:
-            said = body("openai", max_tokens=900, messages=[])
-            assert [(await plane.post(WHERE["openai"], said)).status for _ in range(4)] == [200, 200, 200, 429]
+        async with sidecar({"a": limited}, routes={"asked": [{"pool": "a"} | made]}) as plane:
+            asked = body("openai", max_tokens=said, messages=[])
+            assert [(await plane.post(WHERE["openai"], asked)).status for _ in range(4)] == [200, 200, 200, 429]
 
 
 def group(number: int, **weights: int) -> tuple[Target, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.model.configured import Parameters
 from sidecar.model.words import LEAST_TOKENS, Estimate
 from sidecar.providers.estimates import MOST, OUTPUT, PIECE, estimate
 
@@ -88,6 +89,30 @@ def test_media_that_a_text_speaks_of_is_text() -> None:
 def test_output_is_what_the_call_allows(body: dict[str, Any], output: int) -> None:
     """Else a default; junk is no limit."""
     assert of(body | {"messages": []}).output == output
+
+
+@pytest.mark.parametrize(
+    ("body", "fixed", "output"),
+    [
+        ({"max_tokens": 7}, {"n": 8}, 56),
+        ({"max_tokens": 7, "n": 9}, {"n": 2}, 14),
+        ({"max_tokens": 7, "best_of": 9}, {"n": 2}, 63),
+        ({"n": 3}, {"max_tokens": 50}, 150),
+        ({"generationConfig": {"maxOutputTokens": 7}}, {"generationConfig.candidateCount": 4}, 28),
+    ],
+)
+def test_what_a_route_says_of_the_answers_counts_as_if_the_caller_did(
+    body: dict[str, Any], fixed: dict[str, int], output: int
+) -> None:
+    change = Parameters(tuple((name, str(value).encode()) for name, value in fixed.items()))
+    found = estimate("POST", CHAT, "application/json", json.dumps(body).encode(), {change})
+    assert found.output == output
+
+
+def test_of_several_targets_the_one_counts_that_allows_most() -> None:
+    """As a whole: no answer is as long as at the one and as many as at the other."""
+    changes = {Parameters((("n", b"8"), ("max_tokens", b"10"))), Parameters((("max_tokens", b"70"),))}
+    assert estimate("POST", CHAT, "application/json", b"{}", changes).output == 80
 
 
 def test_a_limit_beside_half_an_emoji_is_read() -> None:

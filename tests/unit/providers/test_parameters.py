@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.model.configured import Parameters
 from sidecar.providers import jsonhead
-from sidecar.providers.parameters import edits, output
+from sidecar.providers.parameters import amount, edits
 
 
 def made(
@@ -198,19 +198,27 @@ def test_what_is_googles_own_concerns_nobody_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said", "most"),
+    ("parameters", "name", "said", "comes_to"),
     [
-        (made(), 500, 500),
-        (made(most={"max_tokens": 100}), 500, 100),
-        (made(most={"max_tokens": 100}), 0, 0),
-        (made(most={"maxOutputTokens": 100}, default={"max_tokens": 50}), 0, 50),
-        (made(fixed={"max_completion_tokens": 7}), 500, 7),
-        (made(removed=("max_tokens",)), 500, 0),
-        (made(fixed={"temperature": 1}), 500, 500),
+        (made(), "max_tokens", 500, 500),
+        (made(most={"max_tokens": 100}), "max_tokens", 500, 100),
+        (made(most={"max_tokens": 100}), "max_tokens", 0, 0),
+        (made(most={"maxOutputTokens": 100}, default={"max_tokens": 50}), "max_tokens", 0, 50),
+        (made(fixed={"max_completion_tokens": 7}), "max_tokens", 500, 7),
+        (made(removed=("max_tokens",)), "max_tokens", 500, 0),
+        (made(fixed={"temperature": 1}), "max_tokens", 500, 500),
+        (made(fixed={"n": 8}), "n", 2, 8),
+        (made(most={"n": 4}, default={"n": 2}), "n", 0, 2),
+        (made(most={"n": 4}), "n", 9, 4),
+        (made(removed=("n",)), "n", 9, 0),
+        (made(fixed={"generationConfig.candidateCount": 3}), "candidateCount", 1, 3),
+        (made(fixed={"generationConfig.candidateCount": 3, "x.n": 3}), "n", 1, 1),
     ],
 )
-def test_the_longest_answer_follows(parameters: Parameters, said: int, most: int) -> None:
-    assert output(parameters, said) == most
+def test_a_number_of_the_callers_is_known_as_it_is_sent(
+    parameters: Parameters, name: str, said: int, comes_to: int
+) -> None:
+    assert amount(parameters, name, said) == comes_to
 
 
 names = st.sampled_from(["a", "b", "c", "d.a", "d.b", "d.c.a"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from sidecar.model.configured import Target
+from sidecar.model.configured import Parameters, Target
 from sidecar.model.words import Estimate
 from sidecar.providers import estimates
 from sidecar.providers.catalogue import DIALECTS
@@ -29,4 +29,4 @@ def test_a_call_is_estimated_once_however_many_keys_are_tried(monkeypatch: pytes
     call = Call("r", "POST", place, "", CIMultiDict(), "application/json", BODY, reading, None)
     assert not asked
     assert [call.estimate(TO), call.estimate(TO)] == [Estimate(11, 40)] * 2
-    assert asked == [("POST", "chat/completions", "application/json", BODY, None)]
+    assert asked == [("POST", "chat/completions", "application/json", BODY, {Parameters()})]
