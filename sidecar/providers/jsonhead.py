@@ -28,6 +28,14 @@ _SLICE = 1024 * 1024
 # A pair of surrogates, then half of one, then any other escape: what stands behind an escaped backslash is none.
 _ESCAPE = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
 _LARGEST_MENDED = 16 * 1024 * 1024
+# The model that is asked for; what stands in for it: Anthropic's `fallbacks`, a list or a word by which it chooses
+# (anthropic 2.12, beta_fallbacks_param.py), OpenRouter's `models` (docs/guides/routing/model-fallbacks); and what its
+# tools ask: Anthropic's advisor, OpenAI's image_generation, OpenRouter's fusion (docs/guides/features/server-tools).
+_RUN: tuple[Path, ...] = (
+    ("model",), ("fallbacks",), ("models", ANY), ("tools", ANY, "model"), ("plugins", ANY, "model"),
+    ("plugins", ANY, "analysis_models", ANY), ("tools", ANY, "parameters", "model"),
+    ("tools", ANY, "parameters", "analysis_models", ANY),
+)  # fmt: skip
 _T = TypeVar("_T")
 
 
@@ -139,23 +147,20 @@ def tolerant(body: Body) -> Head:
 
 
 def models(body: Body) -> list[str]:
-    """Each string that stands as `model` at the top of an object: readers of duplicates differ in which one they take.
-
-    Raises BadCall for malformed JSON.
+    """Each model that an object asks to be run, by itself or beside another, of duplicates all: readers differ in which
+    one they take. Raises BadCall for malformed JSON.
     """
-    begin = _begin(body)
-    if body[begin] != _OBJECT:
-        return []
+    found = list[str]()
 
-    def named(body: Body) -> list[str]:
-        whole = memoryview(body)
-        members = [one for one in _members(whole, begin, len(body)) if one.key == "model"]
-        return [_name(bytes(whole[one.start : one.stop])) for one in members if whole[one.start] == _QUOTE]
+    def note(value: bytes) -> bytes:
+        if value[:1] == b'"':
+            found.append(_name(value))
+        elif value[:1] == b"[":
+            edit(value, Edits({(ANY, "model"): note}))
+        return value
 
-    try:
-        return lenient(named, body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadCall(f"The body is no JSON: {error}.") from None
+    edit(body, Edits(dict.fromkeys(_RUN, note)))
+    return found
 
 
 def replace(body: Body, paths: frozenset[Path], new: Callable[[str], str]) -> Pieces:

@@ -8,7 +8,8 @@
 | top_k | top_k | | top_k | generationConfig.topK |
 
 A known one goes by any of these names, and concerns only calls that have it: so a route may say `max_tokens` once for
-callers of three dialects, and embeddings that it serves too are left alone. (Field names: the API references of OpenAI,
+callers of three dialects, and embeddings that it serves too are left alone. Where `fallbacks` of messages say it anew,
+it concerns them too. (Field names: the API references of OpenAI,
 Anthropic and Google; Google's JSON is read in snake case as well.) Any other name is a field of every JSON body, a
 dot leading into an object, but one in `generationConfig` of Google's bodies alone. Bodies of another form stay as
 they are, and so do counts of tokens.
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.model.configured import Parameters
-from sidecar.providers.edits import Added, Change, Edits, Path
+from sidecar.providers.edits import ANY, Added, Change, Edits, Path
 
 _CHAT = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
@@ -39,6 +40,7 @@ _GENERATE = {
     "top_p": ("topP", "top_p"),
     "top_k": ("topK", "top_k"),
 }
+_FALLBACKS = ("fallbacks", ANY)  # Anthropic's: other models, each with a `max_tokens` of its own (BetaFallbackParam)
 _CONFIG = ("generationConfig", "generation_config")
 _SHAPES: tuple[tuple[re.Pattern[str], Mapping[str, tuple[str, ...]]], ...] = (
     (re.compile(r"(?:chat/)?completions/?"), _CHAT),
@@ -119,7 +121,9 @@ def _places(name: str, dialect: str, operation: str) -> Iterator[_Place]:
         return
     for pattern, shape in _SHAPES:
         if pattern.fullmatch(operation) and here in shape:
-            yield _nested(shape[here]) if shape is _GENERATE else _flat(path[-1], shape[here])
+            place = _nested(shape[here]) if shape is _GENERATE else _flat(path[-1], shape[here])
+            also = tuple((*_FALLBACKS, name) for name in shape[here]) if shape is _MESSAGES else ()
+            yield _Place((*place.paths, *also), place.unless)
             return
 
 

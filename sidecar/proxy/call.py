@@ -71,6 +71,14 @@ _PLACES = (
     (re.compile(r"(/v1/)"), "openai", "/v1/"),
     (re.compile(rf"(/)(?:{'|'.join(_OPENAI_PATHS)})(?:/|$)"), "openai", "/"),
 )
+# What runs no model, or others than a `model` beside it says: those of a file, of what was made before, of whoever gets
+# the token (the resources of openai 3.54, anthropic 2.12 and google-genai 3.4).
+_NAMELESS = re.compile(
+    r"(?:^|/)(?:files|uploads|batches|vector_stores|fileSearchStores|corpora|containers|evals|conversations|skills"
+    r"|sessions|environments|deployments|triggers|client_secrets|auth_?tokens)(?:[/:]|$)"
+    r"|(?:^|/)(?:completions|responses|jobs|videos|interactions)/(?!(?:compact|input_tokens)/?$)[^/]",
+    re.IGNORECASE,
+)
 UNCHANGED = Parameters()
 _LISTS = frozenset({"/v1/models", "/models", "/v1beta/models"})
 
@@ -123,11 +131,14 @@ class Call:
         return self.estimated[0]
 
     def names(self) -> Iterator[str]:
-        """What any reader of it may take for the model's name, of duplicates all; "" where it has none.
+        """What any reader of it may take for the name of a model to run, of duplicates all; "" where it has none, or
+        where whatever it is called for has nothing to do with one that it names.
 
         Raises BadCall for a body that is no JSON although it begins like it.
         """
         yield self.reading.model or ""
+        if _NAMELESS.search(self.place.operation):
+            yield ""
         if multipart.is_form(self.content_type):
             yield from multipart.models(self.content_type, self.body)
         if jsonhead.looks_like_json(self.body):

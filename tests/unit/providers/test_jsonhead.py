@@ -99,6 +99,30 @@ def test_half_a_surrogate_pair_is_read_past_and_stays(half: bytes) -> None:
             reader(named)
 
 
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ({"fallbacks": [{"model": "b"}, {"model": "c", "max_tokens": 9}]}, ["b", "c"]),
+        ({"fallbacks": "default"}, ["default"]),
+        ({"models": ["b", "c"]}, ["b", "c"]),
+        ({"tools": [{"type": "advisor_20260301", "model": "b"}, {"type": "image_generation"}]}, ["b"]),
+        (
+            {"tools": [{"type": "openrouter:fusion", "parameters": {"model": "b", "analysis_models": ["c"]}}]},
+            ["b", "c"],
+        ),
+        ({"plugins": [{"id": "fusion", "model": "b", "analysis_models": ["c"]}]}, ["b", "c"]),
+        ({"tools": [{"name": "f", "parameters": {"properties": {"model": {"default": "x"}}}}]}, []),
+        ({"messages": [{"model": "x", "models": ["x"]}], "metadata": {"model": "x"}}, []),
+        ({"fallbacks": None, "models": {"model": "x"}, "tools": "x", "plugins": [1]}, []),
+    ],
+)
+def test_every_model_that_is_to_run_is_named(said: dict[str, Any], names: list[str]) -> None:
+    """Beside the one that is asked for; and twice where it is said twice."""
+    text = json.dumps(said)
+    assert jsonhead.models(b'{"model":"a",' + text[1:].encode()) == ["a", *names]
+    assert jsonhead.models(f"{text[:-1]},{text[1:]}".encode()) == names * 2
+
+
 def test_replace_follows_paths() -> None:
     """Gemini's nested requests name the model again; other keys of that name do not mean it."""
     paths = frozenset({("model",), ("requests", ANY, "model")})

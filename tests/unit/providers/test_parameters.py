@@ -116,6 +116,20 @@ def test_what_is_set_holds_where_a_null_stands_in_its_way() -> None:
     assert written(effort, b'{"reasoning":null}') == b'{"reasoning":{"effort":"low"}}'
 
 
+@pytest.mark.parametrize(
+    ("parameters", "sent"),
+    [
+        (made(most={"max_tokens": 100}), [{"model": "b", "max_tokens": 100}, {"model": "c"}]),
+        (made(fixed={"max_tokens": 50}), [{"model": "b", "max_tokens": 50}, {"model": "c"}]),
+        (made(removed=("max_tokens",)), [{"model": "b"}, {"model": "c"}]),
+    ],
+)
+def test_a_model_that_stands_in_for_another_may_have_no_more(parameters: Parameters, sent: list[Any]) -> None:
+    body = b'{"max_tokens":9,"fallbacks":[{"model":"b","max_tokens":9999},{"model":"c"}]}'
+    assert json.loads(written(parameters, body, "messages", "anthropic"))["fallbacks"] == sent
+    assert json.loads(written(parameters, body))["fallbacks"][0]["max_tokens"] == 9999
+
+
 def test_duplicates_are_all_changed() -> None:
     """Readers differ in which one they take."""
     assert written(made(most={"n": 1}), b'{"n":5,"a":0,"n":7}') == b'{"n":1,"a":0,"n":1}'
