@@ -14,7 +14,7 @@ from sidecar.model.rotations import may_serve
 from sidecar.ops import shown
 from sidecar.proxy import route
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.route import CALLED_IN, Candidate, Choice, choose
+from sidecar.proxy.route import CALLED_IN, Candidate, Choice, bare, choose
 
 
 @click.command("route")
@@ -40,7 +40,7 @@ def command(config_file: Path | None, model: str, dialect: str, as_json: bool) -
     """
     config = given.load(config_file)
     try:
-        choice = choose(config, dialect, model)
+        choice = choose(config, dialect, bare(config, dialect, None, model))
     except Refused as refused:
         given.fail(refused.message)
     if as_json:

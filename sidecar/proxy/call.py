@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import msgspec
@@ -20,6 +20,7 @@ from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
 from sidecar.proxy.clients import without_credentials
 from sidecar.proxy.errors import Refused, bad_request
+from sidecar.proxy.route import COLLECTION, bare
 
 # These would bill another account than the granted key's, or fail for it.
 ACCOUNT_SELECTING = frozenset(
@@ -58,10 +59,11 @@ _GOOGLES_V1 = re.compile(
     r"/v1/(?:models|tunedModels|files|cachedContents|batches|operations|corpora|fileSearchStores|authTokens|auth_tokens"
     r"|interactions|agents|environments|triggers|credentials|voices|webhooks|decisions)(?:[/:]|$)"
 )
+_GOOGLES_OPENAI = "/v1beta/openai/"
 # Path -> dialect, and the prefix of its operation: the first that fits. Group 1 is what the operation does without.
 _PLACES = (
     (re.compile(r"(/v1/)messages(?:/|$)"), "anthropic", "/v1/"),
-    (re.compile(r"(/v1beta/openai/)"), "openai", "/v1/"),
+    (re.compile(rf"({_GOOGLES_OPENAI})"), "openai", "/v1/"),
     (re.compile(r"(/v1beta/)"), "gemini", "/v1beta/"),
     (re.compile(r"(/upload/v1beta/)"), "gemini", "/upload/v1beta/"),
     (re.compile(r"(/upload/v1/)"), "gemini", "/upload/v1/"),
@@ -93,6 +95,7 @@ class Place:
     operation: str
     pool: str | None = None
     lists: bool = False  # asks what can be asked for
+    googles: bool = False  # Google's own, whichever the dialect: `models/` may stand before any model
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Call:
     max_wait_s: float | None
     keepalive: bool | None = None  # whether it wants signs of life while it waits; None: what the config says
     batch: bool = False  # its priority: it leaves a share of each budget to the others
+    collected: bool = False  # it says `models/` before its model, as Google does, and is to say the model alone
     rewritten: dict[Target, tuple[str, Pieces]] = field(default_factory=dict)  # operation and body by where they go
     estimated: list[Estimate] = field(default_factory=list)  # what `estimate` found, once it was asked
 
@@ -142,7 +146,8 @@ class Call:
         if multipart.is_form(self.content_type):
             yield from multipart.models(self.content_type, self.body)
         if jsonhead.looks_like_json(self.body):
-            yield from (name.removeprefix("models/") for name in jsonhead.models(self.body))
+            googles = self.collected or self.place.googles
+            yield from (name.removeprefix(COLLECTION) if googles else name for name in jsonhead.models(self.body))
 
     def asking_usage(self, target: Target) -> Pieces | None:
         """As `to`, so that its stream tells what it cost; None where it does so without being asked."""
@@ -155,7 +160,7 @@ class Call:
         Parameters are changed where the call asks for a model, and in JSON: a form stays as it is.
         """
         model, asked = target.model or "", self.reading.model
-        if asked is None or (model == asked and target.parameters == UNCHANGED):
+        if asked is None or (model == asked and not self.collected and target.parameters == UNCHANGED):
             return self.place.operation, [self.body]
         if target not in self.rewritten:
             operation, kind, dialect = self.place.operation, self.content_type, self.place.dialect
@@ -177,19 +182,20 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
         lister = _lister(path, headers, query)
         return Place(lister, lister, "/v1/", "models", lists=True)
     if path.startswith("/v1/") and (told := _told(path, headers, query)):
-        return _at(told, "/v1/", path[len("/v1/") :])
+        return _at(told, "/v1/", path[len("/v1/") :], told == "gemini")
     for pattern, dialect, prefix in _PLACES:
         found = pattern.match(path)
         if found is not None and (pattern is not _GEMINI_V1 or method == "POST"):
-            return _at(dialect, prefix, path[found.end(1) :])
+            googles = dialect == "gemini" or found[1] == _GOOGLES_OPENAI
+            return _at(dialect, prefix, path[found.end(1) :], googles)
     return _nowhere(path)
 
 
-def _at(dialect: str, prefix: str, operation: str) -> Place | Refused:
+def _at(dialect: str, prefix: str, operation: str, googles: bool) -> Place | Refused:
     """Nowhere, where an escape hides which operation it is: many a server reads `chat%2Fcompletions` as its own."""
     if "%" in operation.partition("/")[0]:
         return _nowhere(prefix + operation)
-    return Place(DIALECTS[dialect], DIALECTS[dialect], prefix, operation)
+    return Place(DIALECTS[dialect], DIALECTS[dialect], prefix, operation, googles=googles)
 
 
 def _nowhere(path: str) -> Refused:
@@ -220,7 +226,9 @@ def _is_googles(headers: CIMultiDictProxy[str], query: str) -> bool:
     return "x-goog-api-key" in headers or re.search(r"(?:^|&)key=", query) is not None
 
 
-async def read(request: web.BaseRequest, request_id: str, where: Place, query: str, share: bodies.Share) -> Call:
+async def read(
+    request: web.BaseRequest, config: Config, request_id: str, where: Place, query: str, share: bodies.Share
+) -> Call:
     """The whole call, its body included and counted in `share`. Raises Refused (400, 413, 415, 503)."""
     body = await bodies.read(request, share)
     content_type = request.headers.get("Content-Type", "")
@@ -228,6 +236,9 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
         reading = where.dialect.read_call(request.method, where.operation, content_type, body)
     except BadCall as bad:
         raise bad_request(str(bad)) from None
+    named = reading.model
+    if named and named.startswith(COLLECTION):
+        reading = replace(reading, model=_bare(config, where, named))
     _check_model(reading.model)
     headers = _upstream_headers(request.headers)
     if reading.stream or "messages/batches" in where.operation:
@@ -244,7 +255,12 @@ async def read(request: web.BaseRequest, request_id: str, where: Place, query: s
         max_wait_s=_max_wait_s(request.headers.get("x-sidecar-max-wait")),
         keepalive=_keepalive(request.headers.get("x-sidecar-keepalive")),
         batch=_is_batch(request.headers.get("x-sidecar-priority")),
+        collected=reading.model != named and where.pool is None,
     )
+
+
+def _bare(config: Config, where: Place, model: str) -> str:
+    return model.removeprefix(COLLECTION) if where.googles else bare(config, where.dialect.name, where.pool, model)
 
 
 def _check_model(model: str | None) -> None:

@@ -60,7 +60,7 @@ class Forward:
         admission.check_method(request)
         if where.lists:
             return await _list(request, state.config, where, visit, client)
-        call = await calls.read(request, visit.request_id, where, query, visit.body)
+        call = await calls.read(request, state.config, visit.request_id, where, query, visit.body)
         asked = _asked(state, call)
         visit.model = call.reading.model or ""
         if client.models:

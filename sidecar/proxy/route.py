@@ -16,6 +16,7 @@ from sidecar.proxy.errors import Refused
 
 CALLED_IN = ("openai", "anthropic", "gemini")  # the dialects in which a call names a model that a route could lead
 SHOWN = 20  # names that an error lists
+COLLECTION = "models/"  # before a model's name, at Google's API
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,22 @@ def choose(config: Config, dialect: str, model: str) -> Choice:
         raise _unknown(config, dialect, model)
     by, to = found
     return Choice(by, to, tuple(_candidate(config, dialect, target) for target in to.targets))
+
+
+def bare(config: Config, dialect: str, pool: str | None, model: str) -> str:
+    """The name without the `models/` that Google writes before it, where it may lead to Google.
+
+    Its API takes both for one model, in its lists too (ai.google.dev/gemini-api/docs/openai), and so do limits, routes
+    and clients. `pool`: that the path names.
+    """
+    if not model.startswith(COLLECTION):
+        return model
+    try:
+        pools = [target.pool for target in choose(config, dialect, model).targets] if pool is None else [pool]
+    except Refused:
+        return model
+    googles = any(_is_googles(config.pools[name]) for name in pools)
+    return model.removeprefix(COLLECTION) if googles else model
 
 
 def callers(config: Config, targets: Iterable[Target]) -> tuple[str, ...]:
@@ -118,7 +135,15 @@ def _leads(config: Config, dialect: str, name: str) -> bool:
 
 
 def _candidate(config: Config, dialect: str, target: Target) -> Candidate:
-    return Candidate(target, _why_not(config.pools[target.pool], dialect, target.model or ""))
+    pool, model = config.pools[target.pool], target.model or ""
+    if model.startswith(COLLECTION) and _is_googles(pool):
+        model = model.removeprefix(COLLECTION)
+        target = replace(target, model=model)
+    return Candidate(target, _why_not(pool, dialect, model))
+
+
+def _is_googles(pool: Pool) -> bool:
+    return native(pool.provider).name == "gemini"
 
 
 def _why_not(pool: Pool, dialect: str, model: str) -> str:

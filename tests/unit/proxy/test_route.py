@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.model.configured import Client, Config, Parameters, Route, Target
 from sidecar.proxy.errors import Refused
-from sidecar.proxy.route import SHOWN, choose, find, named
+from sidecar.proxy.route import SHOWN, bare, choose, find, named
 from tests.unit.pool.configs import config, key, pool, provider
 
 GEMINI = provider("gemini", "gemini", "openai")
@@ -44,6 +44,38 @@ def refused(model: str | None, dialect: str = "openai", of: Config | None = None
         find(of or world(), dialect, model)
     assert raised.value.status == 404
     return raised.value
+
+
+# --- names as Google writes them -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect", "pool", "name"),
+    [
+        ("models/gemini-3", "gemini", None, "gemini-3"),
+        ("models/a-claude", "openai", None, "a-claude"),
+        ("models/x-embed", "openai", None, "models/x-embed"),
+        ("models/gpt-4", "anthropic", None, "models/gpt-4"),
+        ("models/gemini-3", "plain", "chat", "gemini-3"),
+        ("models/gpt-4", "plain", "spare", "models/gpt-4"),
+        ("gemini-3", "gemini", None, "gemini-3"),
+        ("models/unknown", "openai", None, "models/unknown"),
+    ],
+)
+def test_a_name_is_without_its_collection_where_it_leads_to_google(
+    model: str, dialect: str, pool: str | None, name: str
+) -> None:
+    """Another API may have a model that is called so."""
+    of = world(ROUTES | {"models/a-*": (Target("chat", None),)})
+    assert bare(of, dialect, pool, model) == name
+
+
+def test_at_google_a_target_is_without_its_collection() -> None:
+    """Else its limits would not know it. Elsewhere it is as it is written."""
+    routes = {"*": (Target("chat", None), Target("spare", None)), "a": (Target("chat", "models/gemini-2.0-flash"),)}
+    assert found("models/x", of=world(routes)) == [("chat", "x"), ("spare", "models/x")]
+    assert found("a", of=world(routes)) == [("chat", "gemini-2.0-flash")]
+    assert found("chat/models/gemini-2.5-pro") == [("chat", "gemini-2.5-pro")]
 
 
 # --- routes --------------------------------------------------------------------------------------------
@@ -92,7 +124,7 @@ def test_request_for_which_no_target_is_left_is_told_why() -> None:
         ("spare/gpt-4.1", ("spare", "gpt-4.1")),
         ("second/gpt-4o", ("second", "gpt-4o")),
         ("openai/whatever", ("spare", "whatever")),  # a provider: its first pool
-        ("gemini/models/gemini-x", ("chat", "models/gemini-x")),
+        ("gemini/models/gemini-x", ("chat", "gemini-x")),
         ("chat/spare/x", ("chat", "spare/x")),
         ("spare/meta-llama/Llama-3", ("spare", "meta-llama/Llama-3")),
     ],
