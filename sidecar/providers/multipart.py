@@ -1,16 +1,18 @@
-"""Reads and replaces the `model` field of a multipart/form-data body (RFC 7578), as audio and image calls send it."""
+"""Reads the parts of a form (multipart/form-data, RFC 7578) and replaces its `model`: calls about sounds and images."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from sidecar.providers.dialect import Body, Pieces
 from sidecar.providers.jsonhead import Head
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;]{1,200}))', re.IGNORECASE)
 _NAME = re.compile(rb'content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r\n]*)"|([^\s;]+))', re.IGNORECASE)
+_FILE_NAME = re.compile(rb"content-disposition:[^\r\n]*?[;\s]filename\*?=", re.IGNORECASE)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_HEAD = 4096
 _LONGEST_FIELD = 4096  # a longer value is a file, not a name
@@ -46,13 +48,32 @@ def replace(content_type: str, body: Body, model: str) -> Pieces:
     return [*pieces, whole[done:]]
 
 
-def _fields(content_type: str, body: Body) -> Iterator[tuple[bytes, int, int]]:
-    """Name, begin and end of each short field."""
+class Part(NamedTuple):
+    """A field or a file by its name, and where its value begins and ends."""
+
+    name: bytes
+    is_file: bool
+    start: int
+    stop: int
+
+    @property
+    def is_short(self) -> bool:
+        return self.stop - self.start <= _LONGEST_FIELD
+
+
+def parts(content_type: str, body: Body) -> Iterator[Part]:
+    """Those that have a name; none where the form cannot be read."""
     for opening, closing in _marks(content_type, body):
         head = _HEAD_END.search(body, opening, min(closing, opening + _LONGEST_HEAD))
         name = _NAME.search(body, opening, head.start()) if head else None
-        if head and name and closing - head.end() <= _LONGEST_FIELD:
-            yield name.group(1) or name.group(2) or b"", head.end(), closing
+        if head and name:
+            is_file = _FILE_NAME.search(body, opening, head.start()) is not None
+            yield Part(name.group(1) or name.group(2) or b"", is_file, head.end(), closing)
+
+
+def _fields(content_type: str, body: Body) -> Iterator[tuple[bytes, int, int]]:
+    """Name, begin and end of each short field."""
+    return ((part.name, part.start, part.stop) for part in parts(content_type, body) if part.is_short)
 
 
 def _marks(content_type: str, body: Body) -> Iterator[tuple[int, int]]:
@@ -60,6 +81,18 @@ def _marks(content_type: str, body: Body) -> Iterator[tuple[int, int]]:
     found = _BOUNDARY.search(content_type)
     if not found:
         return
-    mark = re.escape((found.group(1) or found.group(2)).encode("utf-8", "surrogateescape"))
-    marks = list(re.finditer(rb"(?:^|\r?\n)--" + mark + rb"(?=--|[ \t]*\r?\n)", body))
-    yield from ((opening.end(), closing.start()) for opening, closing in pairwise(marks))
+    mark = re.escape(b"--" + (found.group(1) or found.group(2)).encode("utf-8", "surrogateescape"))
+    # A pattern that begins with a literal is found ten times as fast: the line end before it is looked at only there.
+    marks = [
+        (found.start() - before, found.end())
+        for found in re.finditer(mark + rb"(?=--|[ \t]*\r?\n)", body)
+        if (before := _line_end(bytes(body[max(0, found.start() - 2) : found.start()]))) is not None
+    ]
+    yield from ((end, begin) for (_, end), (begin, _) in pairwise(marks))
+
+
+def _line_end(before: bytes) -> int | None:
+    """How many bytes the end of the line before takes; None where no line ends there."""
+    if before == b"\r\n":
+        return 2
+    return None if before and before[-1:] != b"\n" else len(before[-1:])

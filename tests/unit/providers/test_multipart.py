@@ -30,3 +30,26 @@ def test_form_that_cannot_be_read_has_no_model(kind: str) -> None:
     """It passes as it is; the provider says what is wrong."""
     assert multipart.read(kind, FORM) == Head(None, False)
     assert b"".join(multipart.replace(kind, FORM, "x")) == FORM
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_parts_begin_where_a_line_does(end: bytes) -> None:
+    """Also the first, without a line before it; what only looks like a boundary belongs to the value."""
+    lines = [
+        b"--B0",
+        b'Content-Disposition: form-data; name="video[id]"',
+        b"",
+        b"one--B0",
+        b" --B0",
+        b"--B0x",
+        b"",
+        b"--B0 ",
+        b"Content-Disposition: form-data; name=log; filename*=UTF-8''a.txt",
+        b"",
+        b"",
+        b"--B0--",
+    ]
+    form = end.join(lines)
+    for body in (form, memoryview(form)):
+        found = [(*part[:2], bytes(body[part.start : part.stop])) for part in multipart.parts("x; boundary=B0", body)]
+        assert found == [(b"video[id]", False, end.join([*lines[3:6], b""])), (b"log", True, b"")]
