@@ -56,16 +56,19 @@ _PREFIXES = (
     rb"|rs_|msg_|fc_|ws_|fs_|ci_|ig_|cu_|ctc_|lsh_|sh_|ap_|cmp_|mcp[lr]?_"
 )
 # A digit or a capital tells an id from a name: tools are called `run_in_terminal`.
-_PLAIN = rb"(?:" + _PREFIXES + rb")(?=[a-z_-]{0,160}+[0-9A-Z])[A-Za-z0-9_-]{8,160}|ft:[^\"\\\s]{3,160}"
+_PLAIN = rb"(?:" + _PREFIXES + rb")(?=[a-z_-]{0,160}+[0-9A-Z])[A-Za-z0-9_-]{8,160}+|ft:[^\"\\\s]{3,160}+"
 _UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # Of requests and of who made them, or of a step in the client's own conversation: no call is for these.
 _NO_THING = rb"(?:\w{0,12}tool\w{0,12}|call|req|batch_req|user|org|proj|wrkspc)_"
 _RANDOM = rb"(?=[A-Za-z]{0,160}+[0-9])(?=[0-9]{0,160}+[A-Za-z])[A-Za-z0-9]{12,160}"  # digits alone are a number
 _MINTED = rb"(?!" + _NO_THING + rb")(?:[a-z]{2,20}_){1,2}" + _RANDOM
 _COLLECTIONS = rb"files|cachedContents|batches|tunedModels|corpora|fileSearchStores|operations"
-# Also at the end of a URL, or below what it belongs to, as `models/veo/operations/abc`; some writers escape the slash.
-_BEFORE = rb"(?:https?:[^\"\s]{1,300}?/)?(?:(?:models|tunedModels|corpora|fileSearchStores)\\?/[^\"/\\\s]{1,100}\\?/)?"
-_NAMED = rb"(?:" + _COLLECTIONS + rb")\\?/[A-Za-z0-9_.-]{1,120}(?=[\":/?\\])"
+_RESOURCE = rb"(?:" + _COLLECTIONS + rb")\\?/[A-Za-z0-9_.-]{1,120}+(?=[\":/?\\])"  # some writers escape the slash
+# Also below what it belongs to, as `models/veo/operations/abc`, and in a URL: the first one there. No segment is read
+# twice, so that no body takes long.
+_BELOW = rb"(?:(?:models|tunedModels|corpora|fileSearchStores)\\?/[^\"/\\\s]{1,100}+\\?/)?"
+_BEFORE = rb"(?=[^\"\s]{1,640}+\")(?:https?:(?:(?!" + _RESOURCE + rb")[^\"\s/]{0,200}+/){1,16}+)?" + _BELOW
+_NAMED = _BEFORE + rb"(?P<named>" + _RESOURCE + rb")[^\"\s]*+"
 _SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>[^\"\\]{256}|[^\"\\]{16,255}(?=\"))"
 _MAY_BE = rb"(?=[A-Za-z0-9]{2,17}+\\?[-_/:])"  # or it is none: most strings are put aside at this
 # Google's, Anthropic's and OpenAI's lists (the pagers of their SDKs) and what their next call gives it as. A number, or
@@ -77,7 +80,7 @@ _LASTS = rb"(?:expires_at|expireTime|expirationTime)\"\s*:\s*(?:(?P<at>\d{10})\b
 
 def _things(plain: bytes, *more: bytes) -> re.Pattern[bytes]:
     """A string of JSON that is an id, and no name of a field."""
-    value = rb"(?:(?P<plain>" + plain + rb")\"|" + _BEFORE + rb"(?P<named>" + _NAMED + rb")[^\"\s]{0,200}\")(?!\s*:)"
+    value = rb"(?:(?P<plain>" + plain + rb")|" + _NAMED + rb")\"(?!\s*+:)"
     return re.compile(rb"\"(?:" + b"|".join((*more, _MAY_BE + rb"(?:" + _SEALED + rb"|" + value + rb")")) + rb")")
 
 
