@@ -2,7 +2,8 @@
 
 No list of operations says what makes what: whatever an account's answer shows under a name for ids (`id`, `file_id`,
 `name`, `uri`, ...) is that account's, and a call needs the account of whatever it names, in its path, its query or as a
-whole string of its body. An id in the middle of a text is none.
+whole string of its body. An id in the middle of a text is none, nor is one in data of the app's (`mentions`). That a
+file is uploaded says nothing of its content, but a batch goes where the things are that its lines name.
 
 Ids are as the providers' references and SDKs show them: OpenAI, Azure, Groq, xAI, Together (`file-`, `batch_`, `resp_`,
 ...), Anthropic (`file_`, `msgbatch_`, `container_`, `skill_`) and Google (`files/abc`, `cachedContents/abc`, ...).
@@ -16,18 +17,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from sidecar.providers import mentions, multipart
 from sidecar.providers.dialect import Body, Reader
+from sidecar.providers.jsonhead import looks_like_json
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 MOST = 256  # ids of one call that are looked up
+MOST_SEEN = 50_000  # strings like ids, or lines that have one, in one body: more are no conversation and no batch
 MOST_SHOWN = 1024  # ids of one answer that are kept: of a long list the first
 
 # How long the provider keeps a thing; where it keeps it until somebody deletes it, since its last use (RENEWED).
@@ -119,7 +124,7 @@ def generates(operation: str) -> bool:
     return any(kind.search(operation) for kind in (_RESPONSES, _MESSAGES, _CHAT, _MAKES_NOTHING))
 
 
-def named(operation: str, query: str, body: Body) -> dict[str, None]:
+def named(operation: str, query: str, body: Body, content_type: str = "") -> dict[str, None]:
     """The ids of things that a call names, each once, at most MOST: its URL's, and the newest of a conversation."""
     found = dict.fromkeys(named_in_path(operation))
     for name, value in parse_qsl(query) if query else ():
@@ -131,15 +136,53 @@ def named(operation: str, query: str, body: Body) -> dict[str, None]:
             found[_page(text)] = None
         if _SEGMENT_MADE.fullmatch(text):
             found[value] = None
-    found |= dict.fromkeys(uploads(query))
+    uploading = dict.fromkeys(uploads(query))  # where that is, whatever is in the file
+    found |= uploading
     around = len(found)
-    if len(body):
+    if len(body) and not uploading:
         pattern = _IN_TEXT if generates(operation) else _IN_RESOURCE
-        found |= dict.fromkeys(map(_id, pattern.finditer(_plain(body))))
+        form = multipart.is_form(content_type)
+        found |= dict.fromkeys(_in_form(pattern, content_type, body) if form else _in_body(pattern, body))
     if len(found) <= MOST:
         return found
     ids = list(found)
     return dict.fromkeys((*ids[:around][:MOST], *ids[max(around, len(ids) - MOST + around) :]))
+
+
+def _in_body(pattern: re.Pattern[bytes], body: Body) -> Iterable[str]:
+    """What it sees in a body and is no data there: JSON is read for that only if anything is seen."""
+    seen = {_begin(found): _id(found) for found in islice(pattern.finditer(_plain(body)), MOST_SEEN)}
+    if not seen:
+        return ()
+    strings = mentions.strings(body)
+    if strings is None:
+        return seen.values()
+    return [seen[text[:_BEGIN]] for text in strings if text[:_BEGIN] in seen]
+
+
+def _in_form(pattern: re.Pattern[bytes], content_type: str, body: Body) -> Iterator[str]:
+    is_batch, files = False, list[multipart.Part]()
+    for part in multipart.parts(content_type, body):
+        if part.is_file:
+            files.append(part)
+        elif part.is_short:
+            name, value = part.name.decode("utf-8", "replace"), bytes(body[part.start : part.stop])
+            is_batch |= name == "purpose" and value.startswith(b"batch")
+            if mentions.may_name(name):
+                yield from _in_body(pattern, value if looks_like_json(value) else b'"%b"' % value)
+    for file in files if is_batch else ():
+        yield from _in_lines(body, file.start, file.stop)
+
+
+def _in_lines(body: Body, start: int, stop: int) -> Iterator[str]:
+    """Each a call of its own, with a prompt in it."""
+    for _ in range(MOST_SEEN):
+        found = _IN_TEXT.search(body, start, stop)
+        if found is None:
+            return
+        before, rest = _LINES.match(body, start, found.start()), _REST.match(body, found.end(), stop)
+        begin, start = before.end() if before else start, rest.end() if rest else stop
+        yield from _in_body(_IN_TEXT, body[begin:start])
 
 
 def _page(token: bytes) -> str:
@@ -153,6 +196,8 @@ def is_made(model: str) -> bool:
 
 
 _PLAIN_ONLY = re.compile(_PLAIN)
+_LINES, _REST = re.compile(rb".*\n", re.DOTALL), re.compile(rb"[^\n]*+")
+_BEGIN = 256  # characters of a string by which it is known
 # What an id consists of, where JSON writes it by its number: who reads it as JSON finds the id.
 _NUMBERED = re.compile(rb"\\u00(2[dDeEfF]|3[0-9aA]|[46][1-9a-fA-F]|5[0-9aAfF]|7[0-9aA])")
 
@@ -191,12 +236,19 @@ def _id(found: re.Match[bytes]) -> str:
     return f"~{text}" if found.lastgroup == "sealed" else text.replace("\\/", "/")
 
 
-def _unescaped(text: bytes) -> bytes:
-    """The string that stands so in JSON: some writers escape `=`."""
+def _begin(found: re.Match[bytes]) -> str:
+    """The string in which it stands, as far as that is known."""
+    return _unescaped(found[0][1:-1] if found.lastgroup == "named" else found[found.lastgroup or ""])[:_BEGIN]
+
+
+def _unescaped(text: bytes) -> str:
+    """The string that stands so in JSON: some writers escape `=` and `/`."""
+    if b"\\" not in text:
+        return text.decode("latin-1")
     try:
-        return msgspec.json.decode(b'"' + text + b'"', type=str).encode()
+        return msgspec.json.decode(b'"' + text + b'"', type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return text
+        return text.decode("latin-1")
 
 
 def life_s(thing: str) -> int:
@@ -232,7 +284,7 @@ class Shown:
             elif found.lastgroup == "sealed":
                 self._begins(_id(found))
             elif found.lastgroup == "page":
-                self._turns(_page(_unescaped(found["page"])))
+                self._turns(_page(_unescaped(found["page"]).encode()))
             elif told := _TOLD.search(text, max(0, found.start() - _LONGEST_NAME), found.start()):
                 self._begins(_id(found))
                 if told["own"]:

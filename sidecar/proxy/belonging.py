@@ -190,7 +190,7 @@ class Belonging:
             accounts = self._accounts[pools] = Accounts(pools.config)
         named: Mapping[str, None] = {}
         if accounts.several:
-            named = belonging.named(call.place.operation, call.query, call.body)
+            named = belonging.named(call.place.operation, call.query, call.body, call.content_type)
             if profile := call.headers.get(PROFILE):
                 named = {**named, **dict.fromkeys(belonging.named_in_path(profile))}
         found = Belongs(call, pools.store.made, accounts, client, named)

@@ -88,11 +88,13 @@ async def test_nobody_is_told_that_anothers_file_is_elsewhere() -> None:
 
     async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
         _, key = await upload(plane)
-        written = json.dumps({"model": "gpt-4o", "input": "hello", "metadata": {"file_id": file}}).encode()
+        written = json.dumps({"model": "gpt-4o", "input": [{"file_id": file}]}).encode()
         numbered = written.replace(b"-6F2", rb"\u002d\u0036\u0046\u0032")
-        crowd = json.dumps({"metadata": {"file_id": file}, "include": [f"file-{at:022}" for at in range(300)]}).encode()
+        data = json.dumps({"model": "gpt-4o", "input": "hello", "metadata": {"file_id": file}}).encode()
+        crowd = json.dumps({"input": {"file_id": file}, "include": [f"file-{at:022}" for at in range(300)]}).encode()
         assert {(await plane.post("/v1/responses", numbered)).key for _ in range(3)} == {key}
-        assert len({(await plane.post("/v1/responses", crowd)).key for _ in range(3)}) == 3
+        for body in (data, crowd):
+            assert len({(await plane.post("/v1/responses", body)).key for _ in range(3)}) == 3
         assert {(await plane.send("GET", f"/v1/files/{file}")).key for _ in range(3)} == {key}
 
 
@@ -159,6 +161,25 @@ async def test_two_accounts_in_one_call_are_refused(plane: Plane, provider: Stri
     assert f"{one} with chat/{first}" in message
     assert f"{other} with chat/{second}" in message
     assert len(provider.arrivals) == made
+
+
+async def test_an_apps_data_decides_nothing() -> None:
+    """Of an agent whose tools handle files of two accounts, and of a log of them that is uploaded."""
+    ids = (f"file-6F2ksmvXxt4Vdoqm{at:06}" for at in range(100))
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(json.dumps({"id": next(ids), "object": "thing"}).encode())
+
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
+        (one, first), (other, second) = await upload(plane), await upload(plane)
+        assert first != second
+        tools = [{"type": "function_call_output", "call_id": "call_1", "output": thing} for thing in (one, other)]
+        body = {"model": "gpt-4o", "input": tools, "metadata": {"of": one, "and": other}}
+        told = [await plane.post("/v1/responses", body) for _ in range(3)]
+        log = json.dumps([{"id": one}, {"id": other}]).encode()
+        told += [await plane.send("POST", "/v1/files", FORM, FILE.replace(b"hello", log)) for _ in range(3)]
+        assert {reply.status for reply in told} == {200}
+        assert {reply.key for reply in told[:3]} == {reply.key for reply in told[3:]} == {"k0", "k1", "k2"}
 
 
 async def test_what_nobody_told_of_goes_to_any_key_and_is_learnt(provider: StrictProvider) -> None:

@@ -129,11 +129,6 @@ def test_what_looks_minted_counts_where_a_call_is_about_a_resource() -> None:
     assert of("sessions", {}, f"agent_id={MADE}") == [MADE]
 
 
-def test_lines_of_a_batch_in_a_form() -> None:
-    """The file that a batch is made of must lie where its own files do."""
-    assert list(named("files", "", b'--x\r\n\r\n{"body": {"file_id": "%b"}}\r\n--x--' % FILE.encode())) == [FILE]
-
-
 def test_of_a_long_conversation_the_newest_count() -> None:
     ids = [f"rs_{at:024d}" for at in range(400)]
     assert of("responses", {"input": [{"id": one} for one in ids]}) == ids[-belonging.MOST :]
