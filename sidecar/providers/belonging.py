@@ -74,7 +74,10 @@ _RESOURCE = rb"(?:" + _COLLECTIONS + rb")\\?/[A-Za-z0-9_.-]{1,120}+(?=[\":/?\\])
 _BELOW = rb"(?:(?:models|tunedModels|corpora|fileSearchStores)\\?/[^\"/\\\s]{1,100}+\\?/)?"
 _BEFORE = rb"(?=[^\"\s]{1,640}+\")(?:https?:(?:(?!" + _RESOURCE + rb")[^\"\s/]{0,200}+/){1,16}+)?" + _BELOW
 _NAMED = _BEFORE + rb"(?P<named>" + _RESOURCE + rb")[^\"\s]*+"
-_SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>[^\"\\]{256}|[^\"\\]{16,255}(?=\"))"
+_PRINTED = rb"[!#-\[\]-~]"
+_WRITTEN = rb"(?:" + _PRINTED + rb"|\\(?:u[0-9a-fA-F]{4}|[^u\s]))"  # some writers escape `/`, `+` and `=`
+_OPAQUE = _PRINTED + rb"{256}|" + _WRITTEN + rb"{256}|" + _WRITTEN + rb"{16,255}(?=\")"
+_SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>" + _OPAQUE + rb")"
 _MAY_BE = rb"(?=[A-Za-z0-9]{2,17}+\\?[-_/:])"  # or it is none: most strings are put aside at this
 # Google's, Anthropic's and OpenAI's lists (the pagers of their SDKs) and what their next call gives it as. A number, or
 # a URL, tells nobody's page.
@@ -232,8 +235,8 @@ def named_in_path(operation: str) -> tuple[str, ...]:
 
 
 def _id(found: re.Match[bytes]) -> str:
-    text = found[found.lastgroup or ""].decode("latin-1")
-    return f"~{text}" if found.lastgroup == "sealed" else text.replace("\\/", "/")
+    text = _unescaped(found[found.lastgroup or ""])
+    return f"~{text}" if found.lastgroup == "sealed" else text
 
 
 def _begin(found: re.Match[bytes]) -> str:

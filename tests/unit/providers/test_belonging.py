@@ -92,6 +92,15 @@ def test_escaped_slashes_are_slashes() -> None:
     assert list(named("models/g:generateContent", "", body)) == ["files/abc", "cachedContents/x"]
 
 
+def test_what_is_sealed_may_be_escaped() -> None:
+    """As PHP and .NET write base64, in a call and in an answer, long and short."""
+    for sealed in ("gAAA/+Bo=" * 60, "gAAA/+Bo=" * 3):
+        body = json.dumps({"input": [{"encrypted_content": sealed}]})
+        for text in (body, body.replace("/", "\\/"), body.replace("/", "\\u002F").replace("+", "\\u002b")):
+            assert list(named("responses", "", text.encode())) == [f"~{sealed[:256]}"]
+            assert list(shows(text.encode(), "responses", body=b'{"store": false}')) == [f"~{sealed[:256]}"]
+
+
 def test_a_letter_may_be_written_by_its_number() -> None:
     body = rb'{"file_id": "\u0066ile\u002d6F2ksmvXxt4VdoqmHRw6k\u004C"}'
     assert list(named("responses", "", body)) == ["file-6F2ksmvXxt4VdoqmHRw6kL"]
