@@ -76,6 +76,8 @@ _BEFORE = rb"(?=[^\"\s]{1,640}+\")(?:https?:(?:(?!" + _RESOURCE + rb")[^\"\s/]{0
 _NAMED = _BEFORE + rb"(?P<named>" + _RESOURCE + rb")[^\"\s]*+"
 _PRINTED = rb"[!#-\[\]-~]"
 _WRITTEN = rb"(?:" + _PRINTED + rb"|\\(?:u[0-9a-fA-F]{4}|[^u\s]))"  # some writers escape `/`, `+` and `=`
+# Mistral's `FileChunk`: another UUID in a prompt is nobody's.
+_FILE = rb"file_id\"\s*:\s*\"(?P<file>" + _UUID + rb")(?=\")"
 _OPAQUE = _PRINTED + rb"{256}|" + _WRITTEN + rb"{256}|" + _WRITTEN + rb"{16,255}(?=\")"
 _SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>" + _OPAQUE + rb")"
 _MAY_BE = rb"(?=[A-Za-z0-9]{2,17}+\\?[-_/:])"  # or it is none: most strings are put aside at this
@@ -92,7 +94,7 @@ def _things(plain: bytes, *more: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"\"(?:" + b"|".join((*more, _MAY_BE + rb"(?:" + _SEALED + rb"|" + value + rb")")) + rb")")
 
 
-_IN_TEXT, _IN_RESOURCE = _things(_PLAIN), _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED)
+_IN_TEXT, _IN_RESOURCE = _things(_PLAIN, _FILE), _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED)
 _SHOWN, _SHOWN_SEALED = _things(_PLAIN + rb"|" + _UUID, _LASTS), re.compile(rb"\"" + _SEALED)
 _SHOWN_MADE = _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED, _LASTS, _PAGE)
 # What stands before an id that is told as one: else it may be the client's own words.
@@ -109,7 +111,7 @@ _WHERE = re.compile(_COLLECTIONS + rb"|" + _PLAIN)
 
 # Paths, also below another API's own. What answers with a text or with vectors makes nothing.
 _MAKES_NOTHING = re.compile(
-    r"(?:^|/)(?:completions|embeddings|moderations|rerank|models|count_tokens|input_tokens|images/\w+|audio/\w+)/?$"
+    r"(?:^|/)(?:completions|embeddings|moderations|rerank|models|count_tokens|input_tokens|images/\w+|audio/(?:speech|transcriptions|translations))/?$"
     r"|/content/?$|/results/?$|:download$"
     r"|:(?:g|streamG)enerateContent$|:(?:count|compute)Tokens$|:(?:embedContent|batchEmbedContents|predict)$"
 )
@@ -117,8 +119,13 @@ _RESPONSES = re.compile(r"(?:^|/)responses/?$")
 _MESSAGES = re.compile(r"(?:^|/)messages/?$")
 _CHAT = re.compile(r"(?:^|/)chat/completions/?$")
 _UNSTORED = re.compile(rb'"store"\s*:\s*false')
-# By which a request tells that its answer may be asked for again, or refers to a sound or a container.
-_KEEPS = ((_CHAT, (b'"store"', b'"audio"')), (_MESSAGES, (b'"code_execution', b'"container"')))
+# By which a request tells that its answer may be asked for again, or refers to a sound, a container or a conversation
+# (Anthropic's `BetaMessageThreadParam`): xAI's deferred answers, and Perplexity's, which have paths of their own.
+_KEEPS = (
+    (re.compile(r"(?:^|/)async/"), (b"",)),
+    (_CHAT, (b'"store"', b'"audio"', b'"deferred"')),
+    (_MESSAGES, (b'"code_execution', b'"container"', b'"thread"')),
+)
 
 
 @lru_cache(maxsize=1024)
@@ -337,8 +344,8 @@ def shown(method: str, operation: str, body: Body, now_s: float) -> Shown | None
 
 
 def _shown(method: str, operation: str, body: Body) -> re.Pattern[bytes] | None:
-    if method == "DELETE" or (method != "POST" and _MAKES_NOTHING.search(operation)):
-        return None
+    if method == "DELETE" or (method != "POST" and _MAKES_NOTHING.search(operation) and not _CHAT.search(operation)):
+        return None  # but a list of what was stored, or deferred
     if method != "POST":
         return _SHOWN if named_in_path(operation) else _SHOWN_MADE  # what a thing consists of is named below it
     if _RESPONSES.search(operation):

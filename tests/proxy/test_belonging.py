@@ -163,25 +163,6 @@ async def test_two_accounts_in_one_call_are_refused(plane: Plane, provider: Stri
     assert len(provider.arrivals) == made
 
 
-async def test_an_apps_data_decides_nothing() -> None:
-    """Of an agent whose tools handle files of two accounts, and of a log of them that is uploaded."""
-    ids = (f"file-6F2ksmvXxt4Vdoqm{at:06}" for at in range(100))
-
-    async def answer(exchange: Exchange) -> None:
-        await exchange.reply(json.dumps({"id": next(ids), "object": "thing"}).encode())
-
-    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(3))}) as plane:
-        (one, first), (other, second) = await upload(plane), await upload(plane)
-        assert first != second
-        tools = [{"type": "function_call_output", "call_id": "call_1", "output": thing} for thing in (one, other)]
-        body = {"model": "gpt-4o", "input": tools, "metadata": {"of": one, "and": other}}
-        told = [await plane.post("/v1/responses", body) for _ in range(3)]
-        log = json.dumps([{"id": one}, {"id": other}]).encode()
-        told += [await plane.send("POST", "/v1/files", FORM, FILE.replace(b"hello", log)) for _ in range(3)]
-        assert {reply.status for reply in told} == {200}
-        assert {reply.key for reply in told[:3]} == {reply.key for reply in told[3:]} == {"k0", "k1", "k2"}
-
-
 async def test_what_nobody_told_of_goes_to_any_key_and_is_learnt(provider: StrictProvider) -> None:
     """Of a file that was made before the sidecar came: the account that has it is found once."""
     secrets = list(provider.accounts)[:2]

@@ -107,6 +107,13 @@ def test_a_letter_may_be_written_by_its_number() -> None:
     assert list(named("responses", "", memoryview(body))) == ["file-6F2ksmvXxt4VdoqmHRw6kL"]
 
 
+def test_a_uuid_in_a_prompt_is_a_file_where_it_is_named_as_one() -> None:
+    """Mistral's files have UUIDs, and an app's users may."""
+    content = [{"type": "file", "file_id": UUID}, {"type": "text", "text": UUID.replace("f", "a")}]
+    assert of("chat/completions", {"messages": [{"content": content}], "user": UUID.replace("f", "b")}) == [UUID]
+    assert of("chat/completions", {"metadata": {"file_id": UUID}, "tools": [{"input_schema": {"file_id": UUID}}]}) == []
+
+
 def test_what_only_looks_like_an_id_costs_nothing() -> None:
     """Names of tools and of a client's own things."""
     tools = [
@@ -251,6 +258,35 @@ def test_what_is_made_is_kept_and_not_what_it_consists_of() -> None:
         assert set(shows(told, operation, method)) == things
 
 
+MESSAGE, VOICE, CONSENT = "msg_01XFDUDYJgAACzvnptvVoYEL", "voice_6a1b2c3d4e5f60718293", "cons_6a1b2c3d4e5f60718293"
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "told", "thing"),
+    [
+        ("chat/completions", b'{"deferred": true}', {"request_id": UUID}, UUID),  # xAI's
+        ("async/chat/completions", b"{}", {"id": UUID, "status": "CREATED"}, UUID),  # Perplexity's
+        ("messages", b'{"thread": {"type": "create"}}', {"id": MESSAGE, "content": []}, MESSAGE),
+        ("audio/voices", b"", {"object": "audio.voice", "id": VOICE}, VOICE),
+        ("audio/voice_consents", b"", {"object": "audio.voice_consent", "id": CONSENT}, CONSENT),
+    ],
+)
+def test_what_is_made_beside_an_answer_is_known_by_its_id(operation: str, body: bytes, told: Any, thing: str) -> None:
+    """A completion for later, a conversation that Anthropic keeps, a voice."""
+    assert list(shows(json.dumps(told).encode(), operation, body=body)) == [thing]
+    if body:
+        assert belonging.shown("POST", operation.removeprefix("async/"), b'{"messages": []}', NOW_S) is None
+
+
+def test_what_was_made_beside_an_answer_is_named() -> None:
+    assert of(f"chat/deferred-completion/{UUID}", {}) == [UUID]
+    assert of(f"async/chat/completions/{UUID}", {}) == [UUID]
+    assert of("messages", {"thread": {"type": "continue", "previous_message_id": MESSAGE}}) == [MESSAGE]
+    assert of("audio/speech", {"input": "hi", "voice": {"id": VOICE}}) == [VOICE]
+    assert of("audio/voices", {"consent": CONSENT}) == of(f"audio/voice_consents/{CONSENT}", {}) == [CONSENT]
+    assert list(shows(json.dumps({"data": [{"id": UUID}]}).encode(), "async/chat/completions", "GET")) == [UUID]
+
+
 def test_of_a_long_list_the_first_are_kept() -> None:
     rows = [{"id": f"file-{at:024d}"} for at in range(3000)]
     shown = belonging.shown("GET", "files", b"", NOW_S)
@@ -292,6 +328,7 @@ def test_an_id_is_new_once() -> None:
         ("POST", "v1/embeddings", b"{}"),
         ("POST", "images/generations", b"{}"),
         ("POST", "audio/transcriptions", b""),
+        ("POST", "audio/speech", b"{}"),
         ("POST", "models/g:streamGenerateContent", b"{}"),
         ("POST", "models/g:batchEmbedContents", b"{}"),
         ("GET", f"files/{FILE}/content", b""),
@@ -308,7 +345,12 @@ def test_what_makes_nothing_is_not_looked_at(method: str, operation: str, body: 
     [
         ("chat/completions", b'{"store": true}'),
         ("chat/completions", b'{"modalities": ["text", "audio"], "audio": {}}'),
+        ("chat/completions", b'{"deferred": true}'),
+        ("async/chat/completions", b'{"request": {"messages": []}}'),
         ("messages", b'{"tools": [{"type": "code_execution_20250825"}]}'),
+        ("messages", b'{"thread": {"type": "create"}}'),
+        ("audio/voices", b""),
+        ("audio/voice_consents", b""),
         ("models/veo-3:predictLongRunning", b"{}"),
         ("models/g:batchGenerateContent", b"{}"),
         ("messages/batches", b"{}"),
