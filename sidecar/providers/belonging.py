@@ -46,6 +46,7 @@ _LIVES = (
     (re.compile(r"upload_id="), 2 * DAY_S, False),
     (re.compile(r"upload_"), HOUR_S, False),
     (re.compile(r"page="), DAY_S, False),
+    (re.compile(r"credit="), 5 * MINUTE_S, False),
     (re.compile(r"resp_|chatcmpl-"), 30 * DAY_S, False),
     (re.compile(r"audio_"), HOUR_S, False),
     (re.compile(r"cntr_|cfile_"), 20 * MINUTE_S, True),
@@ -80,6 +81,8 @@ _WRITTEN = rb"(?:" + _PRINTED + rb"|\\(?:u[0-9a-fA-F]{4}|[^u\s]))"  # some write
 _FILE = rb"file_id\"\s*:\s*\"(?P<file>" + _UUID + rb")(?=\")"
 _OPAQUE = _PRINTED + rb"{256}|" + _WRITTEN + rb"{256}|" + _WRITTEN + rb"{16,255}(?=\")"
 _SEALED = rb"encrypted_content\"\s*:\s*\"(?P<sealed>" + _OPAQUE + rb")"
+# Of Anthropic's refusals (`BetaRefusalStopDetails`, and how it is redeemed: `BetaFallbackCreditTokenParam`).
+_CREDIT = rb"fallback_credit_token\"\s*:\s*(?:\{[^{}]{0,80}?\"token\"\s*:\s*)?\"(?P<credit>" + _OPAQUE + rb")"
 _MAY_BE = rb"(?=[A-Za-z0-9]{2,17}+\\?[-_/:])"  # or it is none: most strings are put aside at this
 # Google's, Anthropic's and OpenAI's lists (the pagers of their SDKs) and what their next call gives it as. A number, or
 # a URL, tells nobody's page.
@@ -88,15 +91,17 @@ _PAGES = frozenset({"pageToken", "page_token", "page", "after"})
 _LASTS = rb"(?:expires_at|expireTime|expirationTime)\"\s*:\s*(?:(?P<at>\d{10})\b|\"(?P<on>\d{4}-[^\"]{6,40})\")"
 
 
-def _things(plain: bytes, *more: bytes) -> re.Pattern[bytes]:
-    """A string of JSON that is an id, and no name of a field."""
+def _things(plain: bytes, *more: bytes, named: bytes = _SEALED + rb"|" + _CREDIT) -> re.Pattern[bytes]:
+    """A string of JSON that is an id, and no name of a field; or, behind the name of its own, one of those `named`."""
     value = rb"(?:(?P<plain>" + plain + rb")|" + _NAMED + rb")\"(?!\s*+:)"
-    return re.compile(rb"\"(?:" + b"|".join((*more, _MAY_BE + rb"(?:" + _SEALED + rb"|" + value + rb")")) + rb")")
+    return re.compile(rb"\"(?:" + b"|".join((*more, _MAY_BE + rb"(?:" + named + rb"|" + value + rb")")) + rb")")
 
 
-_IN_TEXT, _IN_RESOURCE = _things(_PLAIN, _FILE), _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED)
-_SHOWN, _SHOWN_SEALED = _things(_PLAIN + rb"|" + _UUID, _LASTS), re.compile(rb"\"" + _SEALED)
-_SHOWN_MADE = _things(_PLAIN + rb"|" + _UUID + rb"|" + _MINTED, _LASTS, _PAGE)
+_MADE = _PLAIN + rb"|" + _UUID + rb"|" + _MINTED
+_IN_TEXT, _IN_RESOURCE = _things(_PLAIN, named=_FILE + rb"|" + _SEALED + rb"|" + _CREDIT), _things(_MADE)
+_SHOWN, _SHOWN_MADE = _things(_PLAIN + rb"|" + _UUID, _LASTS), _things(_MADE, _LASTS, _PAGE)
+_SHOWN_SEALED, _SHOWN_CREDIT = re.compile(rb"\"" + _SEALED), re.compile(rb"\"" + _CREDIT)
+_REFUNDS = "fallback-credit"  # the beta whose answers tell one
 # What stands before an id that is told as one: else it may be the client's own words.
 _TOLD = re.compile(
     rb"\"(?:(?P<own>id|name)|(?:\w{1,40}_)?(?:id|ids|file|files|model)|name|fileName|\w{0,20}[uU]ri|responsesFile|tunedModel|container)\""
@@ -161,9 +166,10 @@ def named(operation: str, query: str, body: Body, content_type: str = "") -> dic
 
 def _in_body(pattern: re.Pattern[bytes], body: Body) -> Iterable[str]:
     """What it sees in a body and is no data there: JSON is read for that only if anything is seen."""
-    seen = {_begin(found): _id(found) for found in islice(pattern.finditer(_plain(body)), MOST_SEEN)}
-    if not seen:
+    text = _plain(body)
+    if pattern.search(text) is None:
         return ()
+    seen = {_begin(found): _id(found) for found in islice(pattern.finditer(text), MOST_SEEN)}
     strings = mentions.strings(body)
     if strings is None:
         return seen.values()
@@ -207,6 +213,7 @@ def is_made(model: str) -> bool:
 
 _PLAIN_ONLY = re.compile(_PLAIN)
 _LINES, _REST = re.compile(rb".*\n", re.DOTALL), re.compile(rb"[^\n]*+")
+_KINDS = {"sealed": "~", "credit": "credit="}  # what its id begins with, where it is the beginning of an opaque text
 _BEGIN = 256  # characters of a string by which it is known
 # What an id consists of, where JSON writes it by its number: who reads it as JSON finds the id.
 _NUMBERED = re.compile(rb"\\u00(2[dDeEfF]|3[0-9aA]|[46][1-9a-fA-F]|5[0-9aAfF]|7[0-9aA])")
@@ -242,8 +249,7 @@ def named_in_path(operation: str) -> tuple[str, ...]:
 
 
 def _id(found: re.Match[bytes]) -> str:
-    text = _unescaped(found[found.lastgroup or ""])
-    return f"~{text}" if found.lastgroup == "sealed" else text
+    return _KINDS.get(found.lastgroup or "", "") + _unescaped(found[found.lastgroup or ""])
 
 
 def _begin(found: re.Match[bytes]) -> str:
@@ -291,7 +297,7 @@ class Shown:
         for found in self._pattern.finditer(text):
             if found.lastgroup in {"at", "on"}:
                 self._ends(found)
-            elif found.lastgroup == "sealed":
+            elif found.lastgroup in _KINDS:
                 self._begins(_id(found))
             elif found.lastgroup == "page":
                 self._turns(_page(_unescaped(found["page"]).encode()))
@@ -334,12 +340,14 @@ def _until(told: bytes) -> float:
         return 0.0
 
 
-def shown(method: str, operation: str, body: Body, now_s: float) -> Shown | None:
+def shown(method: str, operation: str, body: Body, now_s: float, beta: str = "") -> Shown | None:
     """What reads the answer of a call; None where it can show nothing that anybody may ask for later.
 
-    `now_s`: seconds since 1970.
+    `now_s`: seconds since 1970; `beta`: the call's header `anthropic-beta`.
     """
     pattern = _shown(method, operation, body)
+    if pattern is None and _REFUNDS in beta and _MESSAGES.search(operation):
+        pattern = _SHOWN_CREDIT
     return None if pattern is None else Shown(pattern, now_s)
 
 

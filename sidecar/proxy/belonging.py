@@ -287,4 +287,6 @@ def _shown(thing: str) -> str:
         return "this upload"
     if thing.startswith("page="):
         return "the list of which this is a page"
+    if thing.startswith("credit="):
+        return "this fallback credit"
     return "an encrypted item" if thing.startswith("~") else thing[:100]

@@ -185,7 +185,8 @@ async def _judge(
         silent = call.method == "HEAD"
         reader = dialect.reader(operation, "" if silent else headers.get("content-type", ""))
         reader.wants_content = search.route.retry_empty
-        shown_things = belonging.shown(call.method, operation, call.body, answer.now_s)
+        beta = ",".join(call.headers.getall("anthropic-beta", ()))
+        shown_things = belonging.shown(call.method, operation, call.body, answer.now_s, beta)
         if shown_things is not None:
             reader = belonging.watched(reader, shown_things)
         raw, ended = await _until_it_speaks(incoming, reader, inflate)

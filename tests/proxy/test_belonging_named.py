@@ -80,3 +80,20 @@ async def test_an_apps_data_decides_nothing() -> None:
         told += [await plane.send("POST", "/v1/files", FORM, UPLOAD.replace(b"hello", log)) for _ in range(3)]
         assert {reply.status for reply in told} == {200}
         assert {reply.key for reply in told[:3]} == {reply.key for reply in told[3:]} == {"k0", "k1", "k2"}
+
+
+async def test_the_credit_of_a_refusal_is_redeemed_where_it_was_given() -> None:
+    """By Anthropic's header alone: what its answer shows else is not looked at, nor is any other's."""
+    refusal = {"id": MESSAGE, "stop_details": {"type": "refusal", "fallback_credit_token": "AbC-9" * 20}}
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(json.dumps(refusal).encode())
+
+    async with RawUpstream(answer) as upstream, sidecar({"p": pool(upstream.url, "anthropic")}) as plane:
+        made, body = plane.replica.store.made, json.dumps({"model": "m", "max_tokens": 9, "messages": []}).encode()
+        redeems = json.dumps({"model": "m", "fallback_credit_token": {"token": "AbC-9" * 20}}).encode()
+        refused = [await plane.post("/v1/messages", body), await plane.post("/v1/messages", redeems)]
+        assert refused[0].key != refused[1].key
+        asked = await plane.send("POST", "/v1/messages", JSON | {"anthropic-beta": "fallback-credit-2026-07-01"}, body)
+        assert {(await plane.post("/v1/messages", redeems)).key for _ in range(3)} == {asked.key}
+        assert not await made.makers({MESSAGE: 0})

@@ -287,6 +287,22 @@ def test_what_was_made_beside_an_answer_is_named() -> None:
     assert list(shows(json.dumps({"data": [{"id": UUID}]}).encode(), "async/chat/completions", "GET")) == [UUID]
 
 
+def test_the_credit_of_a_refusal_is_its_accounts_for_five_minutes() -> None:
+    """Whose beta was asked for; in either form in which it is redeemed."""
+    token = "AbC+/9=" * 40
+    told = {"id": MESSAGE, "stop_details": {"type": "refusal", "fallback_credit_token": token}}
+    credit = f"credit={token[:256]}"
+    reader = belonging.shown("POST", "messages", b"{}", NOW_S, "a-2026-01-01,fallback-credit-2026-07-01")
+    assert reader
+    reader.feed(json.dumps(told).encode())
+    assert reader.take() == {credit: 300}
+    assert shows(json.dumps(told).encode(), "messages", body=b'{"thread": {}}').keys() == {MESSAGE, credit}
+    for redeemed in (token, {"token": token}, {"mode": "best_effort", "token": token}):
+        assert of("messages", {"fallback_credit_token": redeemed}) == [credit]
+    for operation, beta in (("messages", "a-2026-01-01"), ("messages/count_tokens", "fallback-credit-2026-07-01")):
+        assert belonging.shown("POST", operation, b"{}", NOW_S, beta) is None
+
+
 def test_of_a_long_list_the_first_are_kept() -> None:
     rows = [{"id": f"file-{at:024d}"} for at in range(3000)]
     shown = belonging.shown("GET", "files", b"", NOW_S)
