@@ -31,7 +31,7 @@ from sidecar.proxy.origin.gate import Sending
 from sidecar.proxy.origin.incoming import Incoming, Lost
 from sidecar.proxy.origin.places import Places
 
-HOLD_S = 5.0  # as long a 2xx that says nothing (pings, blank lines) is held back
+HOLD_S = 5.0  # as long a 2xx that says nothing (no more than its head, pings, blank lines) is held back
 SLICE = 64 * 1024  # of a large request body, written at once
 
 
@@ -189,7 +189,7 @@ async def _judge(
         shown_things = belonging.shown(call.method, operation, call.body, answer.now_s, beta)
         if shown_things is not None:
             reader = belonging.watched(reader, shown_things)
-        raw, ended = await _until_it_speaks(incoming, reader, inflate)
+        raw, ended = await _until_it_speaks(call.method, incoming, reader, inflate)
         # Shown is shown, whatever came in the same packet: what a client sees must not hang on how bytes were cut.
         outcome = OK if reader.first == "event" and not ended else reader.outcome(provider, answer)
         shown = reader.first != "error"
@@ -211,31 +211,37 @@ async def _judge(
     return Reply(response, incoming, answer, outcome, None, inflate, raw, ended, first_byte_at, streams=False)
 
 
-async def _until_it_speaks(incoming: Incoming, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
-    """Reads until the answer has said something, or has been silent too long, or is too long to be held back."""
+async def _until_it_speaks(method: str, incoming: Incoming, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
+    """Reads until the answer has said something, or has been silent too long, or is too long to be held back.
+
+    That time begins with the head of a stream, but with the first byte of what is judged whole: some send its head at
+    once. A stream that a GET opens is not held back: it may say nothing before its client's next call.
+    """
     if reader.first != "waiting":
         return b"", False
+    first, ended = b"", False
+    if incoming.has_begun or not reader.is_stream:
+        first, ended = await _read(incoming, reader, inflate)
+    if ended or reader.first != "waiting" or (method == "GET" and reader.is_stream):
+        return first, ended  # as mostly, without the cost of a deadline
+    raw = bytearray(first)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HOLD_S):
+            while not ended and reader.first == "waiting" and not inflate.broken and len(raw) < HEAD_BYTES:
+                more, ended = await _read(incoming, reader, inflate)
+                raw += more
+    return bytes(raw), ended
+
+
+async def _read(incoming: Incoming, reader: Reader, inflate: Inflate) -> tuple[bytes, bool]:
+    """What has come, as it came, and whether that is the last of an answer that has said nothing before."""
     data = await incoming.chunk()
     for piece in inflate(data):
         reader.feed(piece)
     ended = not data or (reader.first == "waiting" and incoming.at_end)
     if ended:
         reader.close()
-    if ended or reader.first != "waiting":  # as mostly, without the cost of a deadline
-        return data, ended
-    raw = bytearray(data)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(HOLD_S):
-            while reader.first == "waiting" and not inflate.broken and len(raw) < HEAD_BYTES:
-                data = await incoming.chunk()
-                if not data:
-                    ended = True
-                    reader.close()
-                    break
-                raw += data
-                for piece in inflate(data):
-                    reader.feed(piece)
-    return bytes(raw), ended
+    return data, ended
 
 
 async def _rest_of_error(incoming: Incoming, within_s: float) -> tuple[bytes, bool]:

@@ -157,6 +157,62 @@ async def test_comments_are_held_back_only_so_long(monkeypatch: pytest.MonkeyPat
         assert (await response.content.read()).endswith(DONE)
 
 
+@pytest.mark.parametrize(
+    ("method", "hold_s", "said"), [("POST", 0.05, b""), ("GET", 3600.0, b""), ("GET", 3600.0, b": thinking\n\n")]
+)
+async def test_a_stream_that_says_nothing_is_begun_so_that_its_client_can_go_on(
+    method: str, hold_s: float, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hold begins with the head; who opens a stream with GET may first have to send what it is to answer."""
+    begun = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        if said:
+            await exchange.chunk(said)
+        await begun.wait()
+        await exchange.chunk(DELTA % 1 + FINISH + DONE)
+        await exchange.chunk(b"")
+
+    monkeypatch.setattr(wire, "HOLD_S", hold_s)
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(1))}) as plane:
+        path = "/v1/chat/completions" if method == "POST" else "/v1/responses/resp_1?stream=true"
+        body = STREAM if method == "POST" else None
+        async with plane.http.request(method, plane.url + path, json=body) as response:
+            assert (response.status, response.headers["x-sidecar-key"]) == (200, "k0")
+            begun.set()
+            assert await response.read() == said + DELTA % 1 + FINISH + DONE
+        assert (await plane.answered()).outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "fault"),
+    [
+        ("application/json", "/v1/chat/completions", b'{"error":{"code":503,"message":"overloaded"}}'),
+        ("application/json", "/v1/models/gpt-4o", b'{"error":{"code":503,"message":"overloaded"}}'),
+        ("text/event-stream", "/v1/chat/completions", OVERLOADED),
+    ],
+)
+async def test_an_answer_whose_head_came_early_is_judged_all_the_same(
+    kind: str, path: str, fault: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream as long as it is held back; what is no stream whenever its body comes."""
+
+    async def answer(exchange: Exchange) -> None:
+        is_first = len(upstream.heard) == 1
+        body = fault if is_first else DELTA % 1 + FINISH + DONE if "event" in kind else b'{"choices": []}'
+        await exchange.say(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        if is_first:
+            await asyncio.sleep(0.2)
+        await exchange.say(body)
+
+    if "json" in kind:
+        monkeypatch.setattr(wire, "HOLD_S", 0.05)
+    async with RawUpstream(answer) as upstream, sidecar({"chat": pool(upstream.url, new_keys(2))}) as plane:
+        reply = await (plane.post(path, STREAM) if "chat" in path else plane.send("GET", path))
+        assert (reply.status, reply.key, reply.attempts, b"overloaded" in reply.body) == (200, "k1", 2, False)
+
+
 async def test_an_error_behind_comments_that_were_passed_rests_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream was committed before it said anything: no retry, but its outcome is what it then says."""
     seen = asyncio.Event()

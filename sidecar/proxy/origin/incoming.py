@@ -32,6 +32,12 @@ class Incoming(Timer):
         self._loop = asyncio.get_running_loop()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether its first `chunk` is there: mostly it has come with the head."""
+        content = self._response.content
+        return content.total_bytes > 0 or content.is_eof()
+
+    @property
     def at_end(self) -> bool:
         """Whether all of it has come and was taken."""
         return self._response.content.at_eof()
