@@ -1,4 +1,7 @@
-"""A stream that begins before it is known what it will say, so that nobody gives up on a request that waits."""
+"""A stream that begins before it is known what it will say, so that nobody gives up on a request that waits.
+
+While an answer passes, passing.py gives the signs, between its events.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from sidecar.model.configured import Config
-from sidecar.proxy.call import Call
+from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.visit import Visit
 
 T = TypeVar("T")
@@ -17,8 +19,9 @@ T = TypeVar("T")
 EVERY_S = 15.0  # where the request alone asks: most proxies give up on a silent answer after 30 s or a minute
 
 
-def every_s(config: Config, call: Call) -> float | None:
-    """How long this call's client is to be left without a sign; None: until it is answered."""
+def every_s(attempts: Attempts) -> float | None:
+    """How long the client of this call is to be left without a sign; None: as long as there is nothing to say."""
+    config, call = attempts.pools.config, attempts.call
     if not call.reading.stream or call.keepalive is False or (call.keepalive is None and config.keepalive_s is None):
         return None
     return (config.keepalive_s or EVERY_S) if call.place.judge.write_sign(call.query) else None
@@ -32,7 +35,7 @@ async def signing(
     """
     assert visit.attempts is not None
     call = visit.attempts.call
-    pause_s = every_s(visit.attempts.pools.config, call)
+    pause_s = every_s(visit.attempts)
     if pause_s is None:
         return await run
     running = asyncio.ensure_future(run)

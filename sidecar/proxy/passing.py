@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -15,7 +16,7 @@ from sidecar.model.outcomes import BROKEN, TIMED_OUT
 from sidecar.model.redaction import hide
 from sidecar.providers import masking
 from sidecar.providers.dialect import Reader
-from sidecar.proxy import belonging
+from sidecar.proxy import belonging, keepalive
 from sidecar.proxy.attempt import Answer
 from sidecar.proxy.call import Call
 from sidecar.proxy.errors import broken_off, stopped
@@ -59,6 +60,9 @@ class Passing:
             self.mask = mask or belonging.results(to.request)
         self._held = b"".join(Inflate(coding)(self.reply.held)) if self.unpacks else self.reply.held
         self._untaken = False  # whether it ended as it waited for the client
+        self._every_s = keepalive.every_s(to.visit.attempts) if self.unpacks and to.visit.attempts else None
+        self._sign_at = 0.0  # on the loop's clock
+        self._numbered = False  # whether an event had an id
 
     async def send(self, response: web.StreamResponse) -> web.StreamResponse:
         """Sends it in this response, whose head has gone, to its end, or to that of the connection.
@@ -109,6 +113,7 @@ class Passing:
         """Raises Lost."""
         reply, reader = self.reply, self._reader
         data, ended = self._held, reply.ended
+        self._said(b"")
         while True:
             pending = reader.pending
             if ended:
@@ -122,16 +127,45 @@ class Passing:
                     if self._to.tee is not None:
                         self._to.tee(told)
                     await self._taken(response.write(told))
+                    self._said(told)
                 data = data[shown:]
             if ended:
                 return
             try:
-                more = await reply.incoming.chunk()
+                more = await (reply.incoming.chunk() if self._every_s is None else self._next(response))
             except Lost:
                 if not reader.said_last:
                     raise
                 more = b""  # as some servers do: they close without HTTP's own end
             data, ended = data + self._read(more), not more
+
+    async def _next(self, response: web.StreamResponse) -> bytes:
+        """What comes next. While its client gets nothing it gets signs. Raises Lost."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._sign_at):
+                    return await self.reply.incoming.chunk()
+            if sign := self._sign():
+                await self._taken(response.write(sign))
+            self._said(sign)
+
+    def _sign(self) -> bytes:
+        """What tells its client that it lives; b"" within an event, or where nothing can be said.
+
+        Behind an id a blank line of its own is an event without data to the SDKs of OpenAI and Anthropic, which they
+        cannot read (`SSEDecoder` in their `_streaming.py`): there it is a line of the next event.
+        """
+        call = self._to.call
+        sign = call.place.judge.write_sign(call.query)
+        if self._reader.last(sign, b"") != sign:
+            return b""
+        return sign[:-1] if self._numbered else sign
+
+    def _said(self, told: bytes) -> None:
+        """Its client has this now: the next sign has time."""
+        if self._every_s is not None:
+            self._sign_at = asyncio.get_running_loop().time() + self._every_s
+            self._numbered = self._numbered or told.startswith(b"id:") or b"\nid:" in told
 
     async def _taken(self, writing: Awaitable[None]) -> None:
         try:

@@ -24,12 +24,13 @@ class Stalled(Lost):
 
 
 class Incoming(Timer):
-    """One body. Its timer is not moved with each wait."""
+    """One body. Its timer is not moved with each wait. A wait that is given up and begun anew is the same silence."""
 
     def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
         super().__init__()
         self._response, self._idle_s = response, idle_s
         self._loop = asyncio.get_running_loop()
+        self._stalls_at = math.inf  # as long as nothing comes, whether it is waited for or not
 
     @property
     def has_begun(self) -> bool:
@@ -52,12 +53,13 @@ class Incoming(Timer):
         except (aiohttp.ClientError, OSError) as error:
             error.__traceback__ = None  # it holds the reader, which holds it: both would wait for the collector
             raise Lost(type(error).__name__) from None
+        self._stalls_at = math.inf
         if self.at_end:
             self._forget()
         return data
 
     async def _next(self, content: aiohttp.StreamReader) -> bytes:
-        self._until = self._loop.time() + self._idle_s
+        self._until = self._stalls_at = min(self._stalls_at, self._loop.time() + self._idle_s)
         if not self._is_set:
             self._set(self._until)
         try:
