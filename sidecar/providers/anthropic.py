@@ -20,6 +20,7 @@ _NEED_MODEL = frozenset({"messages", "messages/count_tokens"})
 _MODEL_PATHS = frozenset({("model",)})
 _MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
 _CONTENT = re.compile(r"files/[^/]+/content/?")
+_GENERATING = re.compile(r"(?:^|/)(?:messages|complete)/?$")
 _EMPTY_TYPES = frozenset({"message_start", "content_block_start", "ping"})
 
 # docs.claude.com/en/api/errors
@@ -66,9 +67,12 @@ class Anthropic:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
-    def reader(self, operation: str, content_type: str) -> Reader:
-        """What is in a file is its owner's."""
-        return AnswerReader(_GRAMMAR, "application/octet-stream" if _CONTENT.fullmatch(operation) else content_type)
+    def reader(self, method: str, operation: str, content_type: str) -> Reader:
+        """What is in a file is its owner's, and the usage in a session is all that it ever cost."""
+        if _CONTENT.fullmatch(operation):
+            content_type = "application/octet-stream"
+        generates = method == "POST" and _GENERATING.search(operation)
+        return AnswerReader(_GENERATES if generates else _OTHER, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
@@ -106,4 +110,5 @@ def look(name: str, value: Mapping[str, Any]) -> Look:
     return Look(finishes=kind == "message_stop" or bool(reason), blocks=reason == "refusal", hollow=hollow)
 
 
-_GRAMMAR = Grammar(look, ends=True)
+_GENERATES = Grammar(look, ends=True)
+_OTHER = Grammar(look, ends=True, costs=False)

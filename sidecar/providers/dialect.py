@@ -154,7 +154,7 @@ class Dialect(Protocol):
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         """What an answer that is no 2xx came to; of a 2xx, whose head is its opening, what its pool says of it."""
 
-    def reader(self, operation: str, content_type: str) -> Reader:
+    def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """A reader for a 2xx answer of this content type."""
 
     def write_error(self, status: int, code: str, message: str) -> bytes:

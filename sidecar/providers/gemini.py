@@ -21,6 +21,10 @@ _CALL = re.compile(
 )
 _NAMED = re.compile(r"(?P<before>)(?P<kind>models|tunedModels)/(?P<model>[^/]+)(?P<verb>)")
 _STREAMS = "streamGenerateContent"
+_COSTING = re.compile(
+    r"(?::|%3a)(?:stream|batch)?(?:generate|embed)\w+$|(?:^|/)(?:interactions|cachedContents|decisions)/?$",
+    re.IGNORECASE,
+)
 _RETRY_SAFE = frozenset({
     "generateContent", _STREAMS, "countTokens", "computeTokens", "embedContent", "batchEmbedContents", "embedText",
     "batchEmbedText", "generateText", "generateMessage", "countTextTokens", "countMessageTokens", "generateAnswer",
@@ -89,12 +93,14 @@ class Gemini:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
-    def reader(self, operation: str, content_type: str) -> Reader:
+    def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """What streams an answer ends with a reason, else it was cut; nothing is known of the end of other streams.
-        What is in a file is its owner's."""
+        What is in a file is its owner's, and what a cache or an interaction once cost is told whenever it is read."""
         if operation.endswith(":download"):
             content_type = "application/octet-stream"
-        return AnswerReader(_ENDS if operation.endswith(_STREAMS) else _GRAMMAR, content_type)
+        if method != "POST" or not _COSTING.search(operation):
+            return AnswerReader(_OTHER, content_type)
+        return AnswerReader(_STREAMED if operation.endswith(_STREAMS) else _GENERATES, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         name = _STATUS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
@@ -181,5 +187,6 @@ def _has_content(candidate: object) -> bool:
     return any(value for part in told for name, value in part.items() if name not in {"thought", "thoughtSignature"})
 
 
-_GRAMMAR = Grammar(look, ends=False)
-_ENDS = Grammar(look, ends=True)
+_GENERATES = Grammar(look, ends=False)
+_STREAMED = Grammar(look, ends=True)
+_OTHER = Grammar(look, ends=False, costs=False)

@@ -20,7 +20,8 @@ _NEED_MODEL = frozenset({"chat/completions", "completions", "embeddings"})
 _RETRY_SAFE = _NEED_MODEL | {"responses", "moderations", "responses/input_tokens"}
 # Also below a path of another API's own, as /pools/<pool>/... forwards it.
 _GENERATING = re.compile(
-    r"(?:^|/)(?:(?:chat/)?completions|embeddings|responses(?:/input_tokens)?|moderations|(?:audio|images)/\w+)/?$"
+    r"(?:^|/)(?:(?:chat/)?completions|embeddings|responses(?:/input_tokens|/compact)?|moderations|decisions"
+    r"|(?:audio|images)/\w+|threads/(?:[^/]+/)?runs|threads/[^/]+/runs/[^/]+/submit_tool_outputs)/?$"
 )
 _COUNTED_STREAMS = re.compile(r"(?:^|/)(?:chat/)?completions/?$")
 _CONTENT = re.compile(r"(?:^|/)content/?$")
@@ -76,12 +77,13 @@ class OpenAI:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
-    def reader(self, operation: str, content_type: str) -> Reader:
+    def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response. What
         is in a file is its owner's."""
         if _CONTENT.search(operation):
             content_type = "application/octet-stream"
-        return AnswerReader(_GENERATES if _GENERATING.search(operation) else _RETRIEVES, content_type)
+        generates = method == "POST" and _GENERATING.search(operation)
+        return AnswerReader(_GENERATES if generates else _RETRIEVES, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         error = {"message": message, "type": _TYPES.get(status, _other_type(status)), "param": None, "code": code}

@@ -51,8 +51,8 @@ class Plain:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
-    def reader(self, operation: str, content_type: str) -> Reader:
-        return AnswerReader(_GRAMMAR, content_type)
+    def reader(self, method: str, operation: str, content_type: str) -> Reader:
+        return AnswerReader(_ANSWERS if method == "POST" else _LOOKS, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         return orjson.dumps({"error": {"status": status, "code": code, "message": message}})
@@ -85,4 +85,5 @@ def _is_status(code: object) -> bool:
     return isinstance(code, int) and 400 <= code <= 599
 
 
-_GRAMMAR = Grammar(look, ends=False, speaks=False)
+_ANSWERS = Grammar(look, ends=False, speaks=False)
+_LOOKS = Grammar(look, ends=False, speaks=False, costs=False)

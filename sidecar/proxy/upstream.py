@@ -183,7 +183,7 @@ async def _judge(
     answer = Answer(response.status, headers, b"", held.now_us(first_byte_at) / SECOND_US)
     if 200 <= response.status < 300:
         silent = call.method == "HEAD"
-        reader = dialect.reader(operation, "" if silent else headers.get("content-type", ""))
+        reader = dialect.reader(call.method, operation, "" if silent else headers.get("content-type", ""))
         reader.wants_content = search.route.retry_empty
         beta = ",".join(call.headers.getall("anthropic-beta", ()))
         shown_things = belonging.shown(call.method, operation, call.body, answer.now_s, beta)

@@ -228,6 +228,22 @@ async def test_refusal_costs_no_tokens() -> None:
         assert await spent(plane) == 0
 
 
+async def test_who_polls_pays_once() -> None:
+    """A session says what it has cost in all, each time that it is read."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(b'{"type":"session","usage":{"input_tokens":5000,"output_tokens":1000}}')
+
+    async with RawUpstream(answer) as upstream:
+        claude = pool(upstream.url, new_keys(1), dialect="anthropic", limits=[{"tokens": 6000, "per": "minute"}])
+        async with sidecar({"chat": claude}) as plane:
+            for _ in range(3):
+                reply = await plane.send("GET", "/v1/sessions/sesn_1", {"anthropic-version": "2023-06-01"} | AT_ONCE)
+                assert reply.status == 200
+                await plane.answered()
+            assert await spent(plane) < 100
+
+
 async def test_batch_leaves_the_last_share_to_the_others() -> None:
     """By the word of the request; another word is told what may be said."""
     async with (

@@ -48,7 +48,7 @@ def outcome(case: dict[str, Any], dialect_name: str = "") -> Outcome:
     answer = Answer(case["status"], case["headers"], body.encode(), NOW_S)
     if case["status"] >= 300:
         return dialect.classify(provider, answer)
-    reader = dialect.reader("chat/completions", case["headers"].get("content-type", ""))
+    reader = dialect.reader("POST", "chat/completions", case["headers"].get("content-type", ""))
     reader.feed(answer.head)
     reader.close()
     return reader.outcome(provider, answer)

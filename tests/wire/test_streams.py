@@ -21,7 +21,13 @@ STREAMS = Path(__file__).parent / "cases" / "streams"
 NOW_S = 1_791_300_000.0
 
 DIALECTS = {"gemini": "gemini", "gemini-array": "gemini", "anthropic": "anthropic", "cohere-v2": "plain"}
-OPERATIONS = {"openai-responses": "responses", "openai-transcription": "audio/transcriptions"}
+OPERATIONS = {
+    "openai-responses": "responses",
+    "openai-transcription": "audio/transcriptions",
+    "anthropic": "messages",
+    "gemini": "models/m:streamGenerateContent",
+    "gemini-array": "models/m:streamGenerateContent",
+}
 
 # The bytes whose arrival shows the stream: the end of the first event that says something.
 SHOWN_AT = {
@@ -68,7 +74,7 @@ def streams() -> list[Any]:
 
 def reader_of(about: dict[str, Any]) -> Reader:
     dialect = catalogue.DIALECTS[DIALECTS.get(about["dialect"], "openai")]
-    return dialect.reader(OPERATIONS.get(about["dialect"], "chat/completions"), about["content_type"])
+    return dialect.reader("POST", OPERATIONS.get(about["dialect"], "chat/completions"), about["content_type"])
 
 
 def read(about: dict[str, Any], pieces: Iterable[bytes]) -> Reader:

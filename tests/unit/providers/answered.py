@@ -15,12 +15,14 @@ def outcome(reader: Reader) -> Outcome:
     return reader.outcome(PROVIDER, Answer(200, {}, b"", 1_791_300_000.0))
 
 
-def read(dialect: str, body: object, content_type: str = "application/json", operation: str = "") -> Reader:
+def read(
+    dialect: str, body: object, content_type: str = "application/json", operation: str = "", method: str = "POST"
+) -> Reader:
     """A body that comes in two pieces."""
     operation = operation or {"anthropic": "messages", "gemini": "models/g:generateContent"}.get(
         dialect, "chat/completions"
     )
-    reader = DIALECTS[dialect].reader(operation, content_type)
+    reader = DIALECTS[dialect].reader(method, operation, content_type)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     reader.feed(data[: len(data) // 2])
     reader.feed(data[len(data) // 2 :])

@@ -102,7 +102,7 @@ def test_refusal_to_answer_is_blocked(dialect: str, body: Any) -> None:
 
 def test_body_is_held_to_its_end_or_to_the_bound() -> None:
     """White space that keeps a connection alive shows nothing; a long body is shown once it cannot be held."""
-    reader = DIALECTS["openai"].reader("embeddings", "application/json")
+    reader = DIALECTS["openai"].reader("POST", "embeddings", "application/json")
     firsts = []
     for piece in (b"\n\n\n", b'{"data":[' + b"1," * (HEAD_BYTES // 4), b"1," * HEAD_BYTES):
         reader.feed(piece)
@@ -117,7 +117,7 @@ def test_body_is_held_to_its_end_or_to_the_bound() -> None:
 @pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "application/octet-stream", "text/html"])
 def test_binary_is_shown_at_once(content_type: str) -> None:
     """Nothing in it is read."""
-    reader = DIALECTS["openai"].reader("audio/speech", content_type)
+    reader = DIALECTS["openai"].reader("POST", "audio/speech", content_type)
     assert reader.first == "event"
     reader.feed(b'{"usage":{"total_tokens":1}}')
     reader.close()
@@ -207,7 +207,7 @@ def test_body_that_is_no_object_passes(dialect: str, body: bytes) -> None:
 )
 def test_first_event_that_says_something(dialect: str, events: list[bytes], first: str) -> None:
     """Empty beginnings are held; content, a finish and the unknown are shown; an error first is an error."""
-    reader = DIALECTS[dialect].reader("chat/completions", "text/event-stream")
+    reader = DIALECTS[dialect].reader("POST", "chat/completions", "text/event-stream")
     for event in events:
         reader.feed(event + b"\r\n\r\n")
     assert reader.first == first

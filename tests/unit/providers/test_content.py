@@ -26,7 +26,7 @@ OTHER = json.loads((CASES / "gemini-200-no-content-other.json").read_text())["bo
 
 def read(dialect: str, *said: Any, operation: str = "", stream: bool = False, wants: bool = True) -> Reader:
     kind = "text/event-stream" if stream else "application/json"
-    reader = catalogue.DIALECTS[dialect].reader(operation or OPERATIONS[dialect], kind)
+    reader = catalogue.DIALECTS[dialect].reader("POST", operation or OPERATIONS[dialect], kind)
     reader.wants_content = wants
     for value in said:
         data = json.dumps(value).encode()

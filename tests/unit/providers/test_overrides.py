@@ -108,7 +108,7 @@ def read(body: bytes, *overrides: Override, content_type: str = "application/jso
     """A 2xx through its reader: when it may be shown, and what it came to."""
     known = preset("openai")
     provider = replace(known.at(known.base_url or ""), overrides=overrides)
-    reader = DIALECTS["openai"].reader("chat/completions", content_type)
+    reader = DIALECTS["openai"].reader("POST", "chat/completions", content_type)
     reader.feed(body)
     reader.close()
     return reader.first, reader.outcome(provider, Answer(200, {}, b"", NOW_S))

@@ -124,18 +124,57 @@ def test_usage_of_a_whole_body(dialect: str, body: Any, usage: Usage | None) -> 
 
 
 @pytest.mark.parametrize(
-    "operation", ["chat/completions", "embeddings/", "v1/responses", "openai/deployments/d/images/edits"]
+    ("dialect", "operation"),
+    [
+        ("openai", "chat/completions"),
+        ("openai", "embeddings/"),
+        ("openai", "v1/responses"),
+        ("openai", "openai/deployments/d/images/edits"),
+        ("openai", "responses/compact"),
+        ("openai", "decisions"),
+        ("openai", "threads/runs"),
+        ("openai", "threads/thread_1/runs"),
+        ("openai", "threads/thread_1/runs/run_1/submit_tool_outputs"),
+        ("anthropic", "messages"),
+        ("gemini", "models/m:generateContent"),
+        ("gemini", "interactions"),
+        ("gemini", "cachedContents"),
+        ("gemini", "decisions"),
+    ],
 )
-def test_what_generates_costs(operation: str) -> None:
+def test_what_generates_costs(dialect: str, operation: str) -> None:
     """Wherever it lies; what was stored costs nothing when it is read again."""
     body = {"id": "x", "object": "y", "usage": {"total_tokens": 3}}
-    assert read("openai", body, operation=operation).usage == Usage(total=3)
-    assert read("openai", body, operation=f"{operation.strip('/')}/x_1").usage is None
+    assert read(dialect, body, operation=operation).usage == Usage(total=3)
+    assert read(dialect, body, operation=f"{operation.strip('/')}/x_1").usage is None
+    assert read(dialect, body, operation=operation, method="GET").usage is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "method", "operation"),
+    [
+        ("openai", "POST", "chat/completions/chatcmpl-1"),
+        ("openai", "POST", "batches/batch_1/cancel"),
+        ("openai", "POST", "threads/thread_1/runs/run_1"),
+        ("anthropic", "GET", "sessions/sesn_1"),
+        ("anthropic", "POST", "sessions/sesn_1"),
+        ("anthropic", "GET", "messages/batches/msgbatch_1/results"),
+        ("gemini", "GET", "cachedContents/c"),
+        ("gemini", "PATCH", "cachedContents/c"),
+        ("gemini", "GET", "interactions/v1_x"),
+        ("gemini", "POST", "interactions/v1_x/cancel"),
+        ("plain", "GET", "things/x"),
+        ("plain", "PUT", "things/x"),
+    ],
+)
+def test_the_usage_of_what_is_only_looked_at_is_not_the_calls(dialect: str, method: str, operation: str) -> None:
+    """Nor of what is changed or cancelled: who polls pays once."""
+    assert read(dialect, {"id": "x", "usage": {"total_tokens": 3}}, operation=operation, method=method).usage is None
 
 
 def test_a_streams_later_usage_keeps_what_its_first_told_of_the_cache() -> None:
     """Anthropic's last event may tell the output alone."""
-    reader = DIALECTS["anthropic"].reader("messages", "text/event-stream")
+    reader = DIALECTS["anthropic"].reader("POST", "messages", "text/event-stream")
     told = {"input_tokens": 15, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 4, "output_tokens": 1}
     delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}
     for event in ({"type": "message_start", "message": {"usage": told}}, delta):

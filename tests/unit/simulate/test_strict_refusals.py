@@ -59,7 +59,8 @@ async def test_what_is_told_is_what_is_counted_and_what_the_sidecar_reads(
         _, headers, data = await post(http, strict, query, body)
         (arrival,) = strict.arrivals
     assert (arrival.input, arrival.output, arrival.cached) == (500, 70, 400)
-    reader = DIALECTS[dialect].reader(query.rpartition("/")[2], headers["content-type"])
+    operation = query.rpartition("/")[2].partition("?")[0]
+    reader = DIALECTS[dialect].reader("POST", operation, headers["content-type"])
     reader.feed(data)
     reader.close()
     assert reader.usage
