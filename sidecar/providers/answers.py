@@ -55,7 +55,7 @@ EMPTY = Look(shows=False)
 class Grammar:
     """What an event of this dialect means.
 
-    `ends`: a stream has a last word
+    `ends`: a stream is known to have a last word
     (`[DONE]`, `message_stop`, a finish reason), without which it was cut; `speaks`: an empty stream is no answer;
     `costs`: the usage in it is this call's.
     """

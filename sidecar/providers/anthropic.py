@@ -68,7 +68,7 @@ class Anthropic:
         return refusals.classify(provider, answer)
 
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
-        """What is in a file is its owner's, and the usage in a session is all that it ever cost."""
+        """What is in a file is its owner's. A session tells all that it ever cost, and its events have no last one."""
         if _CONTENT.fullmatch(operation):
             content_type = "application/octet-stream"
         generates = method == "POST" and _GENERATING.search(operation)
@@ -111,4 +111,4 @@ def look(name: str, value: Mapping[str, Any]) -> Look:
 
 
 _GENERATES = Grammar(look, ends=True)
-_OTHER = Grammar(look, ends=True, costs=False)
+_OTHER = Grammar(look, ends=False, speaks=False, costs=False)

@@ -189,4 +189,4 @@ def _has_content(candidate: object) -> bool:
 
 _GENERATES = Grammar(look, ends=False)
 _STREAMED = Grammar(look, ends=True)
-_OTHER = Grammar(look, ends=False, costs=False)
+_OTHER = Grammar(look, ends=False, speaks=False, costs=False)

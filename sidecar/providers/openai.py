@@ -23,6 +23,7 @@ _GENERATING = re.compile(
     r"(?:^|/)(?:(?:chat/)?completions|embeddings|responses(?:/input_tokens|/compact)?|moderations|decisions"
     r"|(?:audio|images)/\w+|threads/(?:[^/]+/)?runs|threads/[^/]+/runs/[^/]+/submit_tool_outputs)/?$"
 )
+_AGAIN = re.compile(r"(?:^|/)responses/[^/]+/?$")  # a stored response's events may be streamed once more
 _COUNTED_STREAMS = re.compile(r"(?:^|/)(?:chat/)?completions/?$")
 _CONTENT = re.compile(r"(?:^|/)content/?$")
 _OPTIONS = ("stream_options",)
@@ -78,12 +79,13 @@ class OpenAI:
         return refusals.classify(provider, answer)
 
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
-        """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response. What
-        is in a file is its owner's."""
+        """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response; and
+        nobody knows how other streams end. What is in a file is its owner's."""
         if _CONTENT.search(operation):
             content_type = "application/octet-stream"
-        generates = method == "POST" and _GENERATING.search(operation)
-        return AnswerReader(_GENERATES if generates else _RETRIEVES, content_type)
+        if method == "POST" and _GENERATING.search(operation):
+            return AnswerReader(_GENERATES, content_type)
+        return AnswerReader(_RETRIEVES if _AGAIN.search(operation) else _OTHER, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         error = {"message": message, "type": _TYPES.get(status, _other_type(status)), "param": None, "code": code}
@@ -216,3 +218,4 @@ def _filtered(response: Mapping[str, Any]) -> bool:
 
 _GENERATES = Grammar(look, ends=True)
 _RETRIEVES = Grammar(_retrieved, ends=True, costs=False)
+_OTHER = Grammar(_retrieved, ends=False, speaks=False, costs=False)
