@@ -26,7 +26,9 @@ from sidecar.providers.usage import Tally
 TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
 _USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
 _WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done", b"finishReason")
-_LAST_EVENTS = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
+_LAST_EVENTS = frozenset({
+    "message_stop", "response.completed", "response.incomplete", "response.failed", "interaction.completed",
+})  # fmt: skip
 _MAY_BE_NULL = (b"finish_reason", b"usage")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")

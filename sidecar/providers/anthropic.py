@@ -82,7 +82,7 @@ class Anthropic:
         """docs.claude.com/en/api/messages-streaming, "Error events"."""
         return sse.event("error", sse.with_status(error, status))
 
-    def write_sign(self, query: str) -> bytes:
+    def write_sign(self, operation: str, query: str) -> bytes:
         return sse.COMMENT
 
     def write_models(self, names: tuple[str, ...]) -> bytes:

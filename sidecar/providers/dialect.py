@@ -166,7 +166,7 @@ class Dialect(Protocol):
         `error`: an error's JSON body, the sidecar's own or the provider's.
         """
 
-    def write_sign(self, query: str) -> bytes:
+    def write_sign(self, operation: str, query: str) -> bytes:
         """What tells the client of a stream that its request lives, and its SDK nothing.
 
         b"" where its streams have no place for it. `query`: raw, of the call.

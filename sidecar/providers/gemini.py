@@ -12,7 +12,7 @@ import orjson
 from sidecar.model.configured import Provider
 from sidecar.model.outcomes import Outcome
 from sidecar.providers import jsonhead, refusals, sse
-from sidecar.providers.answers import AnswerReader, Grammar, Look
+from sidecar.providers.answers import EMPTY, AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, BadCall, Body, Pieces, Reader, Reading
 from sidecar.providers.edits import ANY, NOTHING, Edits
 
@@ -21,6 +21,7 @@ _CALL = re.compile(
 )
 _NAMED = re.compile(r"(?P<before>)(?P<kind>models|tunedModels)/(?P<model>[^/]+)(?P<verb>)")
 _STREAMS = "streamGenerateContent"
+_INTERACTION = re.compile(r"(?:^|/)interactions(?:/[^/]+)?/?$")  # or one that goes on to be streamed
 _COSTING = re.compile(
     r"(?::|%3a)(?:stream|batch)?(?:generate|embed)\w+$|(?:^|/)(?:interactions|cachedContents|decisions)/?$",
     re.IGNORECASE,
@@ -40,6 +41,7 @@ _BLOCKS = frozenset({
     "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
 })  # fmt: skip
 _UNSAID = frozenset({"", "BLOCK_REASON_UNSPECIFIED", "FINISH_REASON_UNSPECIFIED"})
+_BEGINNINGS = frozenset({"interaction.created", "interaction.status_update"})
 _EMPTY = frozenset({"usageMetadata", "modelVersion", "responseId", "createTime", "promptFeedback", "modelStatus"})
 
 # google.rpc.Code
@@ -65,8 +67,12 @@ class Gemini:
         found = _CALL.fullmatch(operation)
         if found is None:
             named = _NAMED.fullmatch(operation)
-            model = _model(named) if named else _model_of_body(body) if method == "POST" else None
-            return Reading(model, False, method in {"GET", "HEAD"})
+            if named or method != "POST":
+                return Reading(_model(named) if named else None, False, method in {"GET", "HEAD"})
+            # A cached content or an interaction names its model there alone.
+            head = jsonhead.tolerant(body)
+            streams = head.stream and _INTERACTION.search(operation) is not None
+            return Reading(head.model.removeprefix("models/") if head.model else None, streams, False)
         if not found["model"]:
             raise BadCall("The path must name a model: models/<name>:<verb>.")
         if method == "POST":
@@ -98,7 +104,10 @@ class Gemini:
         What is in a file is its owner's, and what a cache or an interaction once cost is told whenever it is read."""
         if operation.endswith(":download"):
             content_type = "application/octet-stream"
-        if method != "POST" or not _COSTING.search(operation):
+        costs = method == "POST" and _COSTING.search(operation)
+        if _INTERACTION.search(operation):
+            return AnswerReader(_INTERACTS if costs else _RESUMES, content_type)
+        if not costs:
             return AnswerReader(_OTHER, content_type)
         return AnswerReader(_STREAMED if operation.endswith(_STREAMS) else _GENERATES, content_type)
 
@@ -107,12 +116,16 @@ class Gemini:
         return orjson.dumps({"error": {"code": status, "message": message, "status": name}})
 
     def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
-        """Its `code` is the status; google-genai raises for an event that begins with `{"error":`."""
+        """Its `code` is the status; google-genai raises for an event that begins with `{"error":`, but for an
+        interaction's: that names its type (`types.interactions.ErrorEvent`)."""
+        if _INTERACTION.search(operation):
+            return sse.event("error", {"event_type": "error"} | orjson.loads(error))
         return sse.event("", orjson.loads(error))
 
-    def write_sign(self, query: str) -> bytes:
-        """A blank line: google-genai takes a comment for JSON. Without `alt=sse` the stream is an array."""
-        return b"\n" if "alt=sse" in query.split("&") else b""
+    def write_sign(self, operation: str, query: str) -> bytes:
+        """A blank line: google-genai takes a comment for JSON. Without `alt=sse` the stream is an array, but for an
+        interaction's."""
+        return b"\n" if _INTERACTION.search(operation) or "alt=sse" in query.split("&") else b""
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         verbs = ["generateContent", "countTokens", "embedContent", "batchEmbedContents"]
@@ -125,12 +138,6 @@ class Gemini:
 def _model(found: re.Match[str]) -> str:
     name = unquote(found["model"])
     return name if found["kind"] == "models" else f"tunedModels/{name}"
-
-
-def _model_of_body(body: Body) -> str | None:
-    """Of a cached content or an interaction, which name it there alone."""
-    model = jsonhead.tolerant(body).model
-    return model.removeprefix("models/") if model else None
 
 
 def _segment(model: str) -> str:
@@ -169,6 +176,14 @@ def look(_name: str, value: Mapping[str, Any]) -> Look:
     )
 
 
+def _interaction(name: str, value: Mapping[str, Any]) -> Look:
+    """One event of an interaction (google-genai, `types.interactions.InteractionSSEEvent`), or all of one."""
+    kind = str(value.get("event_type", name))
+    if kind in _BEGINNINGS:
+        return EMPTY
+    return look(name, value)._replace(finishes=kind == "interaction.completed")
+
+
 def _says(candidate: object) -> bool:
     content = candidate.get("content") if isinstance(candidate, dict) else None
     parts = content.get("parts") if isinstance(content, dict) else True
@@ -189,4 +204,6 @@ def _has_content(candidate: object) -> bool:
 
 _GENERATES = Grammar(look, ends=False)
 _STREAMED = Grammar(look, ends=True)
+_INTERACTS = Grammar(_interaction, ends=True)
+_RESUMES = Grammar(_interaction, ends=True, costs=False)
 _OTHER = Grammar(look, ends=False, speaks=False, costs=False)

@@ -98,7 +98,7 @@ class OpenAI:
             return sse.event("", sse.with_status(error, status))
         return sse.event("error", sse.with_status(error, status) | {"type": "error"})
 
-    def write_sign(self, query: str) -> bytes:
+    def write_sign(self, operation: str, query: str) -> bytes:
         return sse.COMMENT
 
     def write_models(self, names: tuple[str, ...]) -> bytes:

@@ -60,7 +60,7 @@ class Plain:
     def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
         return sse.event("error", orjson.loads(error))
 
-    def write_sign(self, query: str) -> bytes:
+    def write_sign(self, operation: str, query: str) -> bytes:
         return b""
 
     def write_models(self, names: tuple[str, ...]) -> bytes:

@@ -154,6 +154,10 @@ class Call:
         operation, body = self.to(target)
         return self.place.judge.ask_usage(operation, body[0] if len(body) == 1 else b"".join(body))
 
+    def sign(self) -> bytes:
+        """What tells its client that it lives; b"" where its stream has no place for that."""
+        return self.place.judge.write_sign(self.place.operation, self.query)
+
     def to(self, target: Target) -> tuple[str, Pieces]:
         """The operation and the body for a target: found once, however many of its keys are tried.
 

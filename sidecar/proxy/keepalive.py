@@ -24,7 +24,7 @@ def every_s(attempts: Attempts) -> float | None:
     config, call = attempts.pools.config, attempts.call
     if not call.reading.stream or call.keepalive is False or (call.keepalive is None and config.keepalive_s is None):
         return None
-    return (config.keepalive_s or EVERY_S) if call.place.judge.write_sign(call.query) else None
+    return (config.keepalive_s or EVERY_S) if call.sign() else None
 
 
 async def signing(
@@ -43,7 +43,7 @@ async def signing(
         while not (await asyncio.wait({running}, timeout=pause_s))[0]:
             if visit.begun is None:
                 visit.begun = await _begin(request, visit)
-            await visit.begun.write(call.place.judge.write_sign(call.query))
+            await visit.begun.write(call.sign())
         return running.result()
     except BaseException:
         running.cancel()

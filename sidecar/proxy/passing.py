@@ -155,8 +155,7 @@ class Passing:
         Behind an id a blank line of its own is an event without data to the SDKs of OpenAI and Anthropic, which they
         cannot read (`SSEDecoder` in their `_streaming.py`): there it is a line of the next event.
         """
-        call = self._to.call
-        sign = call.place.judge.write_sign(call.query)
+        sign = self._to.call.sign()
         if self._reader.last(sign, b"") != sign:
             return b""
         return sign[:-1] if self._numbered else sign

@@ -262,6 +262,7 @@ async def test_a_client_that_goes_away_takes_its_request_along() -> None:
 async def test_gemini_gets_blank_lines_where_it_streams_events_and_nothing_in_an_array() -> None:
     """Its SDK takes a comment for JSON."""
     said = b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}\r\n\r\n'
+    said += b"data: [DONE]\r\n\r\n"
 
     async def answer(exchange: Exchange) -> None:
         await asyncio.sleep(0.2)
@@ -272,9 +273,10 @@ async def test_gemini_gets_blank_lines_where_it_streams_events_and_nothing_in_an
         sidecar({"chat": pool(upstream.url, new_keys(1), dialect="gemini")}, keepalive="50ms") as plane,
     ):
         path = "/v1beta/models/gemini-2.0-flash:streamGenerateContent"
-        reply = await plane.post(f"{path}?alt=sse", {"contents": []})
-        assert reply.body.startswith(b"\n")
-        assert reply.body.lstrip(b"\n") == said
+        for streams in (f"{path}?alt=sse", "/v1beta/interactions"):
+            reply = await plane.post(streams, {"stream": True})
+            assert reply.body.startswith(b"\n")
+            assert reply.body.lstrip(b"\n") == said
         assert "x-sidecar-key" in (await plane.post(path, {"contents": []})).headers
 
 

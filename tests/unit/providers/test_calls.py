@@ -44,6 +44,7 @@ FORM_BODY = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper
         ("gemini", "POST", "tunedModels/t:generateContent", JSON, b"{}", Reading("tunedModels/t", False, True)),
         ("gemini", "POST", "models/veo:predictLongRunning", JSON, b"{}", Reading("veo", False, False)),
         ("gemini", "POST", "cachedContents", JSON, b'{"model":"models/g"}', Reading("g", False, False)),
+        ("gemini", "POST", "interactions", JSON, b'{"model":"g","stream":true}', Reading("g", True, False)),
         ("gemini", "POST", "files", JSON, b'{"file":{}}', Reading(None, False, False)),
         ("gemini", "GET", "models/g", "", b"", Reading("g", False, True)),
         ("gemini", "GET", "files/f", "", b"", Reading(None, False, True)),
