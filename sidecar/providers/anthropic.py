@@ -20,6 +20,7 @@ _NEED_MODEL = frozenset({"messages", "messages/count_tokens"})
 _MODEL_PATHS = frozenset({("model",)})
 _MODEL_OPERATION = re.compile(r"models/(?P<model>[^?]+)")
 _CONTENT = re.compile(r"files/[^/]+/content/?")
+_OWN = re.compile(r"(?:(?:.*/)?v1/)?(?:messages|complete)(?:/.*)?")  # a thread of OpenAI has messages too
 _GENERATING = re.compile(r"(?:^|/)(?:messages|complete)/?$")
 _EMPTY_TYPES = frozenset({"message_start", "content_block_start", "ping"})
 
@@ -66,6 +67,9 @@ class Anthropic:
 
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
+
+    def knows(self, operation: str) -> bool:
+        return _OWN.fullmatch(operation) is not None
 
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """What is in a file is its owner's. A session tells all that it ever cost, and its events have no last one."""

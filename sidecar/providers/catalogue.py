@@ -15,11 +15,12 @@ from sidecar.providers.anthropic import Anthropic
 from sidecar.providers.dialect import Dialect
 from sidecar.providers.gemini import Gemini
 from sidecar.providers.openai import OpenAI
-from sidecar.providers.plain import Plain
+from sidecar.providers.plain import Beside, Plain
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (OpenAI(), Anthropic(), Gemini(), Plain())
 }  # fmt: skip
+_BESIDE = {name: Beside(dialect) for name, dialect in DIALECTS.items()}
 
 # Where each dialect's clients ask for the list of models.
 _LISTS = {"openai": "/v1/", "anthropic": "/v1/", "gemini": "/v1beta/"}
@@ -133,6 +134,14 @@ def probe(provider: Provider) -> Probe | None:
 def native(provider: Provider) -> Dialect:
     """The provider's own dialect: the first that it lists."""
     return DIALECTS[next(iter(provider.dialects), "plain")]
+
+
+def judge(provider: Provider, operation: str) -> Dialect:
+    """Who reads what this path of a provider answers: the dialect whose operation it is, be it its own or another."""
+    own = native(provider)
+    if own.name == "plain":
+        return own
+    return next((dialect for dialect in (own, *DIALECTS.values()) if dialect.knows(operation)), _BESIDE[own.name])
 
 
 @cache

@@ -154,6 +154,9 @@ class Dialect(Protocol):
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         """What an answer that is no 2xx came to; of a 2xx, whose head is its opening, what its pool says of it."""
 
+    def knows(self, operation: str) -> bool:
+        """Whether that is plainly an operation of this API, whoever serves it and whatever its path begins with."""
+
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """A reader for a 2xx answer of this content type."""
 

@@ -99,6 +99,9 @@ class Gemini:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
+    def knows(self, operation: str) -> bool:
+        return bool(_COSTING.search(operation) or _INTERACTION.search(operation))
+
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """What streams an answer ends with a reason, else it was cut; nothing is known of the end of other streams.
         What is in a file is its owner's, and what a cache or an interaction once cost is told whenever it is read."""

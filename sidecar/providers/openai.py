@@ -78,6 +78,9 @@ class OpenAI:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
+    def knows(self, operation: str) -> bool:
+        return bool(_GENERATING.search(operation) or _AGAIN.search(operation))
+
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
         """Outside of what generates, `error` and `usage` are part of what was asked for: a job, a stored response; and
         nobody knows how other streams end. What is in a file is its owner's."""

@@ -13,12 +13,13 @@ from sidecar.model.configured import Provider
 from sidecar.model.outcomes import Outcome
 from sidecar.providers import jsonhead, refusals, sse
 from sidecar.providers.answers import AnswerReader, Grammar, Look
-from sidecar.providers.dialect import Answer, Body, Pieces, Reader, Reading
+from sidecar.providers.dialect import Answer, Body, Dialect, Pieces, Reader, Reading
 from sidecar.providers.edits import NOTHING, Edits
 
 _LONGEST_NAME = 256  # bytes; what is longer is no model's name but some other API's field
 _MODEL_PATHS = frozenset({("model",)})
 _IN_PATH = re.compile(r"(?P<before>(?:.*/)?models/)(?P<model>[^/:]+)(?P<verb>:\w+)")
+_CONTENT = re.compile(r"(?:^|/)files/[^/]+/content/?$|:download$")
 _EMPTY_TYPES = frozenset({"message-start", "content-start", "message_start", "content_block_start", "ping"})
 _AROUND_ERRORS = frozenset({"error", "type", "request_id", "user_id", "code", "status", "message", "id"})
 
@@ -51,7 +52,13 @@ class Plain:
     def classify(self, provider: Provider, answer: Answer) -> Outcome:
         return refusals.classify(provider, answer)
 
+    def knows(self, operation: str) -> bool:
+        return False
+
     def reader(self, method: str, operation: str, content_type: str) -> Reader:
+        """What is in a file is its owner's."""
+        if _CONTENT.search(operation):
+            content_type = "application/octet-stream"
         return AnswerReader(_ANSWERS if method == "POST" else _LOOKS, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
@@ -65,6 +72,19 @@ class Plain:
 
     def write_models(self, names: tuple[str, ...]) -> bytes:
         return orjson.dumps({"models": list(names)})
+
+
+class Beside(Plain):
+    """What a provider serves beside its dialect: read as plain HTTP, but the sidecar's errors are the dialect's."""
+
+    def __init__(self, own: Dialect) -> None:
+        self._own = own
+
+    def write_error(self, status: int, code: str, message: str) -> bytes:
+        return self._own.write_error(status, code, message)
+
+    def write_error_event(self, operation: str, status: int, error: bytes) -> bytes:
+        return self._own.write_error_event(operation, status, error)
 
 
 def _is_name(text: str) -> bool:

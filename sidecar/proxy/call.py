@@ -15,7 +15,7 @@ from sidecar.model.configured import Config, Parameters, Target
 from sidecar.model.headers import CREDENTIALS, HOP_BY_HOP, OURS
 from sidecar.model.words import Estimate
 from sidecar.providers import deeds, estimates, jsonhead, multipart, parameters, urls
-from sidecar.providers.catalogue import DIALECTS, native
+from sidecar.providers.catalogue import DIALECTS, judge
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
 from sidecar.proxy import bodies
 from sidecar.proxy.clients import without_credentials
@@ -90,7 +90,7 @@ class Place:
     """Where a path leads: a dialect, the text before the operation, the operation; a pool where the path names it."""
 
     dialect: Dialect  # of the call
-    judge: Dialect  # that reads the answers and writes the sidecar's errors: a named pool's own, else the call's
+    judge: Dialect  # that reads the answers and writes the sidecar's errors: where a pool is named, as the path tells
     prefix: str
     operation: str
     pool: str | None = None
@@ -180,7 +180,7 @@ def place(config: Config, method: str, path: str, headers: CIMultiDictProxy[str]
         pool = config.pools.get(name)
         if pool is None:
             return Refused(404, "not_found", f'There is no pool "{name[:100]}". Pools: {", ".join(config.pools)}.')
-        return Place(DIALECTS["plain"], native(pool.provider), "/", rest, pool=name)
+        return Place(DIALECTS["plain"], judge(pool.provider, rest), "/", rest, pool=name)
     path = urls.canonical(path)
     if method in {"GET", "HEAD"} and path in _LISTS:
         lister = _lister(path, headers, query)

@@ -90,3 +90,90 @@ async def test_an_interaction_ends_as_it_says(last: bytes, outcome: str, total: 
         assert (await plane.answered()).outcome == outcome
         usage = plane.of(Attempted)[-1].usage
         assert (usage.total if usage else None) == total
+
+
+COHERE = [
+    event("message-start", delta={"message": {"role": "assistant", "content": []}}),
+    event("content-delta", index=0, delta={"message": {"content": {"text": "Hi"}}}),
+    event("message-end", delta={"usage": {"tokens": {"input_tokens": 4, "output_tokens": 2}}}),
+]
+CLAUDE = [
+    event("message_start", message={"content": [], "usage": {"input_tokens": 4, "output_tokens": 1}}),
+    event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hi"}),
+    event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 2}),
+    event("message_stop"),
+]
+OPENAI = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6}}\n\n',
+    b"data: [DONE]\n\n",
+]
+GEMINI = [
+    b'data: {"candidates":[{"content":{"parts":[{"text":"Hi"}]},"finishReason":"STOP"}],'
+    b'"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2,"totalTokenCount":6}}\r\n\r\n'
+]
+LLAMA = [b'data: {"content":"Hi","stop":false}\n\n', b'data: {"content":"","stop":true}\n\n']
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "said", "total"),
+    [
+        ("cohere", "v2/chat", COHERE, 6),
+        ("cohere", "compatibility/v1/chat/completions", OPENAI, 6),
+        ("deepseek", "anthropic/v1/messages", CLAUDE, 6),
+        ("vllm", "v1/messages", CLAUDE, 6),
+        ("vllm", "messages", CLAUDE, 6),
+        ("vllm", "v1/responses", [event("response.completed", response={"usage": {"total_tokens": 6}})], 6),
+        ("vllm", "completion", LLAMA, None),
+        ("anthropic", "v1/messages", CLAUDE, 6),
+        ("gemini", "v1beta/models/m:streamGenerateContent?alt=sse", GEMINI, 6),
+        ("gemini", "v1beta/openai/chat/completions", OPENAI, 6),
+    ],
+)
+async def test_below_a_named_pool_an_answer_is_read_as_its_path_tells(
+    provider: str, path: str, said: list[bytes], total: int | None
+) -> None:
+    """Many a provider serves more than one API, and only one of them is its first."""
+    async with RawUpstream(saying(*said)) as upstream:
+        keys = [{"id": "a", "secret": "k" * 20}]
+        async with sidecar({"p": {"provider": provider, "base_url": upstream.url, "keys": keys}}) as plane:
+            reply = await plane.post(f"/pools/p/{path}", {"model": "m", "stream": True})
+            assert (reply.status, reply.body) == (200, b"".join(said))
+            assert (await plane.answered()).outcome == "ok"
+            usage = plane.of(Attempted)[-1].usage
+            assert (usage.total if usage else None) == total
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "said", "told"),
+    [
+        ("vllm", "v1/messages", CLAUDE[:2], b'event: error\ndata: {"type":"error","error":{"type":"api_error"'),
+        ("gemini", "v1beta/openai/chat/completions", OPENAI[1:2], b'data: {"error":{"message":'),
+        ("openai", "v1/responses/resp_1", [event("response.output_text.delta", delta="a")], b"event: error\ndata: {"),
+    ],
+)
+async def test_below_a_named_pool_a_last_word_is_missed_in_the_dialect_of_its_path(
+    provider: str, path: str, said: list[bytes], told: bytes
+) -> None:
+    async with RawUpstream(saying(*said)) as upstream:
+        keys = [{"id": "a", "secret": "k" * 20}]
+        async with sidecar({"p": {"provider": provider, "base_url": upstream.url, "keys": keys}}) as plane:
+            reply = await plane.post(f"/pools/p/{path}", {"model": "m", "stream": True})
+            assert reply.body.startswith(b"".join(said) + told)
+            assert (await plane.answered()).outcome == "server_error"
+
+
+async def test_beside_a_providers_dialect_the_sidecars_errors_are_in_it() -> None:
+    """Who calls its own API knows that dialect, if any."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.chunk(COHERE[1])
+        exchange.cut()
+
+    async with RawUpstream(answer) as upstream:
+        keys = [{"id": "a", "secret": "k" * 20}]
+        async with sidecar({"p": {"provider": "cohere", "base_url": upstream.url, "keys": keys}}) as plane:
+            reply = await plane.post("/pools/p/v2/chat", {"model": "m", "stream": True})
+            error = json.loads(reply.body.removeprefix(COHERE[1] + b"event: error\ndata: "))["error"]
+            assert error["code"] == "upstream_broken"

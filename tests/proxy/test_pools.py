@@ -1,4 +1,4 @@
-"""Any HTTP API below `/pools/{pool}/`: forwarded as it is, judged as its pool's provider speaks."""
+"""Any HTTP API below `/pools/{pool}/`: forwarded as it is, judged as its path tells."""
 
 from __future__ import annotations
 

@@ -82,3 +82,24 @@ def test_whose_key_it_is() -> None:
     ]
     assert catalogue.of_variable("GOOGLE_AI_STUDIO_KEY_CHAT_2") == "gemini"
     assert [catalogue.of_key("abc"), catalogue.of_variable("PATH"), catalogue.called("acme")] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("provider", "operation", "dialect"),
+    [
+        ("openai", "v1/chat/completions", "openai"),
+        ("openai", "v1/messages/count_tokens", "anthropic"),
+        ("openai", "v1/threads/thread_1/messages", "plain"),
+        ("openai", "v1/models/ft:gpt-4o:acme::x", "plain"),
+        ("openai", "v1/decisions", "openai"),
+        ("gemini", "v1beta/decisions", "gemini"),
+        ("gemini", "v1beta/interactions/v1_x", "gemini"),
+        ("vertex", "v1/publishers/google/models/m%3AgenerateContent", "gemini"),
+        ("anthropic", "v1/sessions/sesn_1", "plain"),
+        ("anthropic", "v1/responses", "openai"),
+    ],
+)
+def test_a_path_tells_in_which_dialect_it_is_answered(provider: str, operation: str, dialect: str) -> None:
+    """Its provider's own where two know it."""
+    at = catalogue.preset(provider).at("https://example.com")
+    assert catalogue.judge(at, operation).name == dialect
