@@ -6,7 +6,6 @@ beginning may then still go to another key), a JSON body until its end, everythi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,14 +16,12 @@ import msgspec
 from sidecar.model.configured import Provider
 from sidecar.model.outcomes import BLOCKED, BROKEN, HOLLOW, OK, Outcome
 from sidecar.model.words import Usage
-from sidecar.providers import refusals
+from sidecar.providers import refusals, tails
 from sidecar.providers.dialect import HEAD_BYTES, Answer
 from sidecar.providers.objects import Objects
 from sidecar.providers.sse import Blocks, Event
 from sidecar.providers.usage import Tally
 
-TAIL_BYTES = 16 * 1024  # of a long JSON body: its usage stands at the end
-_USAGE = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*(\{)')
 _WORDS = (b"error", b'"type"', b"lock", b'"meta"', b"done", b"finishReason")
 _LAST_EVENTS = frozenset({
     "message_stop", "response.completed", "response.incomplete", "response.failed", "interaction.completed",
@@ -72,6 +69,7 @@ class _Whole:
     """A JSON body as one event, if it is no longer than HEAD_BYTES; of a longer one only the tail is kept."""
 
     ended = True
+    unclear = False
 
     def __init__(self) -> None:
         self.held = b""
@@ -86,7 +84,7 @@ class _Whole:
         self.held += data
         if len(self.held) > HEAD_BYTES or self.oversized:
             self.oversized = True
-            self.held = self.held[-TAIL_BYTES:]
+            self.held = self.held[-tails.TAIL_BYTES :]
         return []
 
     @property
@@ -95,23 +93,15 @@ class _Whole:
         return self.held.rstrip()[-1:] == b"}"
 
     def close(self) -> list[bytes]:
-        held = _usage_of_tail(self.held) if self.oversized else self.held
-        return [held] if held.strip() else []
+        if self.oversized:
+            return [b"{%s}" % told] if (told := tails.usage(self.held)) else []
+        return [self.held] if self.held.strip() else []
 
     def events(self, block: bytes) -> list[Event]:
         return [Event("", block.removeprefix(b"\xef\xbb\xbf"))]
 
 
 _Framer = Blocks | Objects | _Whole
-
-
-def _usage_of_tail(tail: bytes) -> bytes:
-    """The last object called usage as a body of its own. In a string its quotes would be escaped."""
-    for found in reversed(list(_USAGE.finditer(tail))):
-        blocks = Objects().feed(tail[found.start(2) :])
-        if blocks:
-            return b'{"' + found.group(1) + b'":' + blocks[0] + b"}"
-    return b""
 
 
 def _is_plain(blocks: bytes) -> bool:
@@ -160,12 +150,13 @@ class AnswerReader:
     def complete(self) -> bool:
         if self._broken or (self._framer is not None and not self._framer.ended):
             return False
-        stream = isinstance(self._framer, Blocks)
-        return not (stream and self._grammar.ends) or self._finished or self._error is not None
+        if not (isinstance(self._framer, Blocks) and self._grammar.ends):
+            return True
+        return self._finished or self._framer.unclear or self._error is not None
 
     @property
     def has_said(self) -> bool:
-        if self._framer is None or self._unreadable:
+        if self._framer is None or self._framer.unclear or self._unreadable:
             return False
         if isinstance(self._framer, _Whole) and self._framer.oversized:
             return self._framer.ends_well

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 
+from sidecar.providers import tails
 from sidecar.providers.sse import BLOCK_BYTES, Event
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(")?|[{}\[\]]', re.DOTALL)
 
 
 class Objects:
-    """Cuts the bytes into the outermost objects; what stands between them passes."""
+    """Cuts the bytes into the outermost objects; what stands between them passes. From one on that is too long to be
+    kept, all that is read is the usage at the very end."""
+
+    unclear = False
 
     def __init__(self) -> None:
         self.held = b""
@@ -25,16 +29,22 @@ class Objects:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The objects that are complete with these bytes."""
-        if self.oversized:
-            return []
         self.held += data
+        if self.oversized:
+            self._keep_tail()
+            return []
         self._behind += len(data)
         found = self._scan()
         done = self._begin if self._open else self._scanned
         self.held, self._scanned, self._begin = self.held[done:], self._scanned - done, 0
         if len(self.held) > BLOCK_BYTES:
-            self.held, self.oversized, self.ended = b"", True, True
+            self.oversized = True
+            self._keep_tail()
         return found
+
+    def _keep_tail(self) -> None:
+        self.held = self.held[-tails.TAIL_BYTES :]
+        self.ended = not self._array or self.held.rstrip().endswith(b"]")
 
     def _scan(self) -> list[bytes]:
         found = []
@@ -87,6 +97,8 @@ class Objects:
     def close(self) -> list[bytes]:
         """An object that was cut off, for the reader to find it broken."""
         held, self.held = self.held, b""
+        if self.oversized:
+            return [b"{%s}" % told] if (told := tails.usage(held)) else []
         return [held] if self._open else []
 
     def events(self, block: bytes) -> list[Event]:

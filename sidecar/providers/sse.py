@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from sidecar.providers import tails
+
 COMMENT = b": waiting\n\n"
-BLOCK_BYTES = 4 * 1024 * 1024  # a longer event passes unread
+BLOCK_BYTES = 4 * 1024 * 1024  # of a longer event only both ends are read
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_LINE_END + _LINE_END)
@@ -62,7 +64,9 @@ class Blocks:
         self.pending = 0  # how many of the last bytes, as they came, belong to a block that is not complete
         self._after_cr = False
         self.oversized = False  # whether a block was too long to be kept
+        self.unclear = False  # whether such a block may have been the last, for all that is known of it
         self._skipping = False
+        self._head = b""  # of the block that is skipped
 
     def feed(self, data: bytes) -> bytes:
         """The blocks that are complete with these bytes: their lines ended by LF, a blank one between two of them."""
@@ -78,7 +82,9 @@ class Blocks:
         text = held[:cut]
         if self._skipping:
             self._skipping = False
-            return text.partition(b"\n\n")[2]
+            tail, between, rest = text.partition(b"\n\n")
+            told = self._told(tail)
+            return told + between + rest if told else rest
         return text
 
     def _lines(self, data: bytes) -> bytes:
@@ -91,10 +97,18 @@ class Blocks:
         return data
 
     def _hold(self, held: bytes) -> None:
-        if self._skipping or len(held) > BLOCK_BYTES:
+        if not self._skipping and len(held) > BLOCK_BYTES:
             self._skipping = self.oversized = True
-            self.pending, held = 0, held[-1:]
+            self._head = held[: tails.HEAD_BYTES]
+        if self._skipping:
+            self.pending, held = 0, held[-tails.TAIL_BYTES :]
         self.held = held
+
+    def _told(self, tail: bytes) -> bytes:
+        """A block in place of the one that was skipped."""
+        told = tails.event(self._head, tail)
+        self.unclear |= not told.startswith((b"event:", b'data: {"candidates"'))
+        return told
 
     def last(self, event: bytes) -> bytes:
         """What to say behind the blocks that were complete; nothing, where a part of one too long was shown."""
@@ -103,7 +117,9 @@ class Blocks:
     def close(self) -> list[bytes]:
         """What was still held, as if a blank line followed."""
         held, self.held = self.held, b""
-        return [held] if held.strip() and not self._skipping else []
+        if self._skipping:
+            held = self._told(held) if held.rstrip().endswith(b"}") else b""
+        return [held] if held.strip() else []
 
     def events(self, block: bytes) -> list[Event]:
         """The events of one block: mostly one, none for a comment; bare text comes as an event of its own."""
