@@ -283,6 +283,7 @@ class Target:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # set on what goes upstream; may be secret
     secrets: tuple[tuple[Secret, str], ...] = ()  # what of them nobody is told, each with its header's name instead
     account: str = ""  # whose keys alone may serve, since it made what the call names; "": all of the pool
+    prefers: str = ""  # the account whose keys come before the others' turn; "": none
     group: int = field(default=0, repr=False)  # which of its route's, from 1; each stands together
 
 

@@ -81,11 +81,11 @@ class Asking:
         return keys, search.batch, tried, max(amounts).bit_length(), crowd
 
     def _rotations(self, search: Search) -> tuple[Rotation, ...]:
-        return tuple(self._rotation(search.targets[index], search.client) for index in search.open)
+        return tuple(self._rotation(target, search.client) for _, target in search.asked)
 
     def _shares(self, search: Search) -> tuple[float, ...]:
-        """Of each budget of the open targets, what it leaves to others; none where it leaves nothing."""
-        pools = (self._config.pools[search.targets[index].pool] for index in search.open)
+        """Of each budget of what is asked, what it leaves to others; none where it leaves nothing."""
+        pools = (self._config.pools[target.pool] for _, target in search.asked)
         return tuple(pool.interactive_share for pool in pools) if search.batch else ()
 
     def leave_line(self, search: Search) -> None:
@@ -123,16 +123,16 @@ class Asking:
         return search.client.has_lease or any(one.line for one in self._rotations(search))
 
     def _asked(self, search: Search, until: float) -> Ask:
-        targets, rotations = search.open, self._rotations(search)
+        asked, tried, rotations = search.asked, search.tried, self._rotations(search)
         amounts = search.amounts(any(one.counts_tokens for one in rotations))
         if search.expected is not None:
             _check_size(rotations, amounts)
         left_s = max(0.0, until - monotonic())
-        patience_s = (min(left_s, self._patience_s(search, search.targets[index])) for index in targets)
+        patience_s = (min(left_s, self._patience_s(search, target)) for _, target in asked)
         return Ask(
             rotations=rotations,
             max_wait_us=tuple(round(one * SECOND_US) for one in patience_s),
-            tried=frozenset((targets.index(target), key) for target, key in search.tried if target in targets),
+            tried=frozenset((at, key) for at, (index, _) in enumerate(asked) for of, key in tried if of == index),
             amounts=amounts,
             shares=self._shares(search),
             waited_us=round(search.waited_s * SECOND_US),

@@ -100,7 +100,7 @@ class Pools:
                 answer, asked_at = await self._asking.next(search, may_wait)
                 if not isinstance(answer, Grant):
                     return answer
-                got = self._held(answer, search.open[answer.target], asked_at)
+                got = self._held(answer, search.asked[answer.target][0], asked_at)
                 self._began(got)
                 if got.grant.runs and may_wait and self.waiting.has_queues:
                     self._pass_on(search, got)
@@ -173,7 +173,7 @@ class Pools:
         if found is None:
             return
         grant, asked_at = found
-        sooner = self._held(grant, last.search.open[grant.target], asked_at)
+        sooner = self._held(grant, last.search.asked[grant.target][0], asked_at)
         taken = queue.give(sooner, mine)
         if taken is not None:
             self._began(taken)

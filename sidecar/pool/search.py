@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from sidecar.model.configured import PLAIN, SECOND_US, Key, Pool, Route, Target
@@ -40,6 +40,17 @@ class Search:
     def open(self) -> list[int]:
         """The targets that may still be asked."""
         return [index for index in range(len(self.targets)) if index not in self.closed]
+
+    @property
+    def asked(self) -> list[tuple[int, Target]]:
+        """As whom the open targets are asked, with their indices: one that prefers an account first as that one's."""
+        found = []
+        for index in self.open:
+            target = self.targets[index]
+            if target.prefers:
+                found.append((index, replace(target, account=target.prefers)))
+            found.append((index, target))
+        return found
 
     @property
     def waited_s(self) -> float:

@@ -120,6 +120,11 @@ _MAKES_NOTHING = re.compile(
     r"|/content/?$|/results/?$|:download$"
     r"|:(?:g|streamG)enerateContent$|:(?:count|compute)Tokens$|:(?:embedContent|batchEmbedContents|predict)$"
 )
+# Where things are made that later calls name together, as two files in one prompt, or a file and where it is put.
+_GATHERS = re.compile(
+    r"(?:^|/)(?:files|uploads|vector_stores|containers|conversations|assistants|threads|skills|evals|agents|environments"
+    r"|vaults|memory_stores|libraries|cachedContents|fileSearchStores|corpora)/?$"
+)
 _RESPONSES = re.compile(r"(?:^|/)responses/?$")
 _MESSAGES = re.compile(r"(?:^|/)messages/?$")
 _CHAT = re.compile(r"(?:^|/)chat/completions/?$")
@@ -137,6 +142,11 @@ _KEEPS = (
 def generates(operation: str) -> bool:
     """Whether the call is for a model's words or numbers: its body is a prompt, in which a UUID is nobody's."""
     return any(kind.search(operation) for kind in (_RESPONSES, _MESSAGES, _CHAT, _MAKES_NOTHING))
+
+
+def gathers(method: str, operation: str) -> bool:
+    """Whether the call makes what others may name together with more of its account."""
+    return method == "POST" and _GATHERS.search(operation) is not None
 
 
 def named(operation: str, query: str, body: Body, content_type: str = "") -> dict[str, None]:

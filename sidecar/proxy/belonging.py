@@ -4,13 +4,16 @@ before any client can name them. What is named by nobody's answer goes to any ke
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
 import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import monotonic
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -33,6 +36,8 @@ from sidecar.store.made import Made, Maker
 UPLOAD_URLS = ("x-goog-upload-url", "x-goog-upload-control-url")  # of Google's resumable protocol
 PROFILE = "anthropic-user-profile-id"  # on whose behalf a message of Anthropic's is; no other header names a thing
 
+LONG_S = 300.0  # an account without room for so long is preferred by nobody until then; minutes' budgets come back
+
 _UPLOADS = re.compile(r"(?:/pools/[^/]+)?/upload/v1\w*/")
 _OF_KEYS = frozenset({"rate_limit_exceeded", "no_usable_key"})  # what is refused for lack of a key
 
@@ -48,6 +53,7 @@ class Accounts:
         for pool in config.pools.values():
             for key in pool.keys:
                 self._keys[key.account].append((pool.name, key))
+        self._spent: dict[str, float] = {}  # until when, on the loop's clock
         self._named = {key.fingerprint: key.account for keys in self._keys.values() for _, key in keys}
 
     @property
@@ -85,8 +91,37 @@ class Accounts:
         account = self.of(maker) if maker else ""
         return replace(target, account=account) if account and self._serves(target, account) else target
 
+    def gathering(self, target: Target, client: str) -> Target:
+        """The target, which prefers one account for all that this client makes: things apart cannot be used together.
+
+        The highest hash wins, so that all replicas choose alike, and an account that goes moves no other's things. None
+        is chosen before whom the pool's strategy would ask first, nor while its things are known to wait for long.
+        """
+        pool, now = self._config.pools[target.pool], monotonic()
+        able = [key for key in pool.keys if may_serve(key, target.model or "")]
+        keys = [key for key in able if self._spent.get(key.account, 0.0) <= now] or able
+        if pool.strategy == "priority":
+            first = min(key.priority for key in keys)
+            keys = [key for key in keys if key.priority == first]
+        elif pool.strategy == "fill_first":
+            keys = keys[:1]
+        weighs = pool.strategy == "weighted"
+        chosen = max(keys, key=lambda key: _rank(client, key.account, key.weight if weighs else 1))
+        return replace(target, prefers=chosen.account)
+
+    def is_spent(self, account: str, wait_s: float) -> None:
+        """It has no room for what is to be done with its things, until then: more of them would wait as well."""
+        if wait_s >= LONG_S:
+            self._spent[account] = monotonic() + wait_s
+
     def _serves(self, target: Target, account: str) -> bool:
         return any(pool == target.pool and may_serve(key, target.model or "") for pool, key in self._keys[account])
+
+
+def _rank(client: str, account: str, weight: int) -> float:
+    """By which an account wins as many clients as its weight says (weighted rendezvous hashing)."""
+    digest = hashlib.blake2b(f"{client}|{account}".encode(), digest_size=6).digest()
+    return weight / -math.log((int.from_bytes(digest) + 1) / (256**6 + 1))
 
 
 @dataclass(slots=True)
@@ -99,12 +134,14 @@ class Belongs:
     client: str  # the id
     named: Mapping[str, None]
     makers: Mapping[str, Maker] = field(default_factory=dict)
-    why: str = ""  # only one account may serve
+    account: str = ""  # which alone may serve; "": any
+    why: str = ""
 
     def told(self, refused: Refused) -> Refused:
         """The same refusal, which says why no other account was asked."""
         if not self.why or refused.code not in _OF_KEYS:
             return refused
+        self.accounts.is_spent(self.account, float(refused.headers.get("Retry-After", 0)))
         return Refused(refused.status, refused.code, f"{self.why} {refused.message}", refused.headers)
 
     async def keep(self, answer: Answer, attempts: Attempts) -> None:
@@ -200,8 +237,10 @@ class Belonging:
             search.targets = tuple(accounts.makers(one, found.makers) for one in search.targets)
             first = search.targets[0]
             if {one.account for one in search.targets} == {first.account} != {""}:
-                found.why = accounts.why(first.model or "", first.account)
+                found.account, found.why = first.account, accounts.why(first.model or "", first.account)
             self._pin(found, search)
+        if accounts.several and not found.account and belonging.gathers(call.method, call.place.operation):
+            search.targets = tuple(accounts.gathering(one, client) for one in search.targets)
         return found
 
     def _pin(self, found: Belongs, search: Search) -> None:
@@ -214,7 +253,7 @@ class Belonging:
             told = "; ".join(f"{_shown(thing)} with {accounts.told(account)}" for account, thing in things.items())
             raise bad_request(f"This names what different accounts made: {told}. No account can use another's.")
         ((account, thing),) = things.items()
-        found.why = accounts.why(thing, account)
+        found.account, found.why = account, accounts.why(thing, account)
         free = place.dialect.name if place.pool is None and found.call.reading.model is None else ""
         targets = accounts.targets(search, account, free)
         if not targets:

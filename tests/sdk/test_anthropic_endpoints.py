@@ -32,6 +32,13 @@ def keep_files(sdk: anthropic.Anthropic) -> None:
         sdk.beta.files.retrieve_metadata(made.id)
 
 
+def use_two_files_together(sdk: anthropic.Anthropic) -> None:
+    made = [sdk.beta.files.upload(file=(f"{at}.txt", b"hello", "text/plain")) for at in range(2)]
+    parts: Any = [{"type": "document", "source": {"type": "file", "file_id": one.id}} for one in made]
+    asked: Any = [{"role": "user", "content": parts}]
+    assert sdk.beta.messages.create(model="claude-x", max_tokens=9, messages=asked).usage.input_tokens >= INPUT_TOKENS
+
+
 def run_batches(sdk: anthropic.Anthropic) -> None:
     """The URL of its results, which the SDK calls as it is, leads to the sidecar."""
     params: Any = {"model": "claude-x", "max_tokens": 9, "messages": ASK}
@@ -45,7 +52,7 @@ def run_batches(sdk: anthropic.Anthropic) -> None:
     sdk.messages.batches.delete(batch.id)
 
 
-@pytest.mark.parametrize("use", [keep_files, run_batches])
+@pytest.mark.parametrize("use", [keep_files, use_two_files_together, run_batches])
 async def test_endpoint(plane: Plane, provider: StrictProvider, use: Any) -> None:
     """No call meets another account, and all of them come to the sidecar."""
 

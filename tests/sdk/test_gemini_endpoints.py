@@ -41,6 +41,15 @@ def keep_files(sdk: genai.Client) -> None:
     sdk.files.delete(name=made.name)
 
 
+def use_two_files_together(sdk: genai.Client) -> None:
+    """And with a cache that was made before them."""
+    cache = sdk.caches.create(model=MODEL, config={"contents": "a long text"})
+    made = [sdk.files.upload(file=io.BytesIO(b"x"), config={"mime_type": "text/plain"}) for _ in range(2)]
+    contents: Any = [*made, "compare"]
+    config = types.GenerateContentConfig(cached_content=cache.name)
+    assert sdk.models.generate_content(model=MODEL, contents=contents, config=config).text == TEXT
+
+
 def keep_caches(sdk: genai.Client) -> None:
     cache = sdk.caches.create(model=MODEL, config={"contents": "a long text", "ttl": "7200s"})
     assert cache.name
@@ -58,7 +67,7 @@ def embed_many(sdk: genai.Client) -> None:
     assert len(vectors) == 3
 
 
-@pytest.mark.parametrize("use", [keep_files, keep_caches, embed_many])
+@pytest.mark.parametrize("use", [keep_files, use_two_files_together, keep_caches, embed_many])
 async def test_endpoint(plane: Plane, provider: StrictProvider, use: Any) -> None:
     """No call meets another account."""
 

@@ -116,6 +116,22 @@ def store_vectors(sdk: openai.OpenAI) -> None:
     assert sdk.vector_stores.delete(store.id).deleted
 
 
+def use_two_files_together(sdk: openai.OpenAI) -> None:
+    made = [sdk.files.create(file=(f"{at}.txt", b"hello"), purpose="user_data") for at in range(2)]
+    parts: Any = [{"type": "file", "file": {"file_id": one.id}} for one in made]
+    ask: Any = [{"role": "user", "content": parts}]
+    assert sdk.chat.completions.create(model="gpt-4o", messages=ask).choices[0].message.content == TEXT
+
+
+def fill_a_vector_store(sdk: openai.OpenAI) -> None:
+    """By the SDK's own helpers, which upload each file by itself."""
+    store = sdk.vector_stores.create(name="docs")
+    put = sdk.vector_stores.files.upload_and_poll(vector_store_id=store.id, file=("a.txt", b"hello"))
+    assert put.status == "completed"
+    files = [(f"{at}.txt", b"hello") for at in range(3)]
+    sdk.vector_stores.file_batches.upload_and_poll(vector_store_id=store.id, files=files)
+
+
 def go_on_with_responses(sdk: openai.OpenAI) -> None:
     last = sdk.responses.create(model="gpt-4o", input="hi")
     for _ in range(TIMES):
@@ -165,6 +181,8 @@ USES = [
     run_batches,
     tune,
     store_vectors,
+    use_two_files_together,
+    fill_a_vector_store,
     go_on_with_responses,
     give_reasoning_back,
     use_what_has_no_method_here,

@@ -142,7 +142,7 @@ UNSAID = {
     Pool: {"names_models"},
     Key: {"secret"},
     Route: {"name"},
-    Target: {"account", "secrets"},
+    Target: {"account", "prefers", "secrets"},
     Token: {"secret"},
 }
 
