@@ -73,6 +73,15 @@ class Accounts:
         """Why no other account is asked, for people."""
         return f"{_shown(thing)} was made with {self.told(account)}, and no other account can use it."
 
+    def may_be_meant(self, search: Search, account: str, anywhere: str) -> bool:
+        """Whether the account is at the provider of a target, or of a pool that speaks the dialect `anywhere`: what it
+        made elsewhere is but the client's own word to this provider."""
+        pools = self._config.pools
+        doors = {pools[target.pool].provider.door for target in search.targets}
+        if anywhere:
+            doors |= {pool.provider.door for pool in pools.values() if anywhere in pool.provider.dialects}
+        return any(pools[name].provider.door in doors for name, _ in self._keys[account])
+
     def targets(self, search: Search, account: str, anywhere: str) -> tuple[Target, ...]:
         """Those of the search that have a key of the account which may serve; else, for a call that names neither model
         nor pool, any pool that speaks its dialect, `anywhere`."""
@@ -245,8 +254,10 @@ class Belonging:
 
     def _pin(self, found: Belongs, search: Search) -> None:
         accounts, place = found.accounts, found.call.place
+        free = place.dialect.name if place.pool is None and found.call.reading.model is None else ""
         makers = {thing: maker for thing, maker in found.makers.items() if thing in found.named}
         things = {account: thing for thing, maker in makers.items() if (account := accounts.of(maker))}
+        things = {one: thing for one, thing in things.items() if accounts.may_be_meant(search, one, free)}
         if not things:
             return
         if len(things) > 1:
@@ -254,7 +265,6 @@ class Belonging:
             raise bad_request(f"This names what different accounts made: {told}. No account can use another's.")
         ((account, thing),) = things.items()
         found.account, found.why = account, accounts.why(thing, account)
-        free = place.dialect.name if place.pool is None and found.call.reading.model is None else ""
         targets = accounts.targets(search, account, free)
         if not targets:
             where = ", ".join(f"{one.pool}/{one.model}" if one.model else one.pool for one in search.targets)

@@ -289,6 +289,22 @@ async def test_another_pool_is_found_where_nothing_else_was_named(provider: Stri
         assert "goes to one/gpt-4o" in told.data["error"]["message"]
 
 
+async def test_what_another_provider_made_is_a_word_to_this_one(provider: StrictProvider) -> None:
+    """It says itself what it finds; no account of another provider could serve the call."""
+    secrets = list(provider.accounts)
+    async with StrictProvider(new_keys(2), keeps=True) as other:
+        elsewhere = pool(other.url, list(other.accounts), dialect="anthropic")
+        async with sidecar({"chat": pool(provider.url, secrets), "claude": elsewhere}) as plane:
+            file, _ = await upload(plane)
+            made = await plane.send("POST", "/v1/files", FORM | {"anthropic-version": "2023-06-01"}, FILE)
+            ask = {"model": "claude-x", "max_tokens": 9}
+            for things in ([file], [file, made.data["id"]]):
+                parts = [{"type": "document", "source": {"type": "file", "file_id": thing}} for thing in things]
+                told = await plane.post("/v1/messages", ask | {"messages": [{"role": "user", "content": parts}]})
+                assert (told.status, told.headers["x-sidecar-pool"]) == (200, "claude")
+            assert told.key == made.key
+
+
 async def test_another_name_of_the_account_is_the_same_account(provider: StrictProvider, redis_url: str) -> None:
     """And of one that is gone the provider tells, by whichever key."""
     secrets, own = list(provider.accounts), {"redis": redis_url, "namespace": "t-belonging-renamed"}
