@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.model.configured import Client, Config, Key, Target
+from sidecar.model.configured import Client, Config, Key, Route, Target
 from sidecar.model.rotations import may_serve
 from sidecar.pool.pool import Pools
 from sidecar.pool.search import Search
@@ -39,6 +39,7 @@ PROFILE = "anthropic-user-profile-id"  # on whose behalf a message of Anthropic'
 LONG_S = 300.0  # an account without room for so long is preferred by nobody until then; minutes' budgets come back
 
 _UPLOADS = re.compile(r"(?:/pools/[^/]+)?/upload/v1\w*/")
+_CACHES = re.compile(r"(?:^|/)cachedContents/?$")  # ai.google.dev/api/caching, `CachedContent.model`: of no other
 _OF_KEYS = frozenset({"rate_limit_exceeded", "no_usable_key"})  # what is refused for lack of a key
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,9 @@ class Accounts:
         self._spent: dict[str, float] = {}  # until when, on the loop's clock
         self._named = {key.fingerprint: key.account for keys in self._keys.values() for _, key in keys}
 
-    @property
-    def several(self) -> bool:
-        """Whether it matters at all who made what."""
-        return len(self._keys) > 1
+        self.several = len(self._keys) > 1
+        # Whether it matters at all who made what. Google's caches are of one model too.
+        self.matters = self.several or any(map(self._parts, config.routes.values()))
 
     def of(self, maker: Maker) -> str:
         """The account by its name of now; "": no key of it is left. Its provider will say so of what it made."""
@@ -123,6 +123,11 @@ class Accounts:
         if wait_s >= LONG_S:
             self._spent[account] = monotonic() + wait_s
 
+    def _parts(self, route: Route) -> bool:
+        """Whether its calls may come to different models of Google's."""
+        pools = self._config.pools
+        return len({one.model for one in route.targets if "gemini" in pools[one.pool].provider.dialects}) > 1
+
     def _serves(self, target: Target, account: str) -> bool:
         return any(pool == target.pool and may_serve(key, target.model or "") for pool, key in self._keys[account])
 
@@ -162,10 +167,12 @@ class Belongs:
         try:
             if uploads := _uploads(reply):
                 await self._add(maker._replace(client=self.client), uploads)
-            if self.accounts.several:
+            if self.accounts.matters:
                 gone = self.call.method == "DELETE"
                 await self._add(maker, self._deleted() if gone else self._learnt(attempts) | _located(reply))
-            if self.accounts.several and reply.shown is not None:
+            if self.accounts.matters and reply.shown is not None:
+                if _CACHES.search(self.call.place.operation):
+                    maker = maker._replace(model=answer.model)
                 reply.before_write = partial(self._add_shown, maker, reply.shown)
                 await reply.before_write()
         except BaseException:
@@ -235,13 +242,13 @@ class Belonging:
         if accounts is None:
             accounts = self._accounts[pools] = Accounts(pools.config)
         named: Mapping[str, None] = {}
-        if accounts.several:
+        if accounts.matters:
             named = belonging.named(call.place.operation, call.query, call.body, call.content_type)
             if profile := call.headers.get(PROFILE):
                 named = {**named, **dict.fromkeys(belonging.named_in_path(profile))}
         found = Belongs(call, pools.store.made, accounts, client, named)
         models = {one.model: None for one in search.targets if one.model and belonging.is_made(one.model)}
-        if named or (models and accounts.several):
+        if named or (models and accounts.matters):
             found.makers = await pools.makers(search, {it: belonging.renewed_s(it) for it in {**models, **named}})
             search.targets = tuple(accounts.makers(one, found.makers) for one in search.targets)
             first = search.targets[0]
@@ -269,7 +276,11 @@ class Belonging:
         if not targets:
             where = ", ".join(f"{one.pool}/{one.model}" if one.model else one.pool for one in search.targets)
             raise Refused(400, "wrong_account", f"{found.why} This call goes to {where}, where no such key may serve.")
-        search.targets = targets
+        models = {maker.model for maker in makers.values() if maker.model and accounts.of(maker) == account}
+        of_model = tuple(one for one in targets if one.model in models)
+        if 0 < len(of_model) < len(targets):
+            found.why += f" What it has cached is for {', '.join(sorted(models))} alone."
+        search.targets = of_model or targets
 
 
 async def uploader(request: web.BaseRequest, config: Config, made: Made) -> Client | None:

@@ -23,6 +23,7 @@ class Maker(NamedTuple):
     key: str
     account: str
     client: str = ""  # the id of the client for whom it was made, where that matters
+    model: str = ""  # upstream's, which alone can use it; "": any
 
 
 class Made:
@@ -42,7 +43,8 @@ class Made:
     async def add(self, maker: Maker, things: Mapping[str, int], takes: bool = False) -> dict[str, Maker]:
         """Remembers that these are the maker's: each thing's id, and for how many seconds; 0: it is no more.
 
-        What is known to be another's, by key and by account, stays so unless the maker `takes` it; it is returned.
+        What is known to be another's, by key and by account, stays so unless the maker `takes` it; it is returned. A
+        client and a model that were known stay where the maker says neither.
         While Redis is too full they are forgotten only.
         """
         if self._is_full:
@@ -50,7 +52,7 @@ class Made:
         if not things:
             return {}
         seconds = map(str, things.values())
-        args = ("|".join(maker), "1" if takes else "0", *seconds)
+        args = ("|".join(maker).rstrip("|"), "1" if takes else "0", *seconds)
         return _told(things, await self._call(Call("made", self._keys(things), args)))
 
     async def makers(self, things: Mapping[str, int]) -> dict[str, Maker]:
@@ -65,4 +67,4 @@ class Made:
 
 
 def _told(things: Iterable[str], found: Sequence[bytes | None]) -> dict[str, Maker]:
-    return {thing: Maker(*text.decode().split("|", 2)) for thing, text in zip(things, found, strict=True) if text}
+    return {thing: Maker(*text.decode().split("|", 3)) for thing, text in zip(things, found, strict=True) if text}

@@ -31,6 +31,16 @@ async def test_what_is_anothers_stays_so_until_it_is_taken_and_zero_forgets(stor
     assert await store.made.makers(things) == {"file-1": renamed, "file-2": OTHER}
 
 
+async def test_what_was_said_of_a_thing_is_not_unsaid(store: Store) -> None:
+    """By an answer that only lists it, whichever key of its account it is for."""
+    of_model = Maker("fp-1", "=acme", model="gemini-2.5-flash")
+    await store.made.add(of_model, {"cachedContents/1": 60})
+    assert await store.made.add(Maker("fp-3", "=acme"), {"cachedContents/1": 60}) == {}
+    assert await store.made.makers({"cachedContents/1": 0}) == {"cachedContents/1": of_model._replace(key="fp-3")}
+    await store.made.add(of_model._replace(model="gemini-2.5-pro"), {"cachedContents/1": 60})
+    assert (await store.made.makers({"cachedContents/1": 0}))["cachedContents/1"].model == "gemini-2.5-pro"
+
+
 async def test_it_is_kept_as_long_as_was_said_or_from_its_last_use(place: Place, store: Store) -> None:
     await store.made.add(ONE, {"file-1": 60, "resp_1": 60})
     await store.made.makers({"file-1": 6000, "resp_1": 0})
