@@ -22,6 +22,7 @@ class Search:
     max_wait_s: float | None = None  # replaces the pools' own
     expects: Callable[[], Amounts] = lambda: ONE  # what it may come to; asked once, and only where tokens are limited
     route: Route = PLAIN  # what is done with the answers
+    unsure: bool = False  # its path names what nobody remembers: where it is not found, another account may have it
     batch: bool = False  # leaves a share of each budget to the others
     client: Total = NOBODY  # who calls, and what they may spend as a whole
     tried: set[tuple[int, str]] = field(default_factory=set)

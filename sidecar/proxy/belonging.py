@@ -255,8 +255,10 @@ class Belonging:
             if {one.account for one in search.targets} == {first.account} != {""}:
                 found.account, found.why = first.account, accounts.why(first.model or "", first.account)
             self._pin(found, search)
-        if accounts.several and not found.account and belonging.gathers(call.method, call.place.operation):
-            search.targets = tuple(accounts.gathering(one, client) for one in search.targets)
+        if accounts.several and not found.account:
+            search.unsure = bool(belonging.named_in_path(call.place.operation))
+            if belonging.gathers(call.method, call.place.operation):
+                search.targets = tuple(accounts.gathering(one, client) for one in search.targets)
         return found
 
     def _pin(self, found: Belongs, search: Search) -> None:

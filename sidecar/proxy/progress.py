@@ -83,7 +83,7 @@ class Progress:
         elif outcome.scope is Scope.PROVIDER:
             follows = self._provider(held, outcome, status, now)
         else:
-            follows = self._request(held, outcome)
+            follows = self._request(held, outcome, status)
         self._cap(held.target)
         if follows in {Next.PASS, Next.FIRST}:
             self.take_back(held)
@@ -231,8 +231,8 @@ class Progress:
                 self.search.closed.add(index)
                 self.left.discard(index)
 
-    def _request(self, held: Held, outcome: Outcome) -> Next:
-        if not outcome.other:
+    def _request(self, held: Held, outcome: Outcome, status: int | None) -> Next:
+        if not outcome.other and not (status == 404 and self.search.unsure):
             return Next.PASS
         self.second_opinion = True
         same = self.pools.of_account(self.search, held.grant.member.account)

@@ -56,3 +56,49 @@ async def test_behind_a_target_that_was_passed_over_the_last_ones_answer_passes(
         async with sidecar(pools, routes={"asked": route}) as plane:
             reply = await plane.chat(model="asked")
             assert (reply.status, reply.data, reply.headers["x-sidecar-pool"]) == (404, MISSING, "b")
+
+
+JOB = "3e8ff5c1-0b7e-4c9a-9a55-6d2c1f0f7a11"
+UNKNOWN = {
+    "voice consent": ("openai", "/v1/audio/voice_consents/cons_6aUNKNOWN12345", {"error": {"message": "Not there"}}),
+    "mistral": ("mistral", f"/v1/batch/jobs/{JOB}", {"object": "error", "message": "Job not found", "code": "1800"}),
+    "xai": ("xai", f"/v1/chat/deferred-completion/{JOB}", {"code": "Gone", "error": "Deferred request not found."}),
+    "perplexity": ("perplexity", f"/v1/async/sonar/{JOB}", {"error": {"message": "Request not found", "code": 404}}),
+    "anthropic": (
+        "anthropic",
+        "/v1/messages/batches/msgbatch_011UNKNOWN12345",
+        {"type": "error", "error": {"type": "not_found_error", "message": "Not found"}},
+    ),
+    "empty": ("openai", "/v1/files/file-6aUNKNOWN12345", ""),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+async def test_what_a_path_names_and_nobody_remembers_is_asked_of_another_by_whatever_404(name: str) -> None:
+    """Once it is found, or known to be another's, nobody need be asked again."""
+    provider, path, missing = UNKNOWN[name]
+    own = new_keys(3)
+
+    async def answer(exchange: Exchange) -> None:
+        found = any(own[1] in value for _, value in exchange.headers)
+        await _say(exchange, 200 if found else 404, {"id": "x"} if found else missing)
+
+    async with RawUpstream(answer) as upstream:
+        base = upstream.url + ("" if provider in {"anthropic", "perplexity"} else "/v1")
+        keys = [{"id": f"k{at}", "secret": secret} for at, secret in enumerate(own)]
+        headers = {"anthropic-version": "2023-06-01"} if provider == "anthropic" else {}
+        async with sidecar({provider: {"provider": provider, "base_url": base, "keys": keys}}) as plane:
+            replies = [await plane.send("GET", path, headers) for _ in range(3)]
+    assert [(reply.status, reply.key, reply.attempts) for reply in replies] == [(200, "k1", 2)] + [(200, "k1", 1)] * 2
+
+
+@pytest.mark.parametrize("accounts", [1, 2])
+async def test_a_404_of_what_is_no_thing_passes(accounts: int) -> None:
+    """A path that there is not is there for no account."""
+
+    async def answer(exchange: Exchange) -> None:
+        await _say(exchange, 404, {"error": {"message": "Not Found"}})
+
+    async with RawUpstream(answer) as upstream, sidecar({"a": pool(upstream.url, new_keys(accounts))}) as plane:
+        assert (await plane.send("GET", "/v1/assistants/search")).attempts == 1
+        assert (await plane.send("GET", "/v1/files/file-6aUNKNOWN12345")).attempts == accounts
