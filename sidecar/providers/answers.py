@@ -36,7 +36,7 @@ class Look(NamedTuple):
     """What one event says.
 
     `shows` False: an empty beginning; `hollow`: an end, or a whole answer, without content, for no reason that another
-    key would meet too; `error`: what is wrong, in the provider's own shape.
+    key would meet too; `error`: what is wrong, in the provider's own shape; with `hollow`, if no content came before.
     """
 
     shows: bool = True
@@ -254,7 +254,7 @@ class AnswerReader:
         self._blocked |= look.blocks
         self._finished |= look.finishes
         self._has_content |= look.shows and not look.hollow
-        if look.error is not None:
+        if look.error is not None and not (look.hollow and self._has_content):
             self._fail(look.error, data)
         elif look.shows and (self._has_content or look.blocks or not self.wants_content):
             self._show(data)

@@ -24,6 +24,8 @@ _OWN = re.compile(r"(?:(?:.*/)?v1/)?(?:messages|complete)(?:/.*)?")  # a thread 
 _GENERATING = re.compile(r"(?:^|/)(?:messages|complete)/?$")
 _EMPTY_TYPES = frozenset({"message_start", "content_block_start", "ping"})
 
+# An answer for which the input left no room (docs.claude.com/en/api/handling-stop-reasons), as the error that it is.
+_TOO_LONG = {"type": "invalid_request_error", "code": "model_context_window_exceeded"}
 # docs.claude.com/en/api/errors
 _TYPES = {
     400: "invalid_request_error",
@@ -110,8 +112,10 @@ def look(name: str, value: Mapping[str, Any]) -> Look:
         return EMPTY if empty else SHOWS
     reason = (delta if kind == "message_delta" and isinstance(delta, dict) else value).get("stop_reason")
     over = kind in {"content_block_stop", "message_delta", "message_stop"} or value.get("content") == []
-    hollow = over and reason in (None, "end_turn", "stop_sequence")
-    return Look(finishes=kind == "message_stop" or bool(reason), blocks=reason == "refusal", hollow=hollow)
+    too_long = over and reason == _TOO_LONG["code"]
+    hollow = too_long or (over and reason in (None, "end_turn", "stop_sequence"))
+    finishes = kind == "message_stop" or bool(reason)
+    return Look(True, finishes, reason == "refusal", hollow, error={"error": _TOO_LONG} if too_long else None)
 
 
 _GENERATES = Grammar(look, ends=True)

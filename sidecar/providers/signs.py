@@ -112,11 +112,12 @@ ELSEWHERE = _sign(
 # A quota of a gateway, which refuses what exceeds it with 403 (Azure API Management, policy `quota`).
 VOLUME = _words(r"out of (?:call volume|bandwidth) quota|quota will be replenished")
 # More than the model can read at once, with what it is to write (reported of llama.cpp, LM Studio, Mistral, xAI,
-# Moonshot, Groq, GitHub Models, DashScope and TGI in the tests and error tables of agents that compact on it).
+# Moonshot, Groq, GitHub Models, DashScope, vLLM and TGI in the tests and error tables of agents that compact on it).
 CONTEXT = _sign(
     "context_length_exceeded context_length_error exceed_context_size_error model_context_window_exceeded "
     "model_max_prompt_tokens_exceeded tokens_limit_reached",
     r"\bcontext (?:length|window|limit|size)\b|maximum prompt length|exceeded model token limit",
+    r"longer than the maximum model length",
     r"\b(?:prompt|input|messages) (?:is |are )?too long\b|exceeds the maximum number of tokens",
     r"\btoo many tokens\b|input tokens exceed|prompt token count of \d+ exceeds|range of input length should be",
     r"reduce the length of the (?:messages|prompt|input)|`inputs` (?:tokens|must have less than \d+ tokens)",

@@ -35,6 +35,7 @@ REFUSED = {
     "stop_reason": "refusal",
     "usage": {"input_tokens": 1},
 }
+EXCEEDED = REFUSED | {"stop_reason": "model_context_window_exceeded"}
 SAFETY = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 4}}
 FILTERED = {"choices": [{"index": 0, "message": {"role": "assistant"}, "finish_reason": "content_filter"}]}
 
@@ -90,6 +91,7 @@ async def two(
         ("openai", case("openai-400-context-length"), "context_too_long"),
         ("openai", case("cohere-400-too-many-tokens"), "context_too_long"),
         ("anthropic", case("anthropic-400-too-long"), "context_too_long"),
+        ("anthropic", (200, EXCEEDED), "context_too_long"),
         ("gemini", case("vertex-400-too-long"), "context_too_long"),
         ("openai", case("openai-400-context-length"), "bad_request"),
         ("openai", (400, AZURE_FILTER), "blocked"),
@@ -122,13 +124,38 @@ async def test_answer_that_the_route_names_sends_the_request_to_its_next_target(
         ((400, AZURE_FILTER), ("context_too_long", "bad_request")),
         ((200, FILTERED), ("context_too_long",)),
         ((422, {"detail": "no"}), ("not_found", "blocked")),
+        ((200, EXCEEDED), ("blocked",)),
+        ((200, EXCEEDED | {"content": [{"type": "text", "text": "Hi"}]}), ("context_too_long",)),
     ],
 )
 async def test_answer_that_it_does_not_name_is_the_callers(told: tuple[int, Any], names: tuple[str, ...]) -> None:
-    async with two(*told, *names) as route:
+    async with two(*told, *names, dialect="anthropic" if "stop_reason" in told[1] else "openai") as route:
         reply = await route.call()
         assert (reply.status, reply.data) == (told[0], told[1] | {"of": "a"})
         assert route.heard == "a"
+
+
+WORDS: Any = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+
+
+@pytest.mark.parametrize(("words", "names", "heard"), [(0, 1, "ab"), (0, 0, "a"), (1, 1, "a")])
+async def test_a_stream_that_found_no_room_to_begin_is_too_long_and_one_that_filled_it_an_answer(
+    words: int, names: int, heard: str
+) -> None:
+    """Unchanged where nobody else is asked."""
+    end: Any = {"type": "message_delta", "delta": {"stop_reason": "model_context_window_exceeded"}}
+    events: Any = [
+        {"type": "message_start", "message": {"content": []}},
+        *[WORDS] * words,
+        end,
+        {"type": "message_stop"},
+    ]
+    body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+    named = ["context_too_long"] * names
+    async with two(200, body, *named, dialect="anthropic", kind="text/event-stream") as route:
+        reply = await route.call(stream=True)
+        assert (reply.status, route.heard) == (200, heard)
+        assert heard == "ab" or reply.body == body
 
 
 async def test_without_a_name_a_fault_is_tried_on_the_targets_own_keys_first() -> None:

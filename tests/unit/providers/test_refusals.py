@@ -323,6 +323,7 @@ def test_no_key_rests(provider: str, status: int, body: object, expected: str) -
         (400, "request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it"),
         (400, "Input is too long for requested model."),
         (400, "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]"),
+        (400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096. Make sure that"),
         (413, "Request body too large: the prompt is too long."),
         (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 and 512"),
     ],
