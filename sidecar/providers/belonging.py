@@ -164,9 +164,9 @@ def named(operation: str, query: str, body: Body, content_type: str = "") -> dic
     uploading = dict.fromkeys(uploads(query))  # where that is, whatever is in the file
     found |= uploading
     around = len(found)
-    if len(body) and not uploading:
+    form = multipart.is_form(content_type)
+    if len(body) and not uploading and (form or looks_like_json(body)):
         pattern = _IN_TEXT if generates(operation) else _IN_RESOURCE
-        form = multipart.is_form(content_type)
         found |= dict.fromkeys(_in_form(pattern, content_type, body) if form else _in_body(pattern, body))
     if len(found) <= MOST:
         return found
@@ -202,13 +202,17 @@ def _in_form(pattern: re.Pattern[bytes], content_type: str, body: Body) -> Itera
 
 def _in_lines(body: Body, start: int, stop: int) -> Iterator[str]:
     """Each a call of its own, with a prompt in it."""
+    left = mentions.MOST_VALUES
     for _ in range(MOST_SEEN):
         found = _IN_TEXT.search(body, start, stop)
         if found is None:
             return
         before, rest = _LINES.match(body, start, found.start()), _REST.match(body, found.end(), stop)
         begin, start = before.end() if before else start, rest.end() if rest else stop
-        yield from _in_body(_IN_TEXT, body[begin:start])
+        if (left := left - mentions.values(body[begin:start])) < 0:
+            yield _id(found)
+        else:
+            yield from _in_body(_IN_TEXT, body[begin:start])
 
 
 def _page(token: bytes) -> str:

@@ -31,12 +31,12 @@ _OF_TOOLS, _OF_CALLS = frozenset({"input", "response", "result"}), ("tool_use", 
 _FUNCTIONS = frozenset({"functionResponse", "function_response"})
 
 _SLICE = 1024 * 1024
-_MOST_VALUES = 1_000_000  # of a body that is decoded: each takes some 60 bytes
+MOST_VALUES = 1_000_000  # of a body that is decoded: each takes some 60 bytes
 
 
 def strings(body: Body) -> list[str] | None:
     """Those of JSON in their order, some of them perhaps no name of anything; None for what cannot be read."""
-    if len(body) > _SLICE and _values(body) > _MOST_VALUES:
+    if len(body) > _SLICE and values(body) > MOST_VALUES:
         return None
     found: list[str] = []
     try:
@@ -52,7 +52,7 @@ def may_name(field: str) -> bool:
     return _DATA.isdisjoint(keys) and _WORDS.isdisjoint(keys[-1:])
 
 
-def _values(body: Body) -> int:
+def values(body: Body) -> int:
     """How many there are, or more."""
     slices = (bytes(body[at : at + _SLICE]) for at in range(0, len(body), _SLICE))
     return sum(len(part) - len(part.translate(None, b",[{")) for part in slices)

@@ -11,7 +11,7 @@ import orjson
 
 from sidecar.model.configured import Provider
 from sidecar.model.outcomes import Outcome
-from sidecar.providers import jsonhead, refusals, sse
+from sidecar.providers import belonging, jsonhead, refusals, sse
 from sidecar.providers.answers import AnswerReader, Grammar, Look
 from sidecar.providers.dialect import Answer, Body, Dialect, Pieces, Reader, Reading
 from sidecar.providers.edits import NOTHING, Edits
@@ -79,6 +79,12 @@ class Beside(Plain):
 
     def __init__(self, own: Dialect) -> None:
         self._own = own
+
+    def reader(self, method: str, operation: str, content_type: str) -> Reader:
+        """What looks at a thing, or does something with it, tells that one's errors, and what it once cost."""
+        if method != "POST" or belonging.named_in_path(operation):
+            return self._own.reader(method, operation, content_type)
+        return super().reader(method, operation, content_type)
 
     def write_error(self, status: int, code: str, message: str) -> bytes:
         return self._own.write_error(status, code, message)

@@ -84,7 +84,9 @@ class Blocks:
             self._skipping = False
             tail, between, rest = text.partition(b"\n\n")
             told = self._told(tail)
+            self.unclear &= not rest
             return told + between + rest if told else rest
+        self.unclear &= not text  # another came behind it: it was not the last
         return text
 
     def _lines(self, data: bytes) -> bytes:

@@ -28,6 +28,8 @@ def check_path(path: str) -> None:
     """Raises Refused (400) for a path that could leave the provider's."""
     try:
         urls.check_path(path)
+        if (read := urls.canonical(path)) != path:  # an escape may come together where another is written plainly
+            urls.check_path(read)
     except BadCall as bad:
         raise bad_request(str(bad)) from None
 

@@ -63,6 +63,7 @@ class Passing:
         self._every_s = keepalive.every_s(to.visit.attempts) if self.unpacks and to.visit.attempts else None
         self._sign_at = 0.0  # on the loop's clock
         self._numbered = False  # whether an event had an id
+        self._half_ended = False  # whether the LF of a CRLF is still to come, behind the CR that ended an event
 
     async def send(self, response: web.StreamResponse) -> web.StreamResponse:
         """Sends it in this response, whose head has gone, to its end, or to that of the connection.
@@ -156,7 +157,7 @@ class Passing:
         cannot read (`SSEDecoder` in their `_streaming.py`): there it is a line of the next event.
         """
         sign = self._to.call.sign()
-        if self._reader.last(sign, b"") != sign:
+        if self._half_ended or self._reader.last(sign, b"") != sign:
             return b""
         return sign[:-1] if self._numbered else sign
 
@@ -164,6 +165,7 @@ class Passing:
         """Its client has this now: the next sign has time."""
         if self._every_s is not None:
             self._sign_at = asyncio.get_running_loop().time() + self._every_s
+            self._half_ended = told.endswith(b"\n\r") if told else self._half_ended
             self._numbered = self._numbered or told.startswith(b"id:") or b"\nid:" in told
 
     async def _taken(self, writing: Awaitable[None]) -> None:

@@ -75,7 +75,8 @@ class Progress:
         elif outcome.kind in {Class.OK, Class.BLOCKED} or self._was_done(held, outcome, status):
             follows = Next.PASS
         elif self.second_opinion:
-            follows = Next.FIRST
+            acted = outcome.scope is Scope.PROVIDER and not self._may_repeat(held, outcome, status)
+            follows = Next.PASS if acted else Next.FIRST
         elif is_refusal(outcome.kind, outcome.scope):
             follows = self._refused(held, outcome)
         elif rested:

@@ -36,7 +36,7 @@ async def send(to: Delivery, answer: Answer, ours: CIMultiDict[str]) -> web.Stre
     if to.visit.begun is not None:
         return await _go_on(to, answer, to.visit.begun)
     headers = _client_headers(answer)
-    if answer.is_final:
+    if answer.is_final or (to.visit.attempts is not None and to.visit.attempts.doubted is answer):
         headers[SHOULD_RETRY] = "false"
     belonging.here(headers, request)
     headers.extend(ours)

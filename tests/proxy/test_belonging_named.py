@@ -79,6 +79,8 @@ async def test_an_apps_data_decides_nothing() -> None:
         log = json.dumps([reply.data for reply in made]).encode()
         uploads = [UPLOAD, UPLOAD.replace(b"hello", log)]
         told += [await plane.send("POST", "/v1/files", FORM, upload) for upload in uploads]
+        raw = [{"Content-Type": kind} for kind in ("text/plain", "application/octet-stream", "multipart/related")]
+        told += [await plane.send("POST", "/v1/files", kind, b"a log: " + log) for kind in raw]
         assert {reply.status for reply in told} == {200}
         assert {reply.key for reply in told[:3]} == {"k0", "k1", "k2"}
         assert told[3].key == told[4].key

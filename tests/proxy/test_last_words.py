@@ -97,6 +97,15 @@ COHERE = [
     event("content-delta", index=0, delta={"message": {"content": {"text": "Hi"}}}),
     event("message-end", delta={"usage": {"tokens": {"input_tokens": 4, "output_tokens": 2}}}),
 ]
+
+
+def saying_json(body: object) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(json.dumps(body).encode())
+
+    return answer
+
+
 CLAUDE = [
     event("message_start", message={"content": [], "usage": {"input_tokens": 4, "output_tokens": 1}}),
     event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hi"}),
@@ -177,3 +186,25 @@ async def test_beside_a_providers_dialect_the_sidecars_errors_are_in_it() -> Non
             reply = await plane.post("/pools/p/v2/chat", {"model": "m", "stream": True})
             error = json.loads(reply.body.removeprefix(COHERE[1] + b"event: error\ndata: "))["error"]
             assert error["code"] == "upstream_broken"
+
+
+@pytest.mark.parametrize("path", ["videos/video_6a1b2c3d4e5f", "fine_tuning/jobs/ftjob-6a1b2c3d4e5f", "unknown/things"])
+@pytest.mark.parametrize("kind", ["rate_limit_error", "server_error"])
+async def test_below_a_named_pool_what_is_looked_at_has_errors_of_its_own(path: str, kind: str) -> None:
+    """A job failed long ago: that rests no key and is asked of no other."""
+    job = {"id": "video_6a1b2c3d4e5f", "status": "failed", "error": {"type": kind, "message": "too many at once"}}
+    async with RawUpstream(saying_json(job)) as upstream:
+        keys = [{"id": name, "secret": name * 20} for name in "abc"]
+        async with sidecar({"p": {"provider": "openai", "base_url": f"{upstream.url}/v1", "keys": keys}}) as plane:
+            replies = [await plane.send("GET", f"/pools/p/{path}") for _ in range(2)]
+            assert [(reply.status, reply.attempts) for reply in replies] == [(200, 1)] * 2
+
+
+@pytest.mark.parametrize("path", ["responses/resp_6a1b2c3d4e5f/cancel", "batches/batch_6a1b2c3d4e5f/cancel"])
+async def test_below_a_named_pool_what_a_thing_once_cost_is_not_paid_again(path: str) -> None:
+    used = {"id": "resp_1", "status": "cancelled", "usage": {"input_tokens": 1, "output_tokens": 500_000}}
+    async with RawUpstream(saying_json(used)) as upstream:
+        limit = {"tokens": 100_000, "per": "hour"}
+        told = {"provider": "openai", "base_url": f"{upstream.url}/v1", "keys": [{"id": "a", "secret": "k" * 20}]}
+        async with sidecar({"p": told | {"limits": [limit], "max_wait": "0s"}}) as plane:
+            assert [(await plane.post(f"/pools/p/{path}", {})).status for _ in range(2)] == [200, 200]

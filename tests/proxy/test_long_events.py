@@ -24,6 +24,7 @@ DONE = event("response.output_item.done", item=ITEM)
 COMPLETED = event("response.completed", response={"id": "resp_1", "output": [ITEM, ITEM], "usage": USED, "user": None})
 PAINTED = event("image_generation.completed", b64_json=IMAGE, usage=USED)
 NAMELESS = b"data: " + PAINTED.partition(b"data: ")[2]
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
 RESPONSES, IMAGES, GEMINI = "/v1/responses", "/v1/images/generations", "/v1beta/models/m:streamGenerateContent"
 
 
@@ -95,6 +96,27 @@ async def test_a_long_event_that_is_known_not_to_be_the_last_ends_no_stream() ->
     ):
         reply = await asked(plane, RESPONSES)
         assert reply.body.startswith(CREATED + DONE + b"event: error\n")
+        assert (await plane.answered()).outcome == "server_error"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "behind"),
+    [
+        ("/v1/chat/completions", CHUNK % b"a" + CHUNK % IMAGE.encode(), CHUNK % b"b"),
+        (f"{GEMINI}?alt=sse", of_gemini(finishReason=None), b'data: {"candidates":[{"content":{}}]}\r\n\r\n'),
+    ],
+)
+async def test_a_stream_that_goes_on_behind_a_long_event_is_still_cut_without_its_last_word(
+    path: str, body: bytes, behind: bytes
+) -> None:
+    """It was not the last, whatever it was."""
+    async with (
+        RawUpstream(saying(body + behind, "text/event-stream")) as upstream,
+        sidecar(painting(upstream.url, path)) as plane,
+    ):
+        reply = await plane.post(path, {"model": "m", "messages": [], "contents": [], "stream": True})
+        assert reply.body.startswith(body + behind)
+        assert b'"error"' in reply.body[len(body + behind) :]
         assert (await plane.answered()).outcome == "server_error"
 
 

@@ -102,3 +102,23 @@ async def test_a_404_of_what_is_no_thing_passes(accounts: int) -> None:
     async with RawUpstream(answer) as upstream, sidecar({"a": pool(upstream.url, new_keys(accounts))}) as plane:
         assert (await plane.send("GET", "/v1/assistants/search")).attempts == 1
         assert (await plane.send("GET", "/v1/files/file-6aUNKNOWN12345")).attempts == accounts
+
+
+RUNS = "/v1/threads/thread_6aUNKNOWN12345/runs"
+
+
+@pytest.mark.parametrize(("status", "told"), [(None, 502), (500, 500), (404, 404)])
+async def test_what_the_second_may_have_done_is_not_told_as_the_first_ones_404(status: int | None, told: int) -> None:
+    """A run may be under way there. Either way no SDK is to ask again."""
+
+    async def answer(exchange: Exchange) -> None:
+        if len(upstream.heard) > 1 and status is None:
+            exchange.cut()
+        else:
+            await _say(
+                exchange, 404 if len(upstream.heard) == 1 else status or 0, {"error": {"message": "No such thing"}}
+            )
+
+    async with RawUpstream(answer) as upstream, sidecar({"a": pool(upstream.url, new_keys(3))}) as plane:
+        reply = await plane.post(RUNS, {"assistant_id": "a"})
+        assert (reply.status, len(upstream.heard), reply.headers.get("x-should-retry")) == (told, 2, "false")

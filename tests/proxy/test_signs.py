@@ -55,15 +55,19 @@ async def test_signs_go_on_while_the_model_thinks(coding: str) -> None:
         assert len(upstream.heard) == 1
 
 
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("number", [b"", b"id: 1\n"])
-async def test_openais_sdk_passes_over_signs_between_events(number: bytes) -> None:
-    """Also behind an event with an id, where it takes a blank line for an event without data."""
+async def test_openais_sdk_passes_over_signs_between_events(number: bytes, ends: bytes) -> None:
+    """Also behind an event with an id, where it takes a blank line for an event without data, and between the two
+    bytes that end one."""
+    first = (number + DELTA % 1).replace(b"\n", ends)
+    cut = len(first) - (len(ends) - 1)
 
     async def answer(exchange: Exchange) -> None:
         await exchange.begin()
-        await exchange.chunk(number + DELTA % 1)
+        await exchange.chunk(first[:cut])
         await asyncio.sleep(0.3)
-        await exchange.chunk(number + FINISH + DONE)
+        await exchange.chunk(first[cut:] + (number + FINISH + DONE).replace(b"\n", ends))
         await exchange.chunk(b"")
 
     async with (

@@ -80,7 +80,7 @@ def test_what_cannot_be_read_names_all_that_is_seen(monkeypatch: pytest.MonkeyPa
         assert list(named("responses", "", body.encode())) == [FILE]
     large = json.dumps({"metadata": {"f": FILE}, "a": ["x" * 100] * 20_000}).encode()
     assert not named("responses", "", large)
-    monkeypatch.setattr(mentions, "_MOST_VALUES", 10_000)
+    monkeypatch.setattr(mentions, "MOST_VALUES", 10_000)
     assert list(named("responses", "", large)) == [FILE]
 
 
