@@ -16,7 +16,7 @@ from tests.proxy.raw import Answer, Exchange, RawUpstream
 from tests.proxy.test_last_words import event
 
 LONGEST = 128 * 1024
-IMAGE = "A" * 2 * LONGEST
+IMAGE = "A" * 8 * LONGEST  # more than a socket gives at once: else it is there whole, and need not be skipped
 USED = {"input_tokens": 4, "output_tokens": 2, "total_tokens": 6}
 CREATED = event("response.created", response={"id": "resp_1"})
 ITEM = {"type": "image_generation_call", "result": IMAGE}
