@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.embedded import Kept
 from tests.servers import RedisProcess, binary, own_process, real_redis, unavailable
+
+# How long an example takes says nothing of the code, on a machine that others use too.
+settings.register_profile("patient", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True, scope="session")

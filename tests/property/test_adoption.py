@@ -61,7 +61,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
         yield raw
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_OWNERS, _OWNERS, _WINDOWS, _RESTING, _OWN_RESTS, _CALLED)
 def test_script_and_model_move_the_same(
     client: redis.Redis,

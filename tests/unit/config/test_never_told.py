@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(secret=CREDENTIALS, place=st.sampled_from(PLACES), name=st.booleans())
 def test_credential_in_any_place_of_the_file(folder: Path, secret: str, place: tuple[Any, ...], name: bool) -> None:
     """As a value, or as the name of a field, a pool or a route."""
@@ -62,7 +62,7 @@ def test_credential_in_any_place_of_the_file(folder: Path, secret: str, place: t
     assert secret not in said(folder, yaml.safe_dump(data), ENVIRON)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @example("q000000q", ("pools", "chat", "keys", "from_env"))
 @given(
     secret=st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=6, max_size=30).map(
@@ -80,7 +80,7 @@ def test_any_text_that_came_from_the_environment(folder: Path, secret: str, plac
     assert secret not in said(folder, yaml.safe_dump(data), ENVIRON | {"HIDDEN": secret})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     secret=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=6, max_size=40).map(
         lambda text: f"q{text}q"
@@ -91,7 +91,7 @@ def test_any_text_in_a_variable_of_keys(folder: Path, secret: str) -> None:
     assert secret not in said(folder, EXAMPLE, environ)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(secret=CREDENTIALS, cut=st.integers(0, len(EXAMPLE)))
 def test_credential_in_a_file_that_is_no_yaml(folder: Path, secret: str, cut: int) -> None:
     for glue in ("'", "*", "!", ": {", "- "):

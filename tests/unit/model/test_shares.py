@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.model import shares
@@ -22,7 +22,6 @@ def turns(weights: list[int], count: int, after: int = 0) -> list[int]:
     return firsts[after:]
 
 
-@settings(deadline=None)
 @given(WEIGHTS, st.integers(0, 300))
 def test_no_prefix_is_two_turns_from_its_shares_wherever_it_begins(weights: list[int], after: int) -> None:
     """With two of them, not more than one."""
@@ -34,7 +33,6 @@ def test_no_prefix_is_two_turns_from_its_shares_wherever_it_begins(weights: list
         assert off <= 1 or len(weights) > 2
 
 
-@settings(deadline=None)
 @given(WEIGHTS)
 def test_from_the_start_nobody_is_a_whole_turn_from_its_share(weights: list[int]) -> None:
     seen: Counter[int] = Counter()

@@ -149,7 +149,7 @@ def plain_sums(events: list[Event]) -> Counter[tuple[Row, str]]:
     return +sums
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.sampled_from([1, 2, 100]))
 def test_redis_has_the_plain_sums_of_all_replicas_whatever_happens_to_their_flushes(
     steps: list[tuple[int, Event | str]], at_once: int

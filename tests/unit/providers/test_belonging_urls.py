@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.providers.belonging import named
@@ -33,7 +33,6 @@ def first(text: str) -> list[str]:
     return [found for found in [(below and resource(at + 2)) or resource(at)] if found]
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["", "https://", "http:/", "https:", "https://host/v1beta/"]),
     st.lists(st.sampled_from([*COLLECTIONS, *OWNERS, *OWNERS, *ODD, *ODD]), max_size=20),

@@ -236,7 +236,7 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, chosen=st.randoms(use_true_random=False))
 def test_any_history_has_one_server_as_long_as_it_is_used(steps: list[str], chosen: Random, base: Path) -> None:
     """No grant is lost or given twice, whoever comes, leaves and dies; the last that leaves ends the server."""
