@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -14,44 +12,12 @@ from multidict import CIMultiDict
 from sidecar.model.events import KeptChanged
 from sidecar.simulate.failures import Fault
 from sidecar.simulate.provider import StrictProvider
-from sidecar.store.connect import StoreAway
 from sidecar.store.evicting import Memory
 from sidecar.store.made import Maker
-from tests.proxy.plane import Plane, Reply, new_keys, pool, sidecar
+from tests.proxy.belonging.things import FILE, FORM, asking, upload
+from tests.proxy.plane import Plane, new_keys, pool, sidecar
 from tests.proxy.raw import Exchange, RawUpstream
 from tests.servers import RedisProcess
-
-FILE = (
-    b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x\r\nContent-Disposition: form-data; '
-)
-FILE += b'name="file"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\nhello\r\n--x--\r\n'
-FORM = {"Content-Type": "multipart/form-data; boundary=x"}
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[StrictProvider]:
-    """Five keys, each an account of its own, which alone has what it made."""
-    async with StrictProvider(new_keys(5), keeps=True) as provider:
-        yield provider
-
-
-@pytest.fixture
-async def plane(provider: StrictProvider) -> AsyncIterator[Plane]:
-    """Its keys are k0 to k4 of the pool `chat`; nobody waits."""
-    async with sidecar({"chat": pool(provider.url, list(provider.accounts), max_wait="0s")}) as plane:
-        yield plane
-
-
-async def upload(plane: Plane, path: str = "/v1/files") -> tuple[str, str]:
-    """The id of a new file, and the key that made it."""
-    made = await plane.send("POST", path, FORM, FILE)
-    assert made.status == 200, made.body
-    return made.data["id"], made.key
-
-
-def asking(thing: str) -> Mapping[str, Any]:
-    """A chat with a file in it, deep inside."""
-    return {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": thing}}]}]}
 
 
 def statuses(provider: StrictProvider) -> list[int]:
@@ -281,102 +247,6 @@ async def test_another_name_of_the_account_is_the_same_account(provider: StrictP
     left = [secret for at, secret in enumerate(secrets) if at != int(key[1:])]
     async with sidecar({"chat": pool(provider.url, left)}, **own) as plane:
         assert (await plane.send("GET", f"/v1/files/{file}")).status == 404
-
-
-# --- before the client knows it ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_no_client_reads_an_id_before_redis_knows_it(
-    plane: Plane, monkeypatch: pytest.MonkeyPatch, stream: bool
-) -> None:
-    """Its next call may come to another replica at once."""
-    made, told, go_on = plane.replica.store.made, list[str](), asyncio.Event()
-    add = made.add
-
-    async def slow(maker: Maker, things: Mapping[str, int]) -> Mapping[str, Maker]:
-        await go_on.wait()
-        others = await add(maker, things)
-        told.extend(things)
-        return others
-
-    monkeypatch.setattr(made, "add", slow)
-    body = json.dumps({"model": "gpt-4o", "input": "hi", "stream": stream}).encode()
-    async with asyncio.TaskGroup() as tasks:
-        reply: asyncio.Task[Reply] = tasks.create_task(plane.post("/v1/responses", body))
-        await plane.entered()
-        _, pending = await asyncio.wait([reply], timeout=0.2)
-        assert pending  # nothing has come, although the provider has said it all
-        go_on.set()
-    assert reply.result().status == 200
-    assert {thing.partition("_")[0] for thing in told} == {"resp", "msg"}
-    assert all(f'"{thing}"'.encode() in reply.result().body for thing in told)
-
-
-SEALED = "gAAAAABo" + "x" * 300
-WORD = {"type": "response.output_text.delta", "delta": "Hi"}
-THOUGHT = {"type": "response.output_item.done", "item": {"type": "reasoning", "encrypted_content": SEALED}}
-LAST = {"type": "response.completed", "response": {"status": "completed"}}
-
-
-async def test_nor_what_a_stream_shows_at_its_end(
-    plane: Plane, provider: StrictProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was thought stands behind the first words, which are not held back for it."""
-    made, go_on = plane.replica.store.made, asyncio.Event()
-    add = made.add
-
-    async def slow(maker: Maker, things: Mapping[str, int]) -> Mapping[str, Maker]:
-        await go_on.wait()
-        return await add(maker, things)
-
-    monkeypatch.setattr(made, "add", slow)
-    events = "".join(f"data: {json.dumps(event)}\n\n" for event in (WORD, THOUGHT, LAST))
-    head = {"Content-Type": "text/event-stream"}
-    provider.faults.append(Fault(status=200, body=events, headers=head, hold=True))
-    asked = {"model": "o3", "input": "hi", "stream": True, "store": False}
-    async with plane.http.post(f"{plane.url}/v1/responses", json=asked) as reply:
-        came = await reply.content.readuntil(b"\n\n")
-        assert b"output_text.delta" in came
-        provider.release()
-        rest = asyncio.create_task(reply.content.read())
-        _, pending = await asyncio.wait([rest], timeout=0.2)
-        assert pending
-        assert not await made.makers({f"~{SEALED[:256]}": 0})
-        go_on.set()
-        assert SEALED.encode() in await rest
-    assert await made.makers({f"~{SEALED[:256]}": 0})
-
-
-async def test_an_answer_is_not_lost_with_redis(
-    plane: Plane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What could not be remembered is logged, and the client has its file."""
-
-    async def away(*_: object) -> None:
-        raise StoreAway("gone")
-
-    monkeypatch.setattr(plane.replica.store.made, "add", away)
-    file, _ = await upload(plane)
-    assert f"not remembered which account made {file}: gone" in caplog.text
-
-
-async def test_what_is_named_waits_for_redis_as_for_room(
-    plane: Plane, monkeypatch: pytest.MonkeyPatch, provider: StrictProvider
-) -> None:
-    """With any other key it would fail, so nobody guesses while Redis cannot tell."""
-
-    async def away(*_: object) -> None:
-        raise StoreAway("gone")
-
-    file, _ = await upload(plane)
-    made = len(provider.arrivals)
-    monkeypatch.setattr(plane.replica.store.made, "makers", away)
-    plane.replica.store.up.clear()
-    refused = await plane.chat(**asking(file))
-    plane.replica.store.up.set()
-    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-    assert len(provider.arrivals) == made
 
 
 async def test_the_url_of_an_upload_is_a_right_to_that_upload_alone() -> None:
