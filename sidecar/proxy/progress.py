@@ -70,9 +70,11 @@ class Progress:
             self.pools.report(blame.proved(held.pool.cooldowns.max_us, probe(held.pool.provider) is not None), held)
         rested = self.rest(held, outcome, now)
         self._of_provider(held, outcome, now)
-        if self._falls_back(held, outcome, status):
+        if outcome.kind is Class.OK or self._was_done(held, outcome, status):
+            follows = Next.PASS
+        elif self._falls_back(held, outcome, status):
             follows = Next.OVER if outcome.scope is not Scope.PROVIDER else self._met_fault(held, now)
-        elif outcome.kind in {Class.OK, Class.BLOCKED} or self._was_done(held, outcome, status):
+        elif outcome.kind is Class.BLOCKED:
             follows = Next.PASS
         elif self.second_opinion:
             acted = outcome.scope is Scope.PROVIDER and not self._may_repeat(held, outcome, status)
@@ -124,8 +126,6 @@ class Progress:
         it is where none of the others could serve, and those that were left at a fault are asked on.
         """
         if not meant(self.search.route.fallback_on, outcome.kind, status) or self.search.open == [held.target]:
-            return False
-        if self._was_done(held, outcome, status):
             return False
         if outcome.scope is Scope.PROVIDER:
             if self.stays or not (outcome.other and self._may_repeat(held, outcome, status)):
