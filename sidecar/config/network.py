@@ -19,7 +19,7 @@ from sidecar.config.schema import ConnectionsEntry, PoolEntry, TlsEntry
 from sidecar.config.secrets import Sources
 from sidecar.model.configured import DIRECT, SECOND_US, CaBundle, Connections, Pool, Proxy, Secret, Tls
 
-_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PROXY_RULE = "It is such as http://proxy.example:3128, socks5h://user:password@proxy.example:1080, or off"
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 # OpenSSL's words for another's key, the last two for one of another kind: it finds no certificate of that kind.
@@ -73,7 +73,7 @@ def _credentials(url: SplitResult) -> tuple[str, str, str]:
 def _proxy(url: SplitResult) -> Proxy:
     login = "".join(_credentials(url))
     scheme = cast(Literal["http", "https", "socks5", "socks5h"], url.scheme)
-    return Proxy(scheme, str(url.hostname), url.port or _PORTS[url.scheme], Secret(login) if login else None)
+    return Proxy(scheme, str(url.hostname), url.port or PORTS[url.scheme], Secret(login) if login else None)
 
 
 def _proxy_flaw(text: str) -> str | None:
@@ -83,7 +83,7 @@ def _proxy_flaw(text: str) -> str | None:
     except ValueError:
         return "the host or the port of the URL cannot be read."
     flaws = (
-        (url.scheme not in _PORTS, f"{shown(url.scheme)} is no proxy's scheme; known: {', '.join(_PORTS)}."),
+        (url.scheme not in PORTS, f"{shown(url.scheme)} is no proxy's scheme; known: {', '.join(PORTS)}."),
         (not host or not (is_host(host) or ":" in host) or port == 0, "is no proxy's URL."),
         (url.path not in {"", "/"} or bool(url.query or url.fragment), "the URL holds more than a proxy's address."),
         (not text.isascii() or not text.isprintable() or " " in text, "a character must be written as %XX."),
@@ -107,7 +107,7 @@ def _of_environment(base_url: str, path: Path, sources: Sources) -> Proxy:
     """The proxy that variables name for an origin: HTTPS_PROXY or HTTP_PROXY by its scheme, else ALL_PROXY, unless
     NO_PROXY names it, as curl reads them. What is on this machine is reached directly, as in Go."""
     url, environment = urlsplit(base_url), sources.environment
-    host, port = url.hostname or "", url.port or _PORTS[url.scheme]
+    host, port = url.hostname or "", url.port or PORTS[url.scheme]
     if is_loopback(host) or _is_excepted(host, port, _variable("no_proxy", environment)[1]):
         return DIRECT
     name, text = _variable(f"{url.scheme}_proxy", environment)

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from sidecar.config.network import PORTS
 from sidecar.config.problems import Path, Problems, shown
 from sidecar.config.schema import AuthEntry, PoolEntry
 from sidecar.model.configured import Auth, Provider, Speech
@@ -22,7 +23,6 @@ _AUTH = {  # how each dialect's own SDK presents a key
 _KNOWN_AUTH = ("bearer", "none", "{header: x-api-key}", "{query: key}")
 _PROBE = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+)+\Z")
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
-_PORTS = {"http": 80, "https": 443}
 _TAKEN = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "te", "upgrade"})
 
 
@@ -123,7 +123,7 @@ def _base_url(text: str, path: Path, problems: Problems) -> str | None:
         return None
     url = urlsplit(text)
     host = f"[{url.hostname}]" if ":" in str(url.hostname) else url.hostname
-    port = "" if url.port in {None, _PORTS[url.scheme]} else f":{url.port}"
+    port = "" if url.port in {None, PORTS[url.scheme]} else f":{url.port}"
     return f"{url.scheme}://{host}{port}{url.path}".rstrip("/")
 
 

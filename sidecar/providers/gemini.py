@@ -21,6 +21,7 @@ _CALL = re.compile(
 )
 _NAMED = re.compile(r"(?P<before>)(?P<kind>models|tunedModels)/(?P<model>[^/]+)(?P<verb>)")
 _STREAMS = "streamGenerateContent"
+COLLECTION = "models/"  # before a model's name
 _INTERACTION = re.compile(r"(?:^|/)interactions(?:/[^/]+)?/?$")  # or one that goes on to be streamed
 _COSTING = re.compile(
     r"(?::|%3a)(?:stream|batch)?(?:generate|embed)\w+$|(?:^|/)(?:interactions|cachedContents|decisions)/?$",
@@ -72,7 +73,7 @@ class Gemini:
             # A cached content or an interaction names its model there alone.
             head = jsonhead.tolerant(body)
             streams = head.stream and _INTERACTION.search(operation) is not None
-            return Reading(head.model.removeprefix("models/") if head.model else None, streams, False)
+            return Reading(head.model.removeprefix(COLLECTION) if head.model else None, streams, False)
         if not found["model"]:
             raise BadCall("The path must name a model: models/<name>:<verb>.")
         if method == "POST":

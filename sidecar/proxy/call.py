@@ -17,10 +17,11 @@ from sidecar.model.words import Estimate
 from sidecar.providers import deeds, estimates, jsonhead, multipart, parameters, urls
 from sidecar.providers.catalogue import DIALECTS, judge
 from sidecar.providers.dialect import BadCall, Body, Dialect, Pieces, Reading
+from sidecar.providers.gemini import COLLECTION
 from sidecar.proxy import bodies
 from sidecar.proxy.clients import without_credentials
 from sidecar.proxy.errors import Refused, bad_request
-from sidecar.proxy.route import COLLECTION, bare
+from sidecar.proxy.route import bare
 
 # These would bill another account than the granted key's, or fail for it.
 ACCOUNT_SELECTING = frozenset(

@@ -11,12 +11,12 @@ from sidecar.model.configured import Client, Config, Pool, Route, Target
 from sidecar.model.patterns import matches, nearest
 from sidecar.model.rotations import serves
 from sidecar.providers.catalogue import native
+from sidecar.providers.gemini import COLLECTION
 from sidecar.proxy.clients import may_ask
 from sidecar.proxy.errors import Refused
 
 CALLED_IN = ("openai", "anthropic", "gemini")  # the dialects in which a call names a model that a route could lead
 SHOWN = 20  # names that an error lists
-COLLECTION = "models/"  # before a model's name, at Google's API
 
 
 @dataclass(frozen=True, slots=True)
